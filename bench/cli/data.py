@@ -1,0 +1,199 @@
+"""Look at data: facts of a set, verification, cutting scenes into patches, splits, the generated toy set, weight files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.config import validate
+from bench.data import DATASETS
+from bench.data.dataset import PairDataset, open_dataset, root_variable
+from bench.errors import BenchError
+from bench.workspace import Workspace
+
+EXAMPLES = """  bench data info qxs-saropt
+  bench data verify qxs-saropt --root DIR --manifest qxs.sha256
+  bench data cut s1s2-scenes --root DIR --out patches --patch-px 256 --overlap-px 52 --min-std 6 --max-blank 0.05
+  bench data split two-folders --root DIR --spec 'kind: grouped' --spec 'by: scene' --out split.csv
+  bench data toy --out toy --scenes 4 --patches-per-scene 50
+  bench data weights resnet50 --download"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    info = _action(actions, "info", _info, "declared facts of a data set, and what to place where")
+    info.add_argument("name", help="a data set of `bench list datasets`")
+    check = _action(actions, "verify", _verify, "counts, unpaired, unreadable, unequal, constant and duplicate files; SHA-256 manifest")
+    _add_dataset(check)
+    check.add_argument("--limit", type=int, metavar="N", help="open only the first N pairs")
+    check.add_argument("--manifest", type=Path, metavar="FILE", help="write the SHA-256 of every file (checked by `sha256sum -c`)")
+    cutting = _action(actions, "cut", _cut, "registered scenes -> patches in the QXS-SAROPT layout, with a CSV of scene and position")
+    _add_dataset(cutting, default="s1s2-scenes")
+    cutting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    cutting.add_argument("--patch-px", type=int, default=256, metavar="N", help="edge length (default: 256)")
+    cutting.add_argument("--overlap-px", type=int, default=52, metavar="N", help="pixels shared by neighbours (default: 52, the paper's 20 %%)")
+    cutting.add_argument("--min-std", type=float, metavar="GREY", help="reject below this standard deviation of optical grey levels (0..255)")
+    cutting.add_argument("--max-blank", type=float, metavar="SHARE", help="reject above this share of blank pixels in either view")
+    cutting.add_argument("--min-gradient", type=float, metavar="SHARE", help="reject below this share of optical pixels with a strong gradient")
+    split = _action(actions, "split", _split, "write a split file: id, part, group; reusable as `split: {kind: file, path: ...}`")
+    _add_dataset(split)
+    split.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML; may repeat")
+    split.add_argument("--out", type=Path, required=True, metavar="CSV")
+    toy = _action(actions, "toy", _toy, "write the generated toy pairs in the QXS-SAROPT layout")
+    toy.add_argument("--out", type=Path, required=True, metavar="DIR")
+    for name, default in (("scenes", 4), ("patches-per-scene", 50), ("patch-px", 64), ("seed", 0)):
+        toy.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default: {default}")
+    weights = _action(actions, "weights", _weights, "where the published weights of a backbone are; --download fetches them")
+    weights.add_argument("name", help="a backbone of `bench list backbones`")
+    weights.add_argument("--download", action="store_true", help="use the network, and check the published SHA-256")
+    weights.add_argument("--dest", type=Path, default=Path("weights"), metavar="DIR", help="where to put the file (default: weights)")
+
+
+def execute(args: argparse.Namespace) -> int:
+    run: Callable[[argparse.Namespace], int] = args.run
+    return run(args)
+
+
+def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    examples = "\n".join(line for line in EXAMPLES.splitlines() if f"data {name}" in line)
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=text, epilog="example:\n" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument("name", nargs="?" if default else None, default=default, help="a data set of `bench list datasets`")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where it lies; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>")
+    parser.add_argument("--option", action="append", default=[], metavar="'KEY: VALUE'", help="a reader's option in YAML; may repeat")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)")
+
+
+def _open(args: argparse.Namespace, **extra: Any) -> PairDataset:
+    if args.root is not None and not args.root.is_dir():
+        raise BenchError(f"--root {args.root} is not a folder; give the folder that holds the data set")
+    options = {**_yaml_pairs(args.option, "--option"), **extra}
+    return open_dataset(args.name, options, args.root, Workspace(args.runs).cache)
+
+
+def _yaml_pairs(texts: list[str], flag: str) -> dict[str, Any]:
+    """Read repeated 'key: value' texts into one mapping."""
+    out: dict[str, Any] = {}
+    for text in texts:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BenchError(f"{flag} {text!r} is not valid YAML; write it as 'key: value'") from error
+        if not isinstance(value, dict):
+            raise BenchError(f"{flag} {text!r}: expected 'key: value', e.g. 'patch_px: 128'")
+        out |= value
+    return out
+
+
+def _info(args: argparse.Namespace) -> int:
+    cls: type[PairDataset] = DATASETS.get(args.name)
+    facts = cls.facts
+    for name in ("title", "sar_sensor", "optical_sensor", "polarisation", "sar_scale", "gsd_m", "licence", "citation", "homepage"):
+        print(f"{name.ljust(15)} {getattr(facts, name)}")
+    print(f"{'expected pairs'.ljust(15)} {'not declared' if facts.expected_pairs is None else facts.expected_pairs}")
+    print(f"what to place where (root: --root, ${root_variable(args.name)}, or $BENCH_DATA/{facts.folder}):\n{facts.place_what}")
+    print("options: " + ", ".join(cls.Options.model_fields))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from bench.data.verify import verify
+    from bench.progress import Progress
+
+    dataset = _open(args)
+    with Progress().bar("verify", len(dataset.scan().pairs) if args.limit is None else args.limit, unit="pair") as bar:
+        report = verify(dataset, args.limit, lambda done, total: bar.advance(done - bar.done))
+    expected = "not declared" if report.expected_pairs is None else report.expected_pairs
+    print(f"{report.name}: {report.pairs} pairs (expected: {expected}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB")
+    for what, counts in (("sizes", report.sizes), ("SAR types", report.sar_dtypes), ("optical types", report.optical_dtypes)):
+        print(f"{what.ljust(14)} " + ", ".join(f"{key}: {count}" for key, count in counts.items()))
+    print(f"{'manifest'.ljust(14)} {report.manifest.sha256}")
+    if args.manifest is not None:
+        report.write_manifest(args.manifest)
+        print(f"wrote {args.manifest}")
+    for line in report.problems:
+        print(f"PROBLEM {line}")
+    print("no problem found" if report.ok else f"{len(report.problems)} problems")
+    return 0 if report.ok else 1
+
+
+def _cut(args: argparse.Namespace) -> int:
+    from bench.data.cut import cut
+    from bench.data.scene_pairs import ScenePairs
+    from bench.progress import Progress
+
+    reject = {"min_std": args.min_std, "max_blank_fraction": args.max_blank, "min_gradient_fraction": args.min_gradient}
+    reject = {key: value for key, value in reject.items() if value is not None}
+    dataset = _open(args, patch_px=args.patch_px, overlap_px=args.overlap_px, reject=reject)
+    if not isinstance(dataset, ScenePairs):
+        raise BenchError(f"{args.name} holds patches, not scenes; cutting needs a scene set such as s1s2-scenes")
+    bars: list[Any] = []
+
+    def report(done: int, total: int) -> None:
+        if not bars:
+            bars.append(Progress().bar("cut", total, unit="scene").__enter__())
+        bars[0].advance(done - bars[0].done)
+
+    result = cut(dataset, args.out, report)
+    for bar in bars:
+        bar.__exit__(None, None, None)
+    print(f"{result.written} pairs from {result.scenes} scenes in {result.out}/{{{result.optical},{result.sar}}}, positions in patches.csv")
+    for criterion, count in result.rejected.items():
+        print(f"rejected by {criterion}: {count} (rejected.csv)")
+    return 0
+
+
+def _split(args: argparse.Namespace) -> int:
+    from bench.data.splits import SplitSpec, make_split, write_split
+
+    dataset = _open(args)
+    spec = validate(SplitSpec, _yaml_pairs(args.spec, "--spec"), "--spec")
+    index = dataset.index()
+    split = make_split(index, spec)
+    write_split(split, index, args.out)
+    print(f"wrote {args.out}: {len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test, {len(split.dropped)} dropped")
+    print(f"split {split.sha256}")
+    for key, value in split.summary.items():
+        print(f"  {key}: {value}")
+    return 0
+
+
+def _toy(args: argparse.Namespace) -> int:
+    from bench.data.toy import ToyScene, write_toy_pairs
+
+    options = validate(
+        ToyScene,
+        {"scenes": args.scenes, "patches_per_scene": args.patches_per_scene, "patch_px": args.patch_px, "seed": args.seed},
+        "bench data toy",
+    )
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise BenchError(f"{args.out} exists and is not empty; choose a new folder")
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_toy_pairs(args.out, options)
+    print(f"{options.scenes * options.patches_per_scene} pairs in {args.out}; read them with --root {args.out} as toy-pairs")
+    return 0
+
+
+def _weights(args: argparse.Namespace) -> int:
+    from bench.models import BACKBONES
+    from bench.models.weight_files import download_weights, find_weights
+
+    facts = BACKBONES.get(args.name)
+    for variant, file in facts.weights.items():
+        print(f"{variant}: {file.file} from {file.url}")
+    if args.download:
+        print(f"wrote {download_weights(args.name, args.dest)}")
+        return 0
+    print(f"found {find_weights(args.name, os.environ)}")
+    return 0

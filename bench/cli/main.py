@@ -1,0 +1,76 @@
+"""Entry point of `bench`: finds the verb, parses its options, turns a BenchError into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from bench import __version__
+from bench.errors import BenchError, nearest
+
+VERBS = {
+    "run": "run a suite: train, predict, score, and write the boards",
+    "plan": "show what a run would do: cells to run, to reuse, what is missing, expected cost",
+    "list": "list components: tasks, datasets, matchers, backbones, configs",
+    "leaderboard": "rebuild boards from the committed entries",
+    "score": "score stored predictions again, without model or data",
+    "data": "look at data: info, verify, cut, split, toy, weights",
+    "clean": "show what can be freed in the runs folder, and free it",
+}
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+
+
+def build_parser(verb: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only the chosen verb's module is imported and given its options."""
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description="Benchmark harness for SAR-optical matching and SAR ship detection.",
+        epilog="example:\n  bench run --config quickstart\n\nbench VERB --help shows a worked example of each verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"saropt-bench {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        if verb is not None and name != verb:
+            verbs.add_parser(name, help=summary)
+            continue
+        module = importlib.import_module(f"bench.cli.{name if name != 'list' else 'list_'}")
+        child = verbs.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__.strip().split("\n\n")[0],
+            epilog="examples:\n" + module.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(child)
+        child.set_defaults(execute=module.execute)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code (0 good, 1 a cell failed, 2 bad input, 130 interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        print(f"bench: error: unknown verb {verb!r}{nearest(verb, VERBS)}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    parser = build_parser(verb)
+    args = parser.parse_args(arguments)
+    try:
+        return int(args.execute(args) or 0)
+    except BenchError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) has gone: nothing is wrong
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

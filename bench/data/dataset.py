@@ -1,0 +1,239 @@
+"""The contract of a data set reader, and the way from a name and options to an opened data set.
+
+Owns where a data set's root is looked for, how options are validated, and the message of a missing set. Families of
+layouts live in `folders.py` and `scene_pairs.py`; the facts of each set in `datasets/`.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.data import DATASETS
+from bench.data.facts import DatasetFacts
+from bench.data.index import PairIndex
+from bench.data.manifest import Manifest, build_manifest
+from bench.data.scaling import SarScale
+from bench.errors import BenchError, nearest
+
+
+class DatasetOptions(BaseModel):
+    """Base of every data set's options: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """Two files that belong together: pair or scene id, paths relative to the root with "/" between parts."""
+
+    id: str
+    optical: str
+    sar: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What lies on disk: complete pairs in order, and a line for every file whose partner is missing."""
+
+    pairs: tuple[FilePair, ...]
+    unpaired: tuple[str, ...]
+
+
+class PairDataset(ABC):
+    """Base class of every reader of SAR-optical pairs.
+
+    Class attributes:
+        facts: what is declared of the set.
+        version: raise it when the same files give other pairs; it belongs into the train key.
+        Options: pydantic model of the options (frozen, extra keys refused).
+        generated: whether the set makes itself when no root is given (see `prepare`).
+
+    Args:
+        root: the set's folder, as `locate` returned it.
+        options: validated options.
+        cache: folder for results that can be made again, None for none.
+    """
+
+    facts: ClassVar[DatasetFacts]
+    version: ClassVar[int] = 1
+    Options: ClassVar[type[DatasetOptions]] = DatasetOptions
+    generated: ClassVar[bool] = False
+
+    def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
+        self.root = Path(root)
+        self.options = options
+        self.cache = cache
+        self._found: Scan | None = None
+
+    @property
+    def sar_scale(self) -> SarScale:
+        """What the stored SAR values are: the facts' declaration, unless the options declare it."""
+        declared = getattr(self.options, "sar_scale", None)
+        return self.facts.sar_scale if declared is None else SarScale(declared)
+
+    def scan(self) -> Scan:
+        """Return the files on disk, paired, without opening an image. Looks once; open the set anew to look again.
+
+        Raises:
+            BenchError: a folder or table is missing, or two files claim the same id.
+        """
+        if self._found is None:
+            self._found = self._scan()
+        return self._found
+
+    @abstractmethod
+    def _scan(self) -> Scan:
+        """Look at the folders; called once by `scan`."""
+
+    @abstractmethod
+    def index(self) -> PairIndex:
+        """Return all pairs in a fixed order.
+
+        Raises:
+            BenchError: no pairs, a missing partner, an inconsistent table.
+        """
+
+    def tables(self) -> list[Path]:
+        """Return the CSV files that the index reads."""
+        return []
+
+    def files(self) -> list[Path]:
+        """Return every image and CSV file that the index reads: what the manifest is made of."""
+        return [Path(name) for name in self._file_names()]
+
+    def manifest(self) -> Manifest:
+        """Return the manifest of `files`, through the cache folder if there is one.
+
+        Raises:
+            BenchError: a file is unreadable, or the cache cannot be written.
+        """
+        return build_manifest(self.root, self._file_names(), self.cache)
+
+    def _file_names(self) -> list[str]:
+        prefix = os.fspath(self.root)
+        names = [f"{prefix}/{name}" for pair in self.scan().pairs for name in (pair.optical, pair.sar)]
+        return [os.fspath(table) for table in self.tables()] + names
+
+    @classmethod
+    def locate(cls, root: Path, options: Any) -> Path:
+        """Return the folder that really holds the set, given the folder the user named.
+
+        Raises:
+            BenchError: the layout is not found below `root`.
+        """
+        return root
+
+    @classmethod
+    def prepare(cls, root: Path | None, options: Any, cache: Path) -> Path:
+        """Return `root`; a generated set makes itself below `cache` when `root` is None.
+
+        Raises:
+            BenchError: no root for a set that cannot make itself.
+        """
+        if root is None:
+            raise missing(cls.facts, [])
+        return root
+
+    @classmethod
+    def at(cls, root: Path, cache: Path | None = None, **options: Any) -> Self:
+        """Open the set at `root` with `options` given as keywords."""
+        parsed = parse_options(cls.Options, options, f"data set {cls.facts.name}")
+        return cls(cls.locate(Path(root), parsed), parsed, cache)
+
+
+def root_variable(name: str) -> str:
+    """Return the environment variable that may hold the root of data set `name`: BENCH_ROOT_QXS_SAROPT for
+    qxs-saropt.
+    """
+    return "BENCH_ROOT_" + "".join(char if char.isalnum() else "_" for char in name).upper()
+
+
+def missing(facts: DatasetFacts, tried: list[str]) -> BenchError:
+    """Return the one error of a missing data set: what to place where, from where, and what to run meanwhile."""
+    where = f" (looked at {', '.join(tried)})" if tried else ""
+    return BenchError(
+        f"data set {facts.name} is not here{where}. Place it like this:\n{facts.place_what.rstrip()}\n"
+        f"Source: {facts.homepage} ({facts.licence}). Then give its folder with --root, or set "
+        f"{root_variable(facts.name)} to it, or set BENCH_DATA to the folder that holds {facts.folder}/. "
+        "Meanwhile, try `bench run --config quickstart`."
+    )
+
+
+def resolve_root(facts: DatasetFacts, explicit: Path | None, env: Mapping[str, str]) -> Path:
+    """Return the data set's root folder: `explicit`, else $BENCH_ROOT_<NAME>, else $BENCH_DATA/<folder>. The first
+    one given must exist.
+
+    Raises:
+        BenchError: none is given, or the folder does not exist; the message says what to place where.
+    """
+    variable = root_variable(facts.name)
+    if explicit is not None:
+        candidate, origin = Path(explicit), "--root"
+    elif env.get(variable):
+        candidate, origin = Path(env[variable]), variable
+    elif env.get("BENCH_DATA"):
+        candidate, origin = Path(env["BENCH_DATA"]) / facts.folder, "BENCH_DATA"
+    else:
+        raise missing(facts, [])
+    candidate = candidate.expanduser()
+    if not candidate.is_dir():
+        raise missing(facts, [f"{candidate} from {origin}"])
+    return candidate
+
+
+def parse_options(model: type[BaseModel], options: Mapping[str, Any], what: str) -> Any:
+    """Validate `options` against a pydantic model.
+
+    Raises:
+        BenchError: one line for the first problem; an unknown key names the nearest ones. `what` says whose options
+            they are.
+    """
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known: Any = model
+            for part in problem["loc"][:-1]:
+                known = _inner_model(known, str(part))
+            names = known.model_fields if known is not None else []
+            raise BenchError(f"{what} has no option {place!r}{nearest(str(problem['loc'][-1]), names)}") from error
+        message = problem["msg"].removeprefix("Value error, ")
+        raise BenchError(f"{what}, option {place}: {message}" if place else f"{what}: {message}") from error
+
+
+def _inner_model(model: Any, name: str) -> Any:
+    """Return the pydantic model of field `name`, None where the field is no model."""
+    field = model.model_fields.get(name) if model is not None else None
+    annotation = field.annotation if field is not None else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def open_dataset(
+    name: str, options: Mapping[str, Any], root: Path | None, cache: Path, env: Mapping[str, str] | None = None
+) -> PairDataset:
+    """Open the data set called `name`.
+
+    Args:
+        options: as written in the config.
+        root: folder given by the user, None to look into `env` (default: the process environment), or to generate a
+            generated set.
+        cache: folder for results that can be made again.
+
+    Raises:
+        BenchError: unknown name or option, missing set, unexpected layout.
+    """
+    cls: type[PairDataset] = DATASETS.get(name)
+    parsed = parse_options(cls.Options, options, f"data set {name}")
+    if cls.generated and root is None:
+        return cls(cls.prepare(None, parsed, cache), parsed, cache)
+    found = cls.locate(resolve_root(cls.facts, root, os.environ if env is None else env), parsed)
+    return cls(cls.prepare(found, parsed, cache), parsed, cache)

@@ -1,0 +1,1 @@
+"""One short file of declared facts per data set."""

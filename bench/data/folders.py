@@ -1,0 +1,199 @@
+"""The two-folders family: one folder of optical and one of SAR patches, paired by file name, with an optional table
+of attributes.
+
+Owns the pairing of names. Does not decode images.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.data.csv_files import PLACE_COLUMNS, place_of, read_csv
+from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
+from bench.data.images import IMAGE_SUFFIXES
+from bench.data.index import PairIndex, PairSample
+from bench.data.scaling import SarScale
+from bench.errors import BenchError
+
+PairBy = Literal["stem", "number"]
+_DIGITS = re.compile(r"(\d+)")
+
+
+class FolderOptions(DatasetOptions):
+    """Options of a two-folders set.
+
+    Attributes:
+        optical, sar: folder names below the root.
+        pair_by: files pair by equal stems, or by the last integer in their stems ("opt_0012" and "sar-12").
+        table: CSV file (below the root, or an absolute path) with a row per pair: `id`, and any of `scene`,
+            `x_min_m`, `y_min_m`, `x_max_m`, `y_max_m`, further columns. Pairs without a row are an error, rows
+            without a pair are not.
+        crs: name of the coordinate system of the table's metres.
+        sar_scale: what the SAR values are; None for the set's own declaration.
+    """
+
+    optical: str = Field(default="optical", min_length=1)
+    sar: str = Field(default="sar", min_length=1)
+    pair_by: PairBy = "stem"
+    table: str | None = None
+    crs: str | None = None
+    sar_scale: SarScale | None = None
+
+
+class FolderPairs(PairDataset):
+    """Reader of two parallel folders."""
+
+    Options: ClassVar[type[DatasetOptions]] = FolderOptions
+
+    @classmethod
+    def folders(cls, options: Any) -> tuple[str, str]:
+        """Return the names of the optical and the SAR folder."""
+        return options.optical, options.sar
+
+    @classmethod
+    def locate(cls, root: Path, options: Any) -> Path:
+        """Return `root`, or the folder of the set's own name inside it (some archives double it), whichever holds
+        both folders.
+        """
+        names = cls.folders(options)
+        inner = root / cls.facts.folder
+        candidates = [root, inner, inner / cls.facts.folder]
+        for candidate in candidates:
+            if all((candidate / name).is_dir() for name in names):
+                return candidate
+        raise missing(cls.facts, [f"{root}/{name}" for name in names])
+
+    def pair_by(self) -> PairBy:
+        """Return how file names pair."""
+        by: PairBy = self.options.pair_by
+        return by
+
+    def table(self) -> Path | None:
+        """Return the path of the attribute table, None for none."""
+        return self.root / self.options.table if self.options.table else None
+
+    def crs(self) -> str | None:
+        """Return the name of the coordinate system of the places."""
+        crs: str | None = self.options.crs
+        return crs
+
+    def tables(self) -> list[Path]:
+        table = self.table()
+        return [table] if table else []
+
+    def _scan(self) -> Scan:
+        return pair_folders(self.root, *self.folders(self.options), by=self.pair_by())
+
+    def index(self) -> PairIndex:
+        scan = self.scan()
+        check_pairs(scan, self.root, self.folders(self.options))
+        table = self.table()
+        rows = _rows_by_id(table) if table else {}
+        samples = []
+        for pair in scan.pairs:
+            if table is None:
+                samples.append(PairSample(pair.id, pair.optical, pair.sar))
+                continue
+            row = rows.get(pair.id)
+            if row is None:
+                raise BenchError(f"{table} has no row for pair {pair.id!r} ({pair.optical}); add it or drop the table")
+            attributes = {key: value for key, value in row.items() if key not in ("id", "scene", *PLACE_COLUMNS)}
+            place = place_of(row, table)
+            samples.append(
+                PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes)
+            )
+        return PairIndex(tuple(samples), self.crs(), f"{self.facts.name} at {self.root}")
+
+
+def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: Collection[str] | None = None) -> Scan:
+    """Pair the images of two folders below `root`; other files and hidden ones are passed over. Order: natural ("2"
+    before "10").
+
+    Args:
+        only: ids to look at; one with no image at all counts as unpaired. None takes every id there is.
+
+    Raises:
+        BenchError: a folder is missing, a name has no number where pairs go by number, or two files claim one id.
+    """
+    left, right = _keyed(root, optical, by), _keyed(root, sar, by)
+    neither: list[str] = []
+    if only is not None:
+        left = {key: path for key, path in left.items() if key in only}
+        right = {key: path for key, path in right.items() if key in only}
+        neither = [
+            f"{key} has no image in {optical}/ and {sar}/" for key in only if key not in left and key not in right
+        ]
+    pairs = [FilePair(key, left[key], right[key]) for key in sorted(left.keys() & right.keys(), key=natural_key)]
+    lonely = [
+        f"{left[key]} has no SAR partner in {sar}/" for key in sorted(left.keys() - right.keys(), key=natural_key)
+    ]
+    lonely += [
+        f"{right[key]} has no optical partner in {optical}/"
+        for key in sorted(right.keys() - left.keys(), key=natural_key)
+    ]
+    return Scan(tuple(pairs), tuple(lonely + neither))
+
+
+def check_pairs(scan: Scan, root: Path, folders: tuple[str, str]) -> None:
+    """Raise BenchError unless there are pairs and no file lacks its partner."""
+    if scan.unpaired:
+        more = f" and {len(scan.unpaired) - 3} more" if len(scan.unpaired) > 3 else ""
+        raise BenchError(
+            f"{len(scan.unpaired)} files in {root} lack a partner: {'; '.join(scan.unpaired[:3])}{more}; "
+            "complete or remove them (`bench data verify` lists all)"
+        )
+    if not scan.pairs:
+        raise BenchError(
+            f"no pairs found under {root}; expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) "
+            f"in {folders[0]}/ and {folders[1]}/"
+        )
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key under which runs of digits compare as numbers."""
+    if text.isdecimal():
+        return ((0, int(text), ""), (1, 0, text))
+    parts = [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _DIGITS.split(text) if part]
+    return (*parts, (1, 0, text))
+
+
+def _keyed(root: Path, folder: str, by: PairBy) -> dict[str, str]:
+    """Return id -> relative path of the images in one folder."""
+    try:
+        with os.scandir(root / folder) as entries:
+            names = [entry.name for entry in entries]
+    except OSError as error:
+        raise BenchError(f"cannot read the folder {root / folder}: {error.strerror or error}") from error
+    where = os.fspath(root / folder)
+    keyed: dict[str, str] = {}
+    for name in sorted(names):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+            continue
+        key = stem if by == "stem" else _number(stem, f"{where}/{name}")
+        if key in keyed:
+            raise BenchError(f"{root}: {keyed[key]} and {folder}/{name} both claim pair {key!r}; remove one")
+        keyed[key] = f"{folder}/{name}"
+    return keyed
+
+
+def _number(stem: str, path: str) -> str:
+    digits = _DIGITS.findall(stem)
+    if not digits:
+        raise BenchError(f"{path} has no number in its name, and pairs go by number; rename it or use pair_by: stem")
+    return str(int(digits[-1]))
+
+
+def _rows_by_id(table: Path) -> dict[str, dict[str, str]]:
+    rows: dict[str, dict[str, str]] = {}
+    for row in read_csv(table, required=("id",)):
+        if row["id"] in rows:
+            raise BenchError(f"{table} has two rows for id {row['id']!r}; remove one")
+        rows[row["id"]] = row
+    return rows

@@ -1,0 +1,112 @@
+"""The index of a data set: which pairs there are, in which files, where on the ground. Owns identity and order,
+decodes no pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from bench.errors import BenchError, nearest
+from bench.store import canonical_hash
+
+
+@dataclass(frozen=True, slots=True)
+class PairSample:
+    """One SAR-optical pair.
+
+    Attributes:
+        id: unique name in the data set.
+        optical, sar: file paths relative to the data set's root, with "/" between parts.
+        window: (y0, x0, height, width) in pixels, origin at the top-left corner of the top-left pixel, y down; None
+            for the whole file.
+        scene: name of the scene the pair was cut from, None where unknown.
+        place: (x_min, y_min, x_max, y_max) in metres of the index's `crs`, y up (north); None where unknown.
+        attributes: further columns of the data set's table.
+    """
+
+    id: str
+    optical: str
+    sar: str
+    window: tuple[int, int, int, int] | None = None
+    scene: str | None = None
+    place: tuple[float, float, float, float] | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairIndex:
+    """All pairs of a data set, in a fixed order. `where` names the data set in messages.
+
+    Raises:
+        BenchError: no pairs, or an id that occurs twice.
+    """
+
+    samples: tuple[PairSample, ...]
+    crs: str | None = None
+    where: str = "the data set"
+
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise BenchError(f"no pairs found in {self.where}")
+        if len(set(self.ids)) != len(self.samples):
+            seen: set[str] = set()
+            twice = next(name for name in self.ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            raise BenchError(f"pair id {twice!r} occurs twice in {self.where}; rename one of the files")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The id of every sample, in order."""
+        return tuple([sample.id for sample in self.samples])
+
+    @cached_property
+    def scenes(self) -> tuple[str | None, ...]:
+        """The scene of every sample, None where unknown."""
+        return tuple([sample.scene for sample in self.samples])
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The names `column` takes: "id", "scene" where known, and every attribute that all samples have."""
+        names = ["id"] + (["scene"] if all(scene is not None for scene in self.scenes) else [])
+        shared = {id(sample.attributes): sample.attributes for sample in self.samples}
+        common = set.intersection(*(set(attributes) for attributes in shared.values()))
+        return tuple(names + sorted(common - set(names)))
+
+    def column(self, name: str) -> list[str]:
+        """Return one value a sample: "id", "scene" or an attribute.
+
+        Raises:
+            BenchError: no such column (the nearest names are listed), or some samples lack it.
+        """
+        if name not in self.columns:
+            raise BenchError(f"{self.where} has no column {name!r}{nearest(name, self.columns)}")
+        if name == "id":
+            return list(self.ids)
+        if name == "scene":
+            return [str(scene) for scene in self.scenes]
+        return [sample.attributes[name] for sample in self.samples]
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The place of every sample as (N, 4) float64 rows x_min, y_min, x_max, y_max in metres; NaN where unknown.
+        Read-only.
+        """
+        unknown = (np.nan,) * 4
+        out = np.array([sample.place or unknown for sample in self.samples], dtype=np.float64).reshape(-1, 4)
+        out.flags.writeable = False
+        return out
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what decides the pixels: ids, files and windows, in order."""
+        return canonical_hash([[s.id, s.optical, s.sar, s.window] for s in self.samples])
+
+    def take(self, positions: np.ndarray) -> PairIndex:
+        """Return the index of the samples at `positions` (int64), in that order."""
+        return PairIndex(tuple(self.samples[int(i)] for i in positions), self.crs, self.where)

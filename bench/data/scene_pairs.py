@@ -1,0 +1,213 @@
+"""The scene-pairs family: registered SAR-optical scenes and a CSV of their corners, cut into patches on the fly.
+
+Owns which scenes and windows there are and where they lie on the ground. The windows themselves come from `windows.py`.
+Image rows go down while the metres of y decrease: row 0 lies at y_max.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from bench.data.csv_files import PLACE_COLUMNS, CellText, place_of, read_csv
+from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
+from bench.data.folders import check_pairs, natural_key, pair_folders
+from bench.data.images import check_equal_sizes, image_size, read_pair
+from bench.data.index import PairIndex, PairSample
+from bench.data.manifest import build_manifest
+from bench.data.scaling import SarScale
+from bench.data.windows import VERSION, RejectCriteria, Window, read_window, rejection, window_grid
+from bench.errors import BenchError, nearest
+from bench.store import canonical_hash, folder_lock, write_json
+
+
+class SceneOptions(DatasetOptions):
+    """Options of a scene-pairs set.
+
+    Attributes:
+        patch_px: edge length of the patches.
+        overlap_px: how many pixels neighbouring patches share.
+        reject: when a window is left out (off by default).
+        require: only scenes whose CSV columns have these values.
+        optical, sar: folder names below the root; `table`: CSV with a `scene` column (the file stem) and corners in
+            metres.
+        crs: coordinate system of the corners; None for the set's own declaration.
+        sar_scale: what the SAR values are; None for the set's own declaration.
+    """
+
+    patch_px: int = Field(default=256, ge=8)
+    overlap_px: int = Field(default=0, ge=0)
+    reject: RejectCriteria = RejectCriteria()
+    require: dict[str, CellText] = {}
+    optical: str = Field(default="opt", min_length=1)
+    sar: str = Field(default="sar", min_length=1)
+    table: str = "scenes.csv"
+    crs: str | None = None
+    sar_scale: SarScale | None = None
+
+    @model_validator(mode="after")
+    def _overlap_below_patch(self) -> SceneOptions:
+        if self.overlap_px >= self.patch_px:
+            raise ValueError(f"overlap_px ({self.overlap_px}) must be smaller than patch_px ({self.patch_px})")
+        return self
+
+
+class ScenePairs(PairDataset):
+    """Reader of registered scene pairs."""
+
+    Options = SceneOptions
+    default_crs: str | None = None
+
+    @classmethod
+    def locate(cls, root: Path, options: Any) -> Path:
+        for candidate in (root, root / cls.facts.folder):
+            if (candidate / options.table).is_file():
+                return candidate
+        raise missing(cls.facts, [f"{root}/{options.table}"])
+
+    @property
+    def crs(self) -> str | None:
+        """The coordinate system of the corners."""
+        return self.options.crs or self.default_crs
+
+    def tables(self) -> list[Path]:
+        return [self.root / self.options.table]
+
+    def rows(self) -> dict[str, dict[str, str]]:
+        """Return scene -> CSV row of the scenes that fulfil `require`, in natural order of their names.
+
+        Raises:
+            BenchError: unknown column or value in `require`, a scene listed twice, or no scene left.
+        """
+        table = self.root / self.options.table
+        rows = read_csv(table, required=("scene",))
+        for column, value in self.options.require.items():
+            if rows and column not in rows[0]:
+                raise BenchError(f"{table} has no column {column!r}{nearest(column, rows[0])}")
+            values = {row[column] for row in rows}
+            if value not in values:
+                raise BenchError(f"no scene in {table} has {column} = {value!r}{nearest(value, values)}")
+        chosen: dict[str, dict[str, str]] = {}
+        for row in rows:
+            if any(row[column] != value for column, value in self.options.require.items()):
+                continue
+            if row["scene"] in chosen:
+                raise BenchError(f"{table} lists scene {row['scene']!r} twice; remove one row")
+            chosen[row["scene"]] = row
+        if not chosen:
+            raise BenchError(f"no scene in {table} fulfils require: {self.options.require}")
+        return {name: chosen[name] for name in sorted(chosen, key=natural_key)}
+
+    def _scan(self) -> Scan:
+        return pair_folders(self.root, self.options.optical, self.options.sar, only=self.rows())
+
+    def index(self) -> PairIndex:
+        scan = self.scan()
+        check_pairs(scan, self.root, (self.options.optical, self.options.sar))
+        rows = self.rows()
+        sizes = {pair.id: self.scene_size(pair) for pair in scan.pairs}
+        accepted = self._accepted(scan.pairs, sizes)
+        samples: list[PairSample] = []
+        for pair in scan.pairs:
+            row = rows[pair.id]
+            attributes = {key: value for key, value in row.items() if key not in ("scene", *PLACE_COLUMNS)}
+            place = place_of(row, self.root / self.options.table)
+            for window in accepted[pair.id]:
+                ground = window_place(place, sizes[pair.id], window) if place else None
+                name = f"{pair.id}_y{window[0]:05d}_x{window[1]:05d}"
+                samples.append(PairSample(name, pair.optical, pair.sar, window, pair.id, ground, attributes))
+        where = f"{self.facts.name} at {self.root}"
+        if not samples:
+            raise BenchError(
+                f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them"
+            )
+        return PairIndex(tuple(samples), self.crs, where)
+
+    def scene_size(self, pair: FilePair) -> tuple[int, int]:
+        """Return (height, width) of a scene from the file headers.
+
+        Raises:
+            BenchError: the two files differ in size.
+        """
+        optical, sar = self.root / pair.optical, self.root / pair.sar
+        size = image_size(optical)
+        check_equal_sizes(optical, size, sar, image_size(sar))
+        return size
+
+    def read_scene(self, pair: FilePair) -> tuple[np.ndarray, np.ndarray]:
+        """Return a scene's optical (H, W, 3) and SAR (H, W) arrays in their native dtypes.
+
+        Raises:
+            BenchError: unreadable files, or two sizes.
+        """
+        return read_pair(self.root / pair.optical, self.root / pair.sar)
+
+    def judged_windows(
+        self, pair: FilePair
+    ) -> Iterator[tuple[Window, np.ndarray, np.ndarray, tuple[str, float] | None]]:
+        """Yield (window, optical patch, SAR patch, rejection or None) over a scene, in grid order; decodes the scene
+        once.
+        """
+        optical, sar = self.read_scene(pair)
+        for window in window_grid(sar.shape[0], sar.shape[1], self.options.patch_px, self.options.overlap_px):
+            patches = read_window(optical, window), read_window(sar, window)
+            yield window, *patches, rejection(*patches, self.options.reject)
+
+    def _accepted(self, pairs: tuple[FilePair, ...], sizes: dict[str, tuple[int, int]]) -> dict[str, list[Window]]:
+        """Return the windows to use of each scene. Rejection looks at pixels, so its outcome is kept in the cache
+        folder.
+        """
+        if not self.options.reject.active:
+            return {p.id: window_grid(*sizes[p.id], self.options.patch_px, self.options.overlap_px) for p in pairs}
+        if self.cache is None:
+            return {p.id: self._judge(p) for p in pairs}
+        names = [self.root / name for p in pairs for name in (p.optical, p.sar)]
+        key = canonical_hash(
+            {
+                "version": VERSION,
+                "manifest": build_manifest(self.root, names, self.cache).sha256,
+                "scenes": [[p.id, p.optical, p.sar] for p in pairs],
+                "cut": [self.options.patch_px, self.options.overlap_px],
+                "reject": self.options.reject.model_dump(),
+            }
+        )
+        store = self.cache / "windows" / f"{key[:32]}.json"
+        with folder_lock(store.parent):
+            found = _read_windows(store, pairs)
+            if found is None:
+                found = {p.id: self._judge(p) for p in pairs}
+                write_json(store, found)
+        return found
+
+    def _judge(self, pair: FilePair) -> list[Window]:
+        return [window for window, _, _, reason in self.judged_windows(pair) if reason is None]
+
+
+def window_place(
+    place: tuple[float, float, float, float], size: tuple[int, int], window: Window
+) -> tuple[float, float, float, float]:
+    """Return the ground rectangle (x_min, y_min, x_max, y_max) in metres of a window.
+
+    Args:
+        place: rectangle of the whole scene, outer edges of its outermost pixels.
+        size: (height, width) of the scene in pixels.
+        window: (y0, x0, height, width) in pixels; y goes down in the image and decreases on the ground.
+    """
+    x_min, y_min, x_max, y_max = place
+    y0, x0, height, width = window
+    x_step, y_step = (x_max - x_min) / size[1], (y_max - y_min) / size[0]
+    return x_min + x0 * x_step, y_max - (y0 + height) * y_step, x_min + (x0 + width) * x_step, y_max - y0 * y_step
+
+
+def _read_windows(store: Path, pairs: tuple[FilePair, ...]) -> dict[str, list[Window]] | None:
+    """Return a stored choice of windows; None where it is missing or damaged."""
+    try:
+        value = json.loads(store.read_bytes())
+        return {p.id: [(int(y), int(x), int(h), int(w)) for y, x, h, w in value[p.id]] for p in pairs}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,172 @@
+"""Entries on disk -> boards: Markdown, CSV and terminal text. A view: it never trains, never measures, never imports torch.
+
+`leaderboards/<suite>/entries/` holds one compact JSON (the record) and one .npz (per-sample scores) per slot; `suite.json` beside it
+holds the suite's words and the order of its rows. The board is a pure function of that folder and carries no time.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.config import Suite
+from bench.errors import BenchError, nearest
+from bench.records import SCORES, Record, load_record
+from bench.store import atomic_write, read_json, write_json, write_text
+from bench.tables import FOOTNOTES, Column, Row, Section, Table, format_cell
+from bench.task import Cell, get_task
+
+ENTRIES, SUITE = "entries", "suite.json"
+
+
+def file_entries(boards: Path, suite: Suite, cells: Sequence[Cell], records: Sequence[tuple[Path, Record]]) -> int:
+    """File the records of a run into the suite's entries, one slot each; return how many were filed.
+
+    Limited runs are left out: they are wiring checks, not measurements.
+    """
+    folder = boards / suite.name
+    filed = 0
+    for source, record in records:
+        if record.limit is not None:
+            continue
+        name = f"{record.task}--{record.slot}"
+        if record.status == "finished" and (source / SCORES).is_file():
+            with atomic_write(folder / ENTRIES / f"{name}.npz") as temporary:
+                shutil.copyfile(source / SCORES, temporary)
+        write_json(folder / ENTRIES / f"{name}.json", record.model_dump())
+        filed += 1
+    if filed:
+        _write_suite(folder / SUITE, suite, cells)
+    return filed
+
+
+def _write_suite(path: Path, suite: Suite, cells: Sequence[Cell]) -> None:
+    """Write the suite's words and the order of its rows; rows that an earlier, wider run filed keep their places behind."""
+    order = list(dict.fromkeys((cell.task, cell.dataset, cell.method) for cell in cells))
+    if path.is_file():
+        old = [(str(row[0]), str(row[1]), str(row[2])) for row in read_json(path).get("order", [])]
+        if set(old) >= set(order):  # a selection of the suite: the wider order stands
+            order = old
+        else:
+            order += [row for row in old if row not in order]
+    notes = {task: section.get("note", "") for task, section in suite.tasks.items() if isinstance(section, dict)}
+    write_json(
+        path,
+        {"name": suite.name, "title": suite.title, "description": suite.description, "notes": notes, "order": [list(row) for row in order]},
+    )
+
+
+def load_entries(folder: Path) -> list[Record]:
+    """Return the validated records of a suite's entries, in file-name order.
+
+    Raises:
+        BenchError: an entry is damaged, or there is none.
+    """
+    paths = sorted((folder / ENTRIES).glob("*.json"))
+    if not paths:
+        raise BenchError(f"{folder / ENTRIES}: no entries; run the suite first: bench run --config {folder.name}")
+    return [load_record(path) for path in paths]
+
+
+def build_boards(boards: Path, suite_name: str) -> dict[Path, Table]:
+    """Rebuild `<task>.md` and `<task>.csv` of one suite from its entries; return the tables by the path of their Markdown.
+
+    Raises:
+        BenchError: unknown suite (nearest named), damaged entry.
+    """
+    folder = boards / suite_name
+    if not (folder / SUITE).is_file():
+        known = [path.parent.name for path in boards.glob(f"*/{SUITE}")]
+        raise BenchError(f"no board {suite_name!r} under {boards}{nearest(suite_name, known)}")
+    words = read_json(folder / SUITE)
+    records = load_entries(folder)
+    rank = {tuple(row): position for position, row in enumerate(words["order"])}
+    records.sort(key=lambda r: (rank.get((r.task, r.dataset, r.method), len(rank)), r.dataset, r.method, -1 if r.seed is None else r.seed))
+    tables = {}
+    for task in dict.fromkeys(record.task for record in records):
+        mine = [record for record in records if record.task == task]
+        note = words.get("notes", {}).get(task, "")
+        description = "\n\n".join(part.strip() for part in (words["description"], note) if part.strip())
+        table = get_task(task).table(suite_name, words["title"] or suite_name, description, mine)
+        path = folder / f"{task}.md"
+        write_text(path, to_markdown(table))
+        write_text(path.with_suffix(".csv"), to_csv(table))
+        tables[path] = table
+    return tables
+
+
+# -- renderings ----------------------------------------------------------------------------------------------------------------
+def to_markdown(table: Table) -> str:
+    """Return the board as GitHub-flavoured Markdown: title, description, sections, footnotes, commands."""
+    out = [f"# {table.title}", ""]
+    if table.description:
+        out += [table.description, ""]
+    used: set[str] = set()
+    for section in table.sections:
+        out += [f"## {section.title}", ""]
+        if section.note:
+            out += [section.note, ""]
+        header = _header(section)
+        out.append("| " + " | ".join(header) + " |")
+        out.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|")
+        for row in section.rows:
+            used |= set(row.marks)
+            out.append("| " + " | ".join(_row_texts(section, row)) + " |")
+        out.append("")
+    if used:
+        out += [f"{mark} {FOOTNOTES[mark]}  " for mark in FOOTNOTES if mark in used] + [""]
+    commands = list(dict.fromkeys(row.command for section in table.sections for row in section.rows if row.command))
+    if commands:
+        out += ["## Reproduce", "", "```", *commands, "```", ""]
+    return "\n".join(out)
+
+
+def to_text(table: Table) -> str:
+    """Return the table for a terminal: aligned columns, no borders."""
+    out = [table.title]
+    for section in table.sections:
+        lines = [_header(section), *(_row_texts(section, row) for row in section.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        out += ["", section.title]
+        for number, line in enumerate(lines):
+            cells = [text.ljust(widths[0]) if i == 0 else text.rjust(widths[i]) for i, text in enumerate(line)]
+            out.append("  " + "  ".join(cells).rstrip())
+            if number == 0:
+                out.append("  " + "  ".join("-" * width for width in widths))
+    marks = {mark for section in table.sections for row in section.rows for mark in row.marks}
+    out += [f"{mark} {FOOTNOTES[mark]}" for mark in FOOTNOTES if mark in marks]
+    return "\n".join(out) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Return every number in full precision, one line per section, row and metric."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["section", "method", "metric", "mean", "spread", "n", "fingerprints"])
+    for section in table.sections:
+        for row in section.rows:
+            prints = " ".join(record.fingerprint[:12] for record in row.records)
+            for column in section.columns:
+                cell = row.cells[column.key]
+                value = "" if cell.value is None else repr(cell.value)
+                writer.writerow([section.title, row.label, column.key, value, "" if cell.spread is None else repr(cell.spread), cell.n, prints])
+    return stream.getvalue()
+
+
+def _header(section: Section) -> list[str]:
+    return ["method", "seeds", *(_arrow(column) for column in section.columns), *section.reported]
+
+
+def _arrow(column: Column) -> str:
+    if column.higher_better is None:
+        return column.label
+    return column.label + (" ↑" if column.higher_better else " ↓")
+
+
+def _row_texts(section: Section, row: Row) -> list[str]:
+    label = row.label + ("".join(row.marks) and " " + "".join(row.marks))
+    numbers = [format_cell(row.cells[column.key], column) for column in section.columns]
+    return [label, row.seeds, *numbers, *(row.reported.get(title, "–") for title in section.reported)]

@@ -1,0 +1,119 @@
+"""The predictions file of a matching cell: every pair's distance with what identifies it, and the embeddings where there are any.
+
+One compressed .npz without pickles. It holds all that scoring needs, so a metric can be recomputed without the model, and another tool
+can enter a board with such a file alone. Arrays, for each part P of validation and test (n samples, p pairs):
+
+    P.id, P.scene, P.group   (n,) text; scene is "" where unknown
+    P.place                  (n, 4) float64 ground rectangle in metres, NaN where unknown
+    P.pair_sar, P.pair_optical  (p,) int64 positions in the part
+    P.label (p,) bool, P.kind (p,) uint8: 0 pair, 1 uniform negative, 2 hard negative
+    P.distance               (p,) float32, smaller = more alike
+    test.sar_embedding, test.optical_embedding  (n, d) float32, with `embedding_distance`, its name
+    gallery.position (g,) int64 in test; gallery.distance (g, g) float32, rows SAR, columns optical
+    fixed_threshold          () float64, NaN for none
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.errors import BenchError, first_line
+from bench.matching.pairs import POSITIVE
+from bench.store import atomic_write
+
+
+@dataclass(frozen=True)
+class PartPredictions:
+    """Samples, pairs and distances of one part; shapes as in the module's docstring."""
+
+    id: np.ndarray
+    scene: np.ndarray
+    group: np.ndarray
+    place: np.ndarray
+    pair_sar: np.ndarray
+    pair_optical: np.ndarray
+    label: np.ndarray
+    kind: np.ndarray
+    distance: np.ndarray
+
+    def select(self, kind: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return (label, distance) of the true pairs and of the negatives of one kind."""
+        keep = (self.kind == POSITIVE) | (self.kind == kind)
+        return self.label[keep], self.distance[keep]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """All that a cell predicted."""
+
+    validation: PartPredictions
+    test: PartPredictions
+    sar_embedding: np.ndarray | None
+    optical_embedding: np.ndarray | None
+    embedding_distance: str | None
+    gallery_position: np.ndarray
+    gallery_distance: np.ndarray
+    fixed_threshold: float | None
+
+
+def save_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the file atomically; equal predictions give equal bytes."""
+    arrays: dict[str, np.ndarray] = {}
+    for name in ("validation", "test"):
+        part: PartPredictions = getattr(predictions, name)
+        arrays |= {f"{name}.{key}": value for key, value in vars(part).items()}
+    if predictions.sar_embedding is not None and predictions.optical_embedding is not None:
+        arrays["test.sar_embedding"] = predictions.sar_embedding
+        arrays["test.optical_embedding"] = predictions.optical_embedding
+        arrays["embedding_distance"] = np.array(predictions.embedding_distance)
+    arrays["gallery.position"] = predictions.gallery_position
+    arrays["gallery.distance"] = predictions.gallery_distance
+    arrays["fixed_threshold"] = np.array(np.nan if predictions.fixed_threshold is None else predictions.fixed_threshold)
+    with atomic_write(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read and check a predictions file.
+
+    Raises:
+        BenchError: missing, damaged, an array missing, shapes that do not fit, or a pair that points outside its part.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except FileNotFoundError as error:
+        raise BenchError(f"{path} does not exist; run the cell first") from error
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise BenchError(f"{path}: damaged predictions file ({first_line(error)}); delete it and run the cell again") from error
+    try:
+        parts = {name: _part(arrays, name, path) for name in ("validation", "test")}
+        threshold = float(arrays["fixed_threshold"])
+        return Predictions(
+            parts["validation"],
+            parts["test"],
+            arrays.get("test.sar_embedding"),
+            arrays.get("test.optical_embedding"),
+            str(arrays["embedding_distance"]) if "embedding_distance" in arrays else None,
+            arrays["gallery.position"],
+            arrays["gallery.distance"],
+            None if np.isnan(threshold) else threshold,
+        )
+    except KeyError as error:
+        raise BenchError(f"{path}: array {error} is missing; it is no predictions file of the matching task") from error
+
+
+def _part(arrays: dict[str, np.ndarray], name: str, path: Path) -> PartPredictions:
+    part = PartPredictions(**{key: arrays[f"{name}.{key}"] for key in PartPredictions.__dataclass_fields__})
+    n, pairs = len(part.id), len(part.distance)
+    if not all(len(getattr(part, key)) == n for key in ("scene", "group", "place")):
+        raise BenchError(f"{path}: the {name} part has {n} ids but another number of scenes, groups or places")
+    if not all(len(getattr(part, key)) == pairs for key in ("pair_sar", "pair_optical", "label", "kind")):
+        raise BenchError(f"{path}: the {name} part has {pairs} distances but another number of pairs")
+    if pairs and not all(0 <= index.min() and index.max() < n for index in (part.pair_sar, part.pair_optical)):
+        raise BenchError(f"{path}: a {name} pair points outside its {n} samples")
+    return part

@@ -1,0 +1,88 @@
+"""What a user writes under `matching:`: data sets with their splits, methods, and the protocol."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from bench.config import Spec, check_seeds
+from bench.data.splits import SplitSpec
+
+METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is then scored again, none is trained again
+PAIRS_VERSION = 1  # raise when the drawing of test pairs changes: every cell is then predicted and scored again
+
+
+class DatasetEntry(Spec):
+    """One data set of a suite.
+
+    Attributes:
+        dataset: registry name; `options` are the reader's.
+        splits: split label -> how the samples are parted; each is a block of the board.
+        sar_scaling, optical_scaling: how native values become [0, 1]; null means by data type (see `bench.data.scaling`).
+        root: where the data lie; context only. `--root` and the environment win over it.
+    """
+
+    dataset: str
+    title: str = ""
+    options: dict[str, Any] = {}
+    splits: dict[str, SplitSpec] = Field(min_length=1)
+    sar_scaling: str | None = None
+    optical_scaling: str | None = None
+    root: str | None = None
+
+
+class MethodEntry(Spec):
+    """One row of the board.
+
+    Attributes:
+        matcher, options: registry name and the matcher's own options.
+        backbone: registry name, for matchers with a network.
+        init: initial weights of both branches: "none" (random), "imagenet", or the path of a checkpoint.
+        control: "shuffled" trains on shuffled pairs: on a clean split the row must collapse to chance.
+        precision: arithmetic of training; fp16 and bf16 need a GPU.
+        datasets: run on these only (labels "data set" or "data set/split"); null means all.
+        seeds: null means the suite's.
+    """
+
+    matcher: str
+    backbone: str | None = None
+    init: str = "none"
+    options: dict[str, Any] = {}
+    control: Literal["none", "shuffled"] = "none"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    datasets: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        return None if seeds is None else check_seeds(seeds)
+
+
+class Protocol(Spec):
+    """How trained methods are compared; equal for every row of a board.
+
+    Attributes:
+        name: identifier shown on the board (docs/protocols.md, section 8).
+        hard: how the hard negatives are found: "scene" (another patch of the same scene), "cluster" (another patch of the same k-means
+            cluster of low-level features, fitted on the training part), or "none".
+        clusters: number of clusters for hard="cluster".
+        negative_seed: seed of the one drawing of negatives and gallery; it is part of the protocol, not of a run.
+        gallery: size of the sampled gallery on which every method's retrieval is reported.
+    """
+
+    name: str = "match/clean-v1"
+    hard: Literal["scene", "cluster", "none"] = "scene"
+    clusters: int = Field(8, ge=2)
+    negative_seed: int = Field(0, ge=0)
+    gallery: int = Field(120, ge=2)
+
+
+class MatchingSection(Spec):
+    """The `matching:` section of a suite."""
+
+    protocol: Protocol = Protocol()
+    datasets: dict[str, DatasetEntry] = Field(min_length=1)
+    methods: dict[str, MethodEntry] = Field(min_length=1)
+    note: str = ""

@@ -1,0 +1,196 @@
+"""What every matcher with a two-branch network shares: options, fitting through `bench.training`, embedding, state.
+
+Imports no torch at module level, so that planning can read options and versions.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from bench.errors import BenchError
+from bench.matching.batches import Negatives, PairBatches
+from bench.matching.distances import paired
+from bench.matching.matcher import FitData, Matcher, MatcherOptions, View
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.matching.networks import PairNetwork
+
+EMBED_BLOCK = 32  # images a forward pass; fixed, so that predictions do not depend on a setting
+
+
+class TrainedOptions(MatcherOptions):
+    """Options of a learned matcher.
+
+    Attributes:
+        epochs, batch_size: `batch_size` counts entries (see `PairBatches`).
+        optimizer, lr, momentum, weight_decay: torch.optim.SGD or AdamW.
+        schedule: "constant", or "cosine" to zero over all epochs; `warmup_epochs` of linear warm-up come first.
+        clip_norm: largest gradient norm; null for none.
+        dim: length of the embedding.
+        input_px: side that patches are resized to before the network; null keeps them.
+        augment: "none" or "dihedral" (flips and quarter turns, the same for both views).
+        select: "last" epoch, or the "best" on the validation part by ROC-AUC.
+        channels_last: memory format of the convolutions; changes speed, and the last digits.
+    """
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=2)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.005, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: int = Field(0, ge=0)
+    clip_norm: float | None = Field(None, gt=0)
+    dim: int = Field(128, ge=2)
+    input_px: int | None = Field(None, ge=32)
+    augment: Literal["none", "dihedral"] = "none"
+    select: Literal["last", "best"] = "last"
+    channels_last: bool = False
+
+
+class TrainedMatcher(Matcher):
+    """Base of the learned matchers; a subclass builds its network and names its distance."""
+
+    Options = TrainedOptions
+    trains = True
+    seeded = True
+    embeds = True
+    uses_backbone = True
+
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._network: PairNetwork | None = None
+
+    @abstractmethod
+    def _build(self, backbone: str) -> PairNetwork:
+        """Return the untrained network."""
+
+    def _negatives(self) -> Negatives:
+        """Return how the loss gets its negatives (see `PairBatches`)."""
+        return "none"
+
+    def _fit(self, data: FitData) -> dict[str, Any]:
+        from bench.training import TrainSpec, train
+
+        options, context = self.options, data.context
+        network = self._initial(data)
+        batches = PairBatches(
+            data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment
+        )
+        if len(batches) == 0:
+            raise BenchError(f"the training part has {len(data.train)} samples: too few for one batch")
+        spec = TrainSpec(
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            optimizer=_optimizer(options),
+            schedule=options.schedule,
+            warmup_epochs=options.warmup_epochs,
+            clip_norm=options.clip_norm,
+            precision=data.precision,
+            channels_last=options.channels_last,
+            seed=data.seed,
+        )
+        self._network = network
+        result = train(
+            network,
+            batches,
+            spec,
+            context,
+            validate=lambda model, epoch: {"auc": self._validation_auc(data)},
+            select=options.select,
+            monitor="auc" if options.select == "best" else None,
+        )
+        entries = batches.entries * options.epochs
+        return {
+            "epochs": options.epochs,
+            "chosen_epoch": result.best_epoch if options.select == "best" else options.epochs,
+            "resumed_from_epoch": result.resumed_from,
+            "training_entries": entries,
+            "cost": {"samples_per_second": result.samples_per_second},
+        }
+
+    def _initial(self, data: FitData) -> PairNetwork:
+        """Build the network from the seed; both backbones take the initial weights, where there are any."""
+        import torch
+
+        backbone = self.setup.backbone
+        if backbone is None:
+            raise BenchError(f"{type(self).__name__} needs a backbone")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(data.seed)
+            network = self._build(backbone)
+        if data.initial_weights is not None:
+            from bench.models.weights import load_initial_weights, load_into
+
+            for branch in (network.sar, network.optical):
+                load_into(branch.backbone, load_initial_weights(backbone, data.initial_weights))
+        return network
+
+    def _validation_auc(self, data: FitData) -> float:
+        """ROC-AUC on the validation pairs against each image's neighbour: a curve to watch, and the monitor of select="best"."""
+        from bench.matching.metrics import roc_auc
+
+        n = len(data.validation)
+        positions = np.arange(n)
+        sar = self._embed_view("sar", data.validation.sar(positions))
+        optical = self._embed_view("optical", data.validation.optical(positions))
+        name = self.embedding_distance()
+        shifts = [shift for shift in (1, n // 3, n // 2) if 0 < shift < n]
+        distance = np.concatenate([paired(name, sar, optical)] + [paired(name, sar, np.roll(optical, s, axis=0)) for s in shifts])
+        label = np.arange(len(distance)) < n
+        auc = roc_auc(label, distance)
+        return 0.5 if auc is None else float(auc)
+
+    def _embed(self, view: View, images: np.ndarray) -> np.ndarray:
+        return self._embed_view(view, images)
+
+    def _embed_view(self, view: View, images: np.ndarray) -> np.ndarray:
+        """Embed (n, ...) native images in blocks, in evaluation mode and fp32, on the context's device."""
+        import torch
+
+        from bench.data.scaling import apply_scaling
+        from bench.training import resolve_device
+
+        if self._network is None or self.setup.scaling is None or self.setup.context is None:
+            raise BenchError(f"{type(self).__name__} was asked to embed before it was fitted or loaded")
+        device = resolve_device(self.setup.context.device)
+        network = self._network.to(device).eval()
+        params = self.setup.scaling.of(view)
+        out = []
+        with torch.no_grad():
+            for start in range(0, len(images), EMBED_BLOCK):
+                block = apply_scaling(params, images[start : start + EMBED_BLOCK])
+                out.append(network.embed(view, torch.from_numpy(np.ascontiguousarray(block)).to(device)).float().cpu().numpy())
+        return np.concatenate(out)
+
+    def state(self) -> dict[str, np.ndarray]:
+        if self._network is None:
+            raise BenchError(f"{type(self).__name__} has no state before it is fitted")
+        return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        import torch
+
+        from bench.models.weights import load_into
+
+        if self.setup.backbone is None:
+            raise BenchError(f"{type(self).__name__} needs a backbone")
+        if self.setup.context is not None:
+            torch.set_num_threads(self.setup.context.threads)
+        network = self._build(self.setup.backbone)
+        module: nn.Module = network
+        load_into(module, {name: torch.from_numpy(np.array(array)) for name, array in state.items()})
+        self._network = network
+
+
+def _optimizer(options: TrainedOptions) -> dict[str, Any]:
+    if options.optimizer == "sgd":
+        return {"type": "SGD", "lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
+    return {"type": "AdamW", "lr": options.lr, "weight_decay": options.weight_decay}

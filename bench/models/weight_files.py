@@ -1,0 +1,147 @@
+"""Where published weight files are: looked for locally, checked against what their publisher states, fetched only when
+asked.
+
+Owns paths, sizes and digests of files; reading them is the business of `weights.py`. Planning may use this: it imports
+no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.errors import BenchError, first_line
+from bench.models import BACKBONES
+from bench.models.backbones import BackboneFacts, WeightFile
+from bench.progress import Progress
+from bench.store import atomic_write
+
+_BLOCK_BYTES = 1 << 20
+_TIMEOUT_S = 30
+
+
+def find_weights(
+    backbone: str, env: Mapping[str, str], explicit: Path | None = None, variant: str | None = None
+) -> Path:
+    """Return the local file with initial weights for `backbone`.
+
+    Looked for by its published name in $BENCH_WEIGHTS, ./weights and torch's hub cache, in this order. Its size is
+    checked where it is published; its digest when it is loaded (`verify_weights`).
+
+    Args:
+        explicit: a file of the user's own, taken as it is.
+        variant: name of the known weight file; None takes any known one, the default first.
+
+    Raises:
+        BenchError: there is none; the message says which file, where to put it, and the command that fetches it.
+    """
+    facts: BackboneFacts = BACKBONES.get(backbone)
+    if explicit is not None:
+        if not Path(explicit).is_file():
+            raise BenchError(f"no weight file at {explicit}")
+        return Path(explicit)
+    known = [facts.weight_file(variant)] if variant is not None else list(facts.weights.values())
+    for weights in known:
+        for folder in search_folders(env):
+            path = folder / weights.file
+            if path.is_file():
+                _check_size(path, weights)
+                return path
+    names = " or ".join(weights.file for weights in known) or "no published file"
+    raise BenchError(
+        f"no ImageNet weights for {backbone}: {names} is neither in $BENCH_WEIGHTS nor in ./weights nor in torch's hub "
+        f"cache; put it there (from {known[0].url if known else 'nowhere known'}), or run "
+        f"`bench data weights {backbone} --download`"
+    )
+
+
+def search_folders(env: Mapping[str, str]) -> list[Path]:
+    """Return the folders that `find_weights` looks into, first to last; they need not exist."""
+    folders = [Path(env["BENCH_WEIGHTS"])] if env.get("BENCH_WEIGHTS") else []
+    folders.append(Path("weights"))
+    if env.get("TORCH_HOME"):
+        folders.append(Path(env["TORCH_HOME"]) / "hub" / "checkpoints")
+    else:
+        cache = Path(env["XDG_CACHE_HOME"]) if env.get("XDG_CACHE_HOME") else Path(env.get("HOME", "~")) / ".cache"
+        folders.append(cache.expanduser() / "torch" / "hub" / "checkpoints")
+    return folders
+
+
+def verify_weights(path: Path, weights: WeightFile, sha256: str | None = None) -> None:
+    """Check a file against what its publisher states.
+
+    Args:
+        sha256: the file's digest where it is known already; computed otherwise.
+
+    Raises:
+        BenchError: another size or another digest than published.
+    """
+    _check_size(path, weights)
+    if weights.sha256_prefix:
+        digest = sha256 if sha256 is not None else _sha256(path)
+        if not digest.startswith(weights.sha256_prefix):
+            raise BenchError(
+                f"{path} is damaged or not what it is called: its SHA-256 starts with {digest[:8]}, "
+                f"published is {weights.sha256_prefix}; delete it and fetch it again from {weights.url}"
+            )
+
+
+def download_weights(backbone: str, dest: Path, variant: str = "imagenet", progress: Progress | None = None) -> Path:
+    """Fetch a published weight file into the folder `dest`, check it, and return its path; an intact one already there
+    is kept.
+
+    The only place that uses the network for weights; called by `bench data weights NAME --download` alone.
+
+    Raises:
+        BenchError: offline, refused by the server, incomplete, or with another digest than published (nothing is left
+            behind then).
+    """
+    facts: BackboneFacts = BACKBONES.get(backbone)
+    return fetch(facts.weight_file(variant), dest, progress or Progress())
+
+
+def fetch(weights: WeightFile, dest: Path, progress: Progress) -> Path:
+    """Fetch `weights` into the folder `dest`; see `download_weights`."""
+    path = Path(dest) / weights.file
+    if path.is_file():
+        verify_weights(path, weights)
+        return path
+    with atomic_write(path) as temporary:
+        try:
+            with urllib.request.urlopen(weights.url, timeout=_TIMEOUT_S) as reply:
+                total = int(reply.headers.get("Content-Length") or 0)
+                with temporary.open("wb") as stream, progress.bar(weights.file, total >> 20, "MiB") as bar:
+                    while block := reply.read(_BLOCK_BYTES):
+                        stream.write(block)
+                        bar.advance(len(block) // _BLOCK_BYTES)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise BenchError(
+                f"cannot fetch {weights.url} ({first_line(error)}); offline? Fetch it on another machine "
+                f"and put it into {dest}"
+            ) from error
+        size = temporary.stat().st_size
+        if total and size != total:
+            raise BenchError(f"{weights.url} broke off after {size:,} of {total:,} bytes; run the command again")
+        verify_weights(temporary, weights)
+    return path
+
+
+def _check_size(path: Path, weights: WeightFile) -> None:
+    size = path.stat().st_size
+    if weights.size_bytes is not None and size != weights.size_bytes:
+        raise BenchError(
+            f"{path} has {size:,} bytes, published are {weights.size_bytes:,}; delete it and fetch it again"
+        )
+    if size == 0:
+        raise BenchError(f"{path} is empty; delete it and fetch it again from {weights.url}")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,203 @@
+"""State on disk: the Record of a cell, its folder with one file per finished stage, and where to look for reusable stages.
+
+A record is written once, when the cell has ended; full precision, unknown is null. It holds no host name, user name or absolute path.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import BenchError, first_line
+from bench.store import read_json, write_json
+from bench.task import Cell, Identity, Keys
+
+SCHEMA_VERSION = 1
+RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
+MODEL, PREDICTIONS, SCORES = "model.safetensors", "predictions.npz", "scores.npz"
+STAGE_FILES = {"train": (TRAIN, MODEL, "curves.csv"), "predict": (PREDICT, PREDICTIONS)}
+
+
+class State(BaseModel):
+    """Base of what we write and read back: unknown keys are refused, so a damaged file cannot pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Failure(State):
+    """Why a cell failed. `where` is the stage; the traceback's paths are relative to the package."""
+
+    stage: str
+    message: str
+    traceback: str
+
+
+class Record(State):
+    """One measurement, finished or failed.
+
+    Attributes:
+        schema_version: 1.
+        fingerprint: the score key; `keys` holds all three.
+        row_key: hash of the spec without the seed; equal for all seeds of a row.
+        inputs: hashes and counts of what went in (data manifest, split, initial weights, pairs).
+        outputs: hashes of what came out (weights, predictions).
+        metrics: full precision; null where not defined.
+        facts: gallery size, thresholds, counts, failures: what a reader needs to judge the metrics.
+        cost: per stage: seconds, peak_memory_bytes, and throughput where there is one.
+        provenance: git state of the package, versions, hardware, device, threads.
+        command: the command line that reproduces the row.
+    """
+
+    schema_version: Literal[1] = 1
+    status: Literal["finished", "failed"]
+    task: str
+    suite: str
+    dataset: str
+    method: str
+    seed: int | None
+    limit: int | None
+    names: dict[str, str]
+    spec: dict[str, Any]
+    fingerprint: str
+    keys: dict[str, str]
+    row_key: str
+    requires: list[str] = []
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] = {}
+    metrics: dict[str, float | None] = {}
+    facts: dict[str, Any] = {}
+    cost: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
+    command: str = ""
+    failure: Failure | None = None
+
+    @property
+    def slot(self) -> str:
+        parts = [self.dataset, self.method, "once" if self.seed is None else f"seed{self.seed}"]
+        return "--".join(part.replace("/", "-") for part in parts)
+
+
+def load_record(path: Path) -> Record:
+    """Read and validate a record.
+
+    Raises:
+        BenchError: missing, damaged, or written by a newer version.
+    """
+    raw = read_json(path)
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BenchError(f"{path}: record schema {version!r} is not {SCHEMA_VERSION}; made by another version of saropt-bench")
+    try:
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise BenchError(f"{path}: damaged record ({at}: {first['msg']}); delete it and run again") from error
+
+
+def new_record(cell: Cell, identity: Identity, status: Literal["finished", "failed"], **rest: Any) -> Record:
+    """Return a record of `cell` with the parts that its spec and identity settle."""
+    return Record(
+        status=status,
+        task=cell.task,
+        suite=cell.suite,
+        dataset=cell.dataset,
+        method=cell.method,
+        seed=cell.seed,
+        limit=cell.limit,
+        names=dict(cell.names),
+        spec=dict(cell.spec),
+        fingerprint=identity.keys.score,
+        keys=asdict(identity.keys),
+        row_key=cell.row_key,
+        command=cell.command,
+        inputs=dict(identity.inputs),
+        **rest,
+    )
+
+
+def cell_folder(runs: Path, cell: Cell, keys: Keys) -> Path:
+    """Return the folder of a cell: readable, and unique by its fingerprint."""
+    return runs / cell.task / f"{cell.slot}--{keys.score[:12]}"
+
+
+def finished_record(folder: Path, keys: Keys) -> Record | None:
+    """Return the finished record of `folder` when it is the one of these keys, else None (a failed cell is tried again).
+
+    Raises:
+        BenchError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    record = load_record(path)
+    return record if record.status == "finished" and record.fingerprint == keys.score else None
+
+
+class StageStore:
+    """The finished stages of one task under `runs`, found by key, so that a new metric re-scores and trains nothing."""
+
+    def __init__(self, runs: Path, task: str) -> None:
+        self.folder = runs / task
+
+    def find(self, stage: str, key: str, first: Path | None = None) -> Path | None:
+        """Return a cell folder that holds the finished `stage` with `key` (`first` is looked at before all others)."""
+        candidates = ([first] if first else []) + sorted(p for p in self.folder.glob("*") if p.is_dir())
+        for folder in candidates:
+            if stage_done(folder, stage, key):
+                return folder
+        return None
+
+    def adopt(self, stage: str, source: Path, target: Path) -> None:
+        """Give `target` the files of a finished stage of `source`: hard links where the file system has them, else copies.
+
+        The stage's own JSON goes last, so that a stage that was half adopted does not look finished.
+        """
+        if source == target:
+            return
+        target.mkdir(parents=True, exist_ok=True)
+        marker, *files = STAGE_FILES[stage]
+        for name in (*files, marker):
+            if (source / name).is_file():
+                _link(source / name, target / name)
+
+
+def stage_done(folder: Path, stage: str, key: str) -> bool:
+    """Return whether `folder` holds the finished `stage` with `key`."""
+    path = folder / STAGE_FILES[stage][0]
+    if not path.is_file():
+        return False
+    try:
+        return read_json(path).get("key") == key
+    except BenchError:
+        return False  # a damaged marker is an unfinished stage
+
+
+def write_stage(folder: Path, stage: str, key: str, facts: dict[str, Any]) -> None:
+    """Mark a stage as finished: its marker is written last, after everything it stands for."""
+    write_json(folder / STAGE_FILES[stage][0], {"key": key, **facts})
+
+
+def _link(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.link")
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise BenchError(f"cannot write {target}: {first_line(error)}") from error
+
+
+def iter_records(runs: Path, task: str | None = None) -> Iterator[tuple[Path, Record]]:
+    """Yield (folder, record) of every readable record under `runs`, in name order; damaged ones raise BenchError."""
+    for path in sorted(runs.glob(f"{task or '*'}/*/{RECORD}")):
+        yield path.parent, load_record(path)

@@ -1,0 +1,230 @@
+"""Plans and executes the graph of cells: what runs, what is reused, one spawned process per cell.
+
+Owns order, reuse and failure collection. What a stage does is the task's; what it leaves behind is `records.py`'s. The process that
+executes a cell is `bench.worker`; another executor calls the very same entry with the very same folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.config import Suite, validate
+from bench.errors import BenchError, MissingInputs
+from bench.records import (
+    RECORD,
+    Failure,
+    Record,
+    StageStore,
+    cell_folder,
+    finished_record,
+    iter_records,
+    load_record,
+    new_record,
+)
+from bench.store import write_json
+from bench.task import Cell, Identity, Selection, get_task
+from bench.workspace import Workspace
+
+JOB = "job.json"
+EXIT_NO_FIGURES = 3  # of the worker: the record stands, a picture failed
+STAGES = ("train", "predict", "score")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Context of a run, chosen on the command line: it changes no result."""
+
+    device: str = "cpu"
+    threads: int = 1
+    workers: int = 0
+    figures: bool = True
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """One cell of a plan: `state` is "done", or the first stage that has to run; `resumes` says that a checkpoint waits."""
+
+    cell: Cell
+    identity: Identity
+    folder: Path
+    state: str
+    resumes: bool = False
+    record: Record | None = None
+    expected_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a suite in execution order, and one message for each thing that is missing on disk."""
+
+    suite: Suite
+    items: tuple[PlanItem, ...]
+    missing: tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    """What a run came to: the records in board order, the failed ones, those without pictures, and whether the user interrupted it."""
+
+    records: list[tuple[Path, Record]] = field(default_factory=list)
+    failed: list[tuple[Path, Record]] = field(default_factory=list)
+    undrawn: list[Path] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def expand(suite: Suite, selection: Selection, tasks: Sequence[str], config_folder: Path) -> list[Cell]:
+    """Return the cells of the suite's sections for `tasks`, dependencies before dependants, each once.
+
+    Raises:
+        BenchError: a task without a section, an unknown name, an invalid section.
+    """
+    cells: list[Cell] = []
+    for name in tasks:
+        task = get_task(name)
+        if name not in suite.tasks:
+            raise BenchError(f"suite {suite.name!r} has no section {name!r}; it has: {', '.join(suite.tasks)}")
+        section = validate(task.Section, suite.tasks[name], f"{suite.name}: {name}")
+        for cell in task.expand(suite, section, selection, config_folder):
+            for wanted in (*cell.requires, cell):
+                if wanted not in cells:
+                    cells.append(wanted)
+    if not cells:
+        raise BenchError("nothing to run: no cell is left after the selection")
+    return cells
+
+
+def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: bool = False) -> Plan:
+    """Find out what each cell needs, without reading an image or importing torch."""
+    items: list[PlanItem] = []
+    missing: list[str] = []
+    costs = _past_costs(workspace.runs)
+    for cell in cells:
+        try:
+            identity = get_task(cell.task).identify(cell, workspace)
+        except MissingInputs as error:
+            missing += [message for message in error.messages if message not in missing]
+            continue
+        items.append(_plan_item(cell, identity, workspace, costs, force))
+    return Plan(suite, tuple(items), tuple(missing))
+
+
+def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, costs: dict[str, float], force: bool) -> PlanItem:
+    folder = cell_folder(workspace.runs, cell, identity.keys)
+    record = None if force else finished_record(folder, identity.keys)
+    if record is not None:
+        return PlanItem(cell, identity, folder, "done", record=record)
+    stages = StageStore(workspace.runs, cell.task)
+    state = "train"
+    if not force:
+        if stages.find("train", identity.keys.train, folder):
+            state = "predict"
+        if stages.find("predict", identity.keys.predict, folder):
+            state = "score"
+    resumes = not force and state == "train" and (folder / "checkpoints").is_dir()
+    per_sample = costs.get(_cost_key(cell.spec))
+    expected = None if per_sample is None or state != "train" else per_sample * identity.samples
+    return PlanItem(cell, identity, folder, state, resumes, expected_s=expected)
+
+
+def _cost_key(spec: Any) -> str:
+    """Past cost is looked up by method and by the data set's options (patch size), whatever the split or the seed."""
+    return json.dumps([spec.get("method"), spec.get("dataset", {}).get("options")], sort_keys=True)
+
+
+def _past_costs(runs: Path) -> dict[str, float]:
+    """Return the seconds per sample of every method seen, the median over its finished records."""
+    seen: dict[str, list[float]] = {}
+    for _, record in iter_records(runs):
+        samples = record.facts.get("samples_total")
+        if record.status != "finished" or not samples:
+            continue
+        seconds = sum(stage.get("seconds", 0.0) for stage in record.cost.values())
+        seen.setdefault(_cost_key(record.spec), []).append(seconds / samples)
+    return {key: sorted(values)[len(values) // 2] for key, values in seen.items()}
+
+
+def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable[[str], None]) -> Outcome:
+    """Execute every cell that is not done, one spawned process each; a failure costs that cell alone."""
+    outcome = Outcome()
+    for number, item in enumerate(plan.items, start=1):
+        head = f"[{number}/{len(plan.items)}] {item.cell.describe()}"
+        if item.record is not None:
+            outcome.records.append((item.folder, relabel(item.record, item.cell)))
+            continue
+        say(f"{head}: " + _verb(item))
+        started = time.monotonic()
+        try:
+            record, drawn = _execute(item, workspace, settings)
+        except KeyboardInterrupt:
+            outcome.interrupted = True
+            say("interrupted; the same command resumes from the last checkpoint")
+            break
+        outcome.records.append((item.folder, relabel(record, item.cell)))
+        if not drawn:
+            outcome.undrawn.append(item.folder)
+        if record.status == "failed":
+            outcome.failed.append((item.folder, record))
+            say(f"{head}: FAILED in {record.failure.stage if record.failure else '?'}: {record.failure.message if record.failure else ''}")
+        else:
+            say(f"{head}: done in {time.monotonic() - started:.0f} s")
+    return outcome
+
+
+def _verb(item: PlanItem) -> str:
+    if item.state == "train":
+        return "resumes training" if item.resumes else "train, predict, score"
+    return "predict, score" if item.state == "predict" else "score"
+
+
+def relabel(record: Record, cell: Cell) -> Record:
+    """Return a record under the labels of the suite that asks: equal fingerprints may stand in several suites."""
+    labels = {"suite": cell.suite, "dataset": cell.dataset, "method": cell.method, "names": dict(cell.names)}
+    return record.model_copy(update=labels)
+
+
+def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[Record, bool]:
+    """Run one cell in a fresh process; return its record and whether its pictures were drawn. A process that dies leaves a failed record."""
+    item.folder.mkdir(parents=True, exist_ok=True)
+    write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
+    environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")) if path)
+    process = subprocess.Popen([sys.executable, "-m", "bench.worker", str(item.folder)], env=environment)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # the terminal sent the signal to the worker too
+        raise
+    path = item.folder / RECORD
+    record = load_record(path) if path.is_file() else None
+    if record is not None and record.fingerprint == item.identity.keys.score and code in (0, 1, EXIT_NO_FIGURES):
+        return record, code != EXIT_NO_FIGURES
+    if code == 130:
+        raise KeyboardInterrupt
+    cause = f"killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
+    failure = Failure(stage="worker", message=f"the worker process was {cause}; see log.txt in its folder", traceback="")
+    record = new_record(item.cell, item.identity, "failed", failure=failure)
+    write_json(path, record.model_dump())
+    return record, True
+
+
+def job_to_json(cell: Cell, identity: Identity, workspace: Workspace, settings: Settings) -> dict[str, Any]:
+    """Return a job as JSON: all that a worker on this machine or another needs to execute the cell."""
+    return {
+        "cell": {**asdict(replace(cell, requires=())), "spec": dict(cell.spec), "names": dict(cell.names), "places": dict(cell.places)},
+        "identity": {"keys": asdict(identity.keys), "inputs": dict(identity.inputs), "samples": identity.samples},
+        "workspace": {
+            "runs": str(workspace.runs.resolve()),
+            "boards": str(workspace.boards.resolve()),
+            "roots": {name: str(Path(root).resolve()) for name, root in workspace.roots.items()},
+        },
+        "settings": asdict(settings),
+    }

@@ -1,0 +1,167 @@
+"""What a task is: cells, keys, and the three stages train, predict, score.
+
+Owns the vocabulary that the runner, the store and the boards share; the two tasks live in `bench.matching` and `bench.detection`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel
+
+from bench.registry import Registry
+from bench.store import canonical_hash
+from bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bench.config import Suite
+    from bench.context import ExecutionContext
+    from bench.records import Record
+    from bench.tables import Table
+
+TASKS = Registry("task", "saropt_bench.tasks")
+TASKS.add("matching", "bench.matching.task:MatchingTask", "do a SAR and an optical patch show the same place? (Table II)")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line narrows a suite down to: filter name -> accepted values, and seeds (None: the suite's)."""
+
+    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: task x data set (with split) x protocol x method x seed.
+
+    Attributes:
+        dataset, method: labels in the suite; they name the row, and enter no key.
+        seed: None for a method whose result does not depend on it.
+        spec: everything that defines the measurement, resolved, JSON-able; labels and folders are not in it.
+        names: what the filters of the command line compare with, and what reproduces the cell (`--backbone resnet18`).
+        places: files and folders that the config names (data root, initial checkpoint); context, entering no key by name.
+        limit: at most so many samples a part; a limited cell is marked and never enters a board.
+        requires: cells whose training this one starts from.
+    """
+
+    task: str
+    suite: str
+    dataset: str
+    method: str
+    seed: int | None
+    spec: Mapping[str, Any]
+    names: Mapping[str, str] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
+    config_folder: str = "."
+    places: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    requires: tuple[Cell, ...] = ()
+
+    @property
+    def slot(self) -> str:
+        """The cell's place on its board: one entry file per slot."""
+        parts = [self.dataset, self.method, "once" if self.seed is None else f"seed{self.seed}"]
+        return "--".join(part.replace("/", "-") for part in parts)
+
+    @property
+    def row_key(self) -> str:
+        """Hash of the spec without the seed: entries that share it may be averaged."""
+        return canonical_hash({"task": self.task, "spec": dict(self.spec), "limit": self.limit})
+
+    @property
+    def command(self) -> str:
+        """The command line that reproduces this cell from its suite."""
+        words = ["bench run", self.task, f"--config {self.suite}", *(f"--{name} {value}" for name, value in self.names.items())]
+        words += [f"--seeds {self.seed}"] if self.seed is not None else []
+        words += [f"--limit {self.limit}"] if self.limit else []
+        return " ".join(words)
+
+    def describe(self) -> str:
+        """Return "bnn-resnet18 on s1s2-256/place, seed 1"."""
+        seed = "" if self.seed is None else f", seed {self.seed}"
+        return f"{self.method} on {self.dataset}{seed}" + (f", limit {self.limit}" if self.limit else "")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """SHA-256 of everything that can change a stage's outcome, and of nothing else; `score` is the cell's fingerprint."""
+
+    train: str
+    predict: str
+    score: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What planning finds out about a cell: its keys, the hashes that stand for its inputs, and its size for cost estimates."""
+
+    keys: Keys
+    inputs: Mapping[str, Any]
+    samples: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell about to be executed, in its folder."""
+
+    cell: Cell
+    identity: Identity
+    folder: Path
+    workspace: Workspace
+    context: ExecutionContext
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Outcome of the score stage: named metrics (None = unknown), facts about them, and per-sample arrays for the committed entry."""
+
+    metrics: Mapping[str, float | None]
+    facts: Mapping[str, Any]
+    samples: Mapping[str, Any]
+
+
+class Task(ABC):
+    """Behaviour of one task. Stages are pure functions of the job and of the files that earlier stages left in its folder."""
+
+    name: ClassVar[str]
+    Section: ClassVar[type[BaseModel]]
+    filters: ClassVar[Mapping[str, str]]  # option name -> help text, for the command line
+
+    @abstractmethod
+    def expand(self, suite: Suite, section: Any, selection: Selection, config_folder: Path) -> list[Cell]:
+        """Return the cells of the section, in board order. Raises BenchError on unknown names."""
+
+    @abstractmethod
+    def identify(self, cell: Cell, workspace: Workspace) -> Identity:
+        """Return the keys of a cell, reading no image. Raises MissingInputs with all that is missing on disk, BenchError on bad input."""
+
+    @abstractmethod
+    def train(self, job: Job) -> dict[str, Any]:
+        """Train or fit; leave `model.safetensors` where there is a state. Return facts for the record."""
+
+    @abstractmethod
+    def predict(self, job: Job) -> dict[str, Any]:
+        """Write the predictions file. Return facts for the record."""
+
+    @abstractmethod
+    def score(self, folder: Path) -> Scores:
+        """Score the predictions file in a cell's folder; needs neither the model, nor the images, nor the spec."""
+
+    @abstractmethod
+    def draw(self, job: Job) -> list[Path]:
+        """Write the pictures of a finished cell; return their paths."""
+
+    @abstractmethod
+    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record]) -> Table:
+        """Return the task's results table from records alone."""
+
+
+def get_task(name: str) -> Task:
+    """Return the task called `name`. Raises BenchError listing the nearest names."""
+    return TASKS.get(name)()
