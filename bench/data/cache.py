@@ -191,7 +191,7 @@ def _build(folder: Path, index: PairIndex, root: Path, progress: Report | None) 
     dtypes = {"optical": first_optical.dtype, "sar": first_sar.dtype}
     _check_space(folder, sum(dtypes[view].itemsize * int(np.prod(shapes[view])) for view in shapes))
     constant: dict[str, list[str]] = {"optical": [], "sar": []}
-    with open(folder / "optical.npy", "wb") as optical_file, open(folder / "sar.npy", "wb") as sar_file:
+    with (folder / "optical.npy").open("wb") as optical_file, (folder / "sar.npy").open("wb") as sar_file:
         streams = {"optical": optical_file, "sar": sar_file}
         for view, stream in streams.items():
             np.lib.format.write_array_header_1_0(

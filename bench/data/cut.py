@@ -74,7 +74,7 @@ def _write(
     counts: Counter[str] = Counter()
     with (
         PatchWriter(folder, folders, extra) as writer,
-        open(folder / REJECTED, "w", encoding="utf-8", newline="") as stream,
+        (folder / REJECTED).open("w", encoding="utf-8", newline="") as stream,
     ):
         rejected = csv.writer(stream, lineterminator="\n")
         rejected.writerow(["scene", "y0_px", "x0_px", "y1_px", "x1_px", "criterion", "value"])

@@ -146,7 +146,7 @@ def write_image(stem: Path, array: np.ndarray, compress_level: int = 6) -> Path:
 
 def _head(path: Path) -> bytes:
     try:
-        with open(path, "rb") as stream:
+        with path.open("rb") as stream:
             head = stream.read(32)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error

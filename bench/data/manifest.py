@@ -135,7 +135,7 @@ def _hash_chunk(chunk: list[tuple[str, str]]) -> list[tuple[str, _Entry]]:
 def _hash_file(path: str) -> _Entry:
     started = time.time_ns()
     try:
-        with open(path, "rb") as stream:
+        with Path(path).open("rb") as stream:
             stat = os.fstat(stream.fileno())
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:

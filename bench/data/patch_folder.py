@@ -51,7 +51,7 @@ class PatchWriter:
     def __enter__(self) -> Self:
         for name in self.folders:
             (self.root / name).mkdir(parents=True, exist_ok=True)
-        self._stream = open(self.root / TABLE, "w", encoding="utf-8", newline="")
+        self._stream = (self.root / TABLE).open("w", encoding="utf-8", newline="")
         self._table = csv.writer(self._stream, lineterminator="\n")
         self._table.writerow([*COLUMNS, *self.extra])
         return self

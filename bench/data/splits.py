@@ -93,10 +93,9 @@ class SplitSpec(BaseModel):
             ValueError: they do not add up to 1.
         """
         beside = Fraction(0) if self.validation_from == "train" else self.validation_share()
-        if self.test is not None:
-            test = _exact(self.test)
-        else:
-            test = 1 - beside - _exact(self.train) if self.train is not None else _exact(0.3)
+        test = _exact(0.3 if self.test is None else self.test)
+        if self.test is None and self.train is not None:
+            test = 1 - beside - _exact(self.train)
         train = _exact(self.train) if self.train is not None else 1 - beside - test
         if train <= 0 or test <= 0 or abs(train + test + beside - 1) > Fraction(1, 10**6):
             parts = "train + test" if self.validation_from == "train" else "train + validation + test"
@@ -164,7 +163,7 @@ def write_split(split: Split, index: PairIndex, path: Path) -> None:
     parts = np.full(len(index), DROPPED, dtype=np.int8)
     for code, name in enumerate(PARTS):
         parts[getattr(split, name)] = code
-    with atomic_write(Path(path)) as temporary, open(temporary, "w", encoding="utf-8", newline="") as stream:
+    with atomic_write(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["id", "part", "group"])
         writer.writerows(

@@ -25,13 +25,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from bench.errors import BenchError
-from bench.matching.matcher import FitData, Matcher, MatcherOptions
+from bench.matching.matcher import Matcher, MatcherOptions
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Optical grey level from R, G, B (ITU-R BT.601)."""
@@ -79,8 +79,11 @@ class Cfog(Matcher):
 
     def __init__(self, options: CfogOptions) -> None:
         super().__init__(options)
-        self.workers = 1
-        """Threads of the FFT, set from the context; changes nothing in the result."""
+
+    @property
+    def workers(self) -> int:
+        """Threads of the FFT, the context's; changes nothing in the result."""
+        return 1 if self.setup.context is None else max(1, self.setup.context.threads)
 
     @property
     def margin(self) -> int:
@@ -131,10 +134,6 @@ class Cfog(Matcher):
                     i, j = np.searchsorted(rows, pairs[part, 0]), np.searchsorted(columns, pairs[part, 1])
                     distance[part], shift[part] = self._correlate(searches, i, templates, j, geometry)
         return distance, shift
-
-    def _fit(self, data: FitData) -> dict[str, Any]:
-        self.workers = max(1, int(data.context.threads))
-        return {}
 
     def _score_pairs(self, sar: np.ndarray, optical: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return self.distances_and_shifts(sar, optical, pairs)[0]

@@ -5,7 +5,7 @@ ranges, standardisation and everything fitted come from the training part only. 
 
     linear: logistic regression on s, o and the outer product s x o of the PCA-whitened features of both views, trained on the true pairs
         against re-drawn wrong ones. Its logit is bilinear, [s, 1] M [o, 1]', so it is expressed by embeddings: a = [s, 1] M, b = [o, 1],
-        and distance = sigmoid(-a.b) = 1 - P(match).
+        and distance = sigmoid(-a.b) = 1 - P(match) ("sigmoid-dot").
     knn: the mean optical features of the k training pairs nearest in SAR features, against the optical features; distance = rms difference.
 """
 
@@ -78,18 +78,8 @@ class Histogram(Matcher):
             )
         self._state = {name: np.array(state[name]) for name in expected}
 
-    def pairwise(self, sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
-        a, b = sar.astype(np.float64), optical.astype(np.float64)
-        if self.options.model == "linear":
-            return _sigmoid(-(a @ b.T))
-        squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1)[None, :] - 2 * (a @ b.T)
-        return np.sqrt(np.maximum(squares, 0.0) / a.shape[1]).astype(np.float32)
-
-    def paired(self, sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
-        a, b = sar.astype(np.float64), optical.astype(np.float64)
-        if self.options.model == "linear":
-            return _sigmoid(-np.einsum("nd,nd->n", a, b))
-        return np.sqrt(np.square(a - b).mean(axis=1)).astype(np.float32)
+    def embedding_distance(self) -> str:
+        return "sigmoid-dot" if self.options.model == "linear" else "rms"
 
     # -- hooks -----------------------------------------------------------------------------------------------------------------
     def _fit(self, data: FitData) -> dict[str, Any]:
@@ -213,10 +203,3 @@ def _training_pairs(pairing: np.ndarray, negatives: int, seed: int) -> tuple[np.
 
 def _with_one(z: np.ndarray) -> np.ndarray:
     return np.concatenate([z, np.ones((len(z), 1))], axis=1)
-
-
-def _sigmoid(logit: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + exp(-logit)) as float32, without overflow."""
-    small = np.exp(-np.abs(logit))
-    out: np.ndarray = np.where(logit >= 0, 1.0 / (1.0 + small), small / (1.0 + small)).astype(np.float32)
-    return out

@@ -27,7 +27,7 @@ class RandomOptions(MatcherOptions):
 
 
 class RandomScores(Matcher):
-    """Random unit vectors; the distance is (1 - cosine) / 2, in [0, 1]."""
+    """Random unit vectors, compared by the cosine: distances around 1, whatever is compared."""
 
     version: ClassVar[int] = 1
     Options: ClassVar[type[BaseModel]] = RandomOptions
@@ -48,11 +48,8 @@ class RandomScores(Matcher):
             raise BenchError(f"this is not the state of the random matcher: it holds {held}; expected seed")
         self._seed = int(state["seed"][0])
 
-    def pairwise(self, sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
-        return np.clip((1.0 - sar @ optical.T) / 2.0, 0.0, 1.0).astype(np.float32)
-
-    def paired(self, sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
-        return np.clip((1.0 - np.einsum("nd,nd->n", sar, optical)) / 2.0, 0.0, 1.0).astype(np.float32)
+    def embedding_distance(self) -> str:
+        return "cosine"
 
     def _fit(self, data: FitData) -> dict[str, Any]:
         self._seed = int(data.seed)

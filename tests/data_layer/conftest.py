@@ -49,7 +49,7 @@ def make_scenes(tmp_path: Path) -> MakePairs:
         rng = np.random.default_rng(7)
         for folder in ("opt", "sar"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        with open(root / "scenes.csv", "w", newline="") as stream:
+        with (root / "scenes.csv").open("w", newline="") as stream:
             table = csv.writer(stream)
             table.writerow(["scene", "tile", "x_min_m", "y_min_m", "x_max_m", "y_max_m", "position_certain"])
             for number, (height, width) in enumerate(sizes):

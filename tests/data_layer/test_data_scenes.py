@@ -190,7 +190,7 @@ def test_cut_and_reader_give_the_same_pixels(
     assert corners == [list(s.window[:2]) for s in left.samples if s.window]
     one, two = decoded(scenes, tmp_path / "cache"), decoded(patches, tmp_path / "cache")
     assert np.array_equal(one.optical, two.optical) and np.array_equal(one.sar, two.sar)
-    with open(report.out / "rejected.csv") as stream:
+    with (report.out / "rejected.csv").open() as stream:
         rejected = list(csv.DictReader(stream))
     assert len(rejected) == sum(report.rejected.values()) > -1
     assert bool(rejected) == bool(reject)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +11,7 @@ from bench.matching.matcher import FitData
 
 
 def toy_scene(seed: int, side: int = 220, fields: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    """Return one scene as (SAR (side, side), optical (side, side, 3)) uint8: random rectangles, non-monotone tone curves, speckle in SAR."""
+    """Return one scene as (SAR (side, side), optical (side, side, 3)) uint8: random rectangles with unrelated tones, speckle in SAR."""
     rng = np.random.default_rng(seed)
     label = np.zeros((side, side), dtype=np.int64)
     for k in range(1, fields):
@@ -43,7 +42,7 @@ class ToyView:
         return self.optical_images[i]
 
 
-def fit_data(view: ToyView, seed: int = 0, pairing: np.ndarray | None = None, threads: int = 1) -> FitData:
+def fit_data(view: ToyView, seed: int = 0, pairing: np.ndarray | None = None) -> FitData:
     """Return what `fit` takes, with the toy view as training and validation part."""
     content: dict[str, Any] = {
         "train": view,
@@ -51,6 +50,6 @@ def fit_data(view: ToyView, seed: int = 0, pairing: np.ndarray | None = None, th
         "pairing": np.arange(len(view)) if pairing is None else pairing,
         "seed": seed,
         "scaling": None,
-        "context": SimpleNamespace(threads=threads),
+        "context": None,
     }
     return FitData(**cast("Any", content))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
-from matching_toys import ToyView, fit_data, toy_scene
+from matching_toys import toy_scene
 from pydantic import ValidationError
 
 from bench.errors import BenchError
 from bench.matching import cfog, metrics
 from bench.matching.cfog import Cfog, CfogOptions
+from bench.matching.matcher import Setup
 
 SIDE = 128
 LIMIT = 8  # floor(0.75 * sqrt(128))
@@ -104,8 +108,8 @@ def test_common_frame_does_not_make_a_match() -> None:
 def test_gain_offset_and_dtype_do_not_matter(scenes: list[tuple[np.ndarray, np.ndarray]], gain: float, offset: float, dtype: type) -> None:
     sar, optical = shifted(scenes, 1, 1)
     pairs = all_pairs(8)
-    scaled = (sar.astype(np.float64) * gain + offset).astype(dtype)
-    got = matcher().score_pairs(scaled, (optical.astype(np.float64) * gain + offset).astype(dtype), pairs)
+    scaled: list[np.ndarray] = [(view.astype(np.float64) * gain + offset).astype(dtype) for view in (sar, optical)]
+    got = matcher().score_pairs(scaled[0], scaled[1], pairs)
     np.testing.assert_allclose(got, matcher().score_pairs(sar, optical, pairs), atol=2e-3)
 
 
@@ -125,13 +129,18 @@ def test_blocks_and_threads_change_nothing(scenes: list[tuple[np.ndarray, np.nda
     expected = matcher().distances_and_shifts(sar, optical, pairs)
     calls: list[int] = []
     original = Cfog.descriptor
-    monkeypatch.setattr(Cfog, "descriptor", lambda self, grey: (calls.append(1), original(self, grey))[1])
+
+    def counted(self: Cfog, grey: np.ndarray) -> np.ndarray:
+        calls.append(1)
+        return original(self, grey)
+
+    monkeypatch.setattr(Cfog, "descriptor", counted)
     matcher().distances_and_shifts(sar, optical, pairs)
     assert len(calls) == len(np.unique(pairs[:, 0])) + len(np.unique(pairs[:, 1]))  # once an image, however many pairs it is in
     monkeypatch.setattr(cfog, "_BLOCK_BYTES", 3 * 9 * 110 * 56 * 8)  # room for about three images of a view
     monkeypatch.setattr(cfog, "_PAIR_BLOCK", 2)
     m = matcher()
-    m.fit(fit_data(ToyView(sar, optical), threads=2))
+    m.prepare(Setup(context=cast("Any", SimpleNamespace(threads=2))))
     assert m.workers == 2
     for ours, theirs in zip(m.distances_and_shifts(sar, optical, pairs), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)

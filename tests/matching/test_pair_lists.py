@@ -57,7 +57,7 @@ def test_same_place_is_no_negative() -> None:
     got = pairs.draw_pairs(40, 1, "scene", ["a"] * 40, places)
     wrong = ~got.label
     assert not same_place(places[got.sar[wrong]], places[got.optical[wrong]]).any()
-    listed = pairs.draw_pairs(40, 1, "scene", ["a"] * 40, [tuple(p) for p in places.tolist()])  # type: ignore[misc]
+    listed = pairs.draw_pairs(40, 1, "scene", ["a"] * 40, [tuple(p) for p in places.tolist()])
     assert listed.sha256(IDS) == got.sha256(IDS)
     # all of one place but one far away: rejection gives way to the list of allowed members, and the far one has everybody
     crowded = np.tile([0.0, 0.0, 1.0, 1.0], (300, 1))

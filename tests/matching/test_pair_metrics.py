@@ -27,10 +27,9 @@ def test_parity_with_scikit_learn(seed: int, levels: int | None) -> None:
     label, distance = draw(seed, levels=levels)
     assert metrics.roc_auc(label, distance) == pytest.approx(reference.roc_auc_score(label, -distance), abs=1e-12)
     assert metrics.average_precision(label, distance) == pytest.approx(reference.average_precision_score(label, -distance), abs=1e-12)
-    for ours, theirs in zip(
-        metrics.roc_curve(label, distance), reference.roc_curve(label, -distance, drop_intermediate=False), strict=True
-    ):
-        np.testing.assert_allclose(ours, -theirs if np.isinf(theirs[0]) else theirs, atol=1e-12)
+    fpr, tpr, thresholds = reference.roc_curve(label, -distance, drop_intermediate=False)
+    for got, expected in zip(metrics.roc_curve(label, distance), (fpr, tpr, -thresholds), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-12)
     precision, recall, at = reference.precision_recall_curve(label, -distance)
     ours = metrics.pr_curve(label, distance)
     np.testing.assert_allclose(ours[0], precision[:-1][::-1], atol=1e-12)

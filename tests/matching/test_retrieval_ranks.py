@@ -80,7 +80,8 @@ def test_known_answers() -> None:
     n = 40
     perfect = retrieval.retrieval_from_matrix(1.0 - np.eye(n)).sar_to_optical
     assert metrics.rank_metrics(perfect) == {
-        "recall_at_1": 1.0, "recall_at_5": 1.0, "recall_at_10": 1.0, "mrr": 1.0, "mean_rank": 1.0, "queries": n, "gallery": n, "failures": 0,
+        "recall_at_1": 1.0, "recall_at_5": 1.0, "recall_at_10": 1.0, "mrr": 1.0, "mean_rank": 1.0,
+        "queries": n, "gallery": n, "failures": 0,
     }  # fmt: skip
     for value in (0.5, np.nan):
         constant = retrieval.retrieval_from_matrix(np.full((n, n), value)).optical_to_sar
@@ -105,7 +106,7 @@ def test_tied_recall_and_mrr_are_expectations_over_random_tie_breaks() -> None:
 
 def test_neighbours_that_share_ground_leave_the_gallery() -> None:
     places = [(0, 0, 10, 10), (5, 5, 15, 15), (10, 0, 20, 10), None]
-    mask = retrieval.overlap_mask(places)  # type: ignore[arg-type]
+    mask = retrieval.overlap_mask(places)
     assert mask is not None
     whole = slice(0, 4)
     assert mask(whole, whole).astype(int).tolist() == [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
