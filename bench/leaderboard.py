@@ -152,7 +152,9 @@ def to_csv(table: Table) -> str:
             for column in section.columns:
                 cell = row.cells[column.key]
                 value = "" if cell.value is None else repr(cell.value)
-                writer.writerow([section.title, row.label, column.key, value, "" if cell.spread is None else repr(cell.spread), cell.n, prints])
+                writer.writerow(
+                    [section.title, row.label, column.key, value, "" if cell.spread is None else repr(cell.spread), cell.n, prints]
+                )
     return stream.getvalue()
 
 

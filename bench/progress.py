@@ -22,9 +22,7 @@ class Progress:
         interval_s: least time in seconds between two plain lines of one loop.
     """
 
-    def __init__(
-        self, log: Callable[[str], None] | None = None, stream: TextIO | None = None, interval_s: float = 10.0
-    ) -> None:
+    def __init__(self, log: Callable[[str], None] | None = None, stream: TextIO | None = None, interval_s: float = 10.0) -> None:
         self.log = log
         self.stream = sys.stderr if stream is None else stream
         self.interval_s = interval_s
@@ -67,9 +65,7 @@ class Bar:
             )  # fmt: skip
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._tqdm is not None:
             self._tqdm.close()
             self._tqdm = None

@@ -11,13 +11,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "mmengine", "mmdet", "mmcv-lite", "numpy", "scipy", "scikit-learn", "pillow", "opencv-python", "safetensors")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "mmengine",
+    "mmdet",
+    "mmcv-lite",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "opencv-python",
+    "safetensors",
+)
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
     """Return {"commit": hash, "dirty": bool} of the checkout that holds the package, or None for an installed wheel.
 
-    Only tracked files count as dirty, and those under `leaderboards/` do not: a board that grows by one entry must not taint the next record.
+    Only tracked files count as dirty, and those under `leaderboards/` do not: a board that grows by one entry must not
+    taint the next record.
     """
     folder = folder or Path(__file__).resolve().parent
     commit = _git(folder, "rev-parse", "HEAD")

@@ -34,6 +34,7 @@ from bench.task import Cell, Identity, Selection, get_task
 from bench.workspace import Workspace
 
 JOB = "job.json"
+PACKAGE_PARENT = str(Path(__file__).resolve().parents[1])
 EXIT_NO_FIGURES = 3  # of the worker: the record stands, a picture failed
 STAGES = ("train", "predict", "score")
 
@@ -192,11 +193,14 @@ def relabel(record: Record, cell: Cell) -> Record:
 
 
 def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[Record, bool]:
-    """Run one cell in a fresh process; return its record and whether its pictures were drawn. A process that dies leaves a failed record."""
+    """Run one cell in a fresh process; return its record and whether its pictures were drawn.
+
+    A process that dies leaves a failed record.
+    """
     item.folder.mkdir(parents=True, exist_ok=True)
     write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH")) if path)
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in (PACKAGE_PARENT, os.environ.get("PYTHONPATH")) if path)
     process = subprocess.Popen([sys.executable, "-m", "bench.worker", str(item.folder)], env=environment)
     try:
         code = process.wait()

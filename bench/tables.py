@@ -1,4 +1,7 @@
-"""Records -> Table: a view, a pure function of records. A cell of a table carries value, spread and n; renderings live in `leaderboard.py`."""
+"""Records -> Table: a view, a pure function of records.
+
+A cell of a table carries value, spread and n; renderings live in `leaderboard.py`.
+"""
 
 from __future__ import annotations
 

@@ -73,17 +73,13 @@ class TrainSpec:
         _require(self.batch_size >= 1, f"batch_size is {self.batch_size}; at least 1")
         kind, lr = self.optimizer.get("type"), self.optimizer.get("lr")
         _require(kind in OPTIMIZERS, f"unknown optimizer type {kind!r}{nearest(str(kind), OPTIMIZERS)}")
-        _require(
-            isinstance(lr, float | int) and math.isfinite(lr) and lr > 0, f"optimizer lr is {lr!r}; a number above 0"
-        )
+        _require(isinstance(lr, float | int) and math.isfinite(lr) and lr > 0, f"optimizer lr is {lr!r}; a number above 0")
         _require(self.schedule in SCHEDULES, f"unknown schedule {self.schedule!r}{nearest(self.schedule, SCHEDULES)}")
         _require(
             bool(self.step_epochs) == (self.schedule == "step"),
             "step_epochs goes with schedule 'step', and only with it",
         )
-        _require(
-            self.precision in PRECISIONS, f"unknown precision {self.precision!r}{nearest(self.precision, PRECISIONS)}"
-        )
+        _require(self.precision in PRECISIONS, f"unknown precision {self.precision!r}{nearest(self.precision, PRECISIONS)}")
         _require(0 <= self.warmup_epochs <= self.epochs, f"warmup_epochs is {self.warmup_epochs}; from 0 to epochs")
         _require(self.clip_norm is None or self.clip_norm > 0, f"clip_norm is {self.clip_norm}; above 0, or null")
 

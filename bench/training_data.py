@@ -75,9 +75,7 @@ class FetchedBatches(Dataset):
             torch.set_num_threads(1)
         try:
             return map_tensors(self.batches.fetch(*key), _same)
-        except (
-            BenchError
-        ) as error:  # carried to the main process as data, where torch would wrap it in a worker's traceback
+        except BenchError as error:  # carried to the main process as data, where torch would wrap it in a worker's traceback
             return {FAILED: str(error)}
         finally:
             if alone:

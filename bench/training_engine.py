@@ -114,9 +114,7 @@ def _run_epochs(session: Session, batches: EpochBatches, optimizer: OptimWrapper
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise BenchError(
-            f"a data-loading worker died ({first_line(error)}); out of memory? Run again with workers 0"
-        ) from error
+        raise BenchError(f"a data-loading worker died ({first_line(error)}); out of memory? Run again with workers 0") from error
     finally:
         loader._iterator = None  # ends the persistent workers
         shutil.rmtree(scratch, ignore_errors=True)
@@ -202,9 +200,7 @@ class QuietRunner(Runner):
 
     def setup_env(self, env_cfg: dict[str, Any]) -> None:
         self._rank, self._world_size = 0, 1
-        self._timestamp = (
-            f"train-{os.getpid()}-{next(_RUNS)}"  # names mmengine's singletons; two trainings must not share them
-        )
+        self._timestamp = f"train-{os.getpid()}-{next(_RUNS)}"  # names mmengine's singletons; two trainings must not share them
 
     def set_randomness(self, seed: int | None, **_: Any) -> None:
         self._seed, self._deterministic = seed, False

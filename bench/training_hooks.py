@@ -131,9 +131,7 @@ class Trainee(nn.Module):
         if not losses or ("loss" in values and len(losses) > 1):
             raise ValueError(f"the model returned {list(values)}; expected one 'loss', or parts called 'loss_...'")
         total = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
-        session.meter.add(
-            {"loss": total, **{key: value for key, value in values.items() if key != "loss"}}, session.state.epoch + 1
-        )
+        session.meter.add({"loss": total, **{key: value for key, value in values.items() if key != "loss"}}, session.state.epoch + 1)
         optim_wrapper.update_params(total)
         return {"loss": total}
 

@@ -40,8 +40,12 @@ from bench.store import atomic_write, folder_lock, read_json, write_json
 from bench.task import Cell, Identity, Job, Keys, Scores, Task, get_task
 from bench.workspace import Workspace
 
+
 def main(folder: Path) -> int:
-    """Execute the cell described in `folder/job.json`; return the exit code (0 finished, 1 failed, 3 finished but without pictures, 130 interrupted)."""
+    """Execute the cell described in `folder/job.json`; return the exit code.
+
+    0 finished, 1 failed, EXIT_NO_FIGURES finished but without pictures, 130 interrupted.
+    """
     _die_with_parent()
     raw = read_json(folder / JOB)
     log = _logger(folder / "log.txt")

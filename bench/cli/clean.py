@@ -47,7 +47,9 @@ def execute(args: argparse.Namespace) -> int:
             busy = args.yes and not _delete(path)
             print(f"  {'kept (in use): ' if busy else 'deleted ' if args.yes else ''}{path}")
     if not args.yes:
-        print(f"{total / 2**20:.1f} MiB could be freed; add --yes to delete" if args.kind else "name kinds to see the places; --yes deletes")
+        print(
+            f"{total / 2**20:.1f} MiB could be freed; add --yes to delete" if args.kind else "name kinds to see the places; --yes deletes"
+        )
     return 0
 
 
@@ -58,9 +60,7 @@ def _find(runs: Path, kind: str) -> Iterator[Path]:
     for folder in sorted(path for path in runs.glob("*/*") if path.is_dir() and path.parent.name != "cache"):
         record = folder / RECORD
         finished = record.is_file() and load_record(record).status == "finished"
-        if kind == "unfinished" and not finished:
-            yield folder
-        elif kind == "finished" and finished:
+        if kind == "unfinished" and not finished or kind == "finished" and finished:
             yield folder
         elif kind == "weights" and finished and (folder / MODEL).is_file():
             yield folder / MODEL

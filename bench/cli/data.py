@@ -36,10 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_dataset(cutting, default="s1s2-scenes")
     cutting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     cutting.add_argument("--patch-px", type=int, default=256, metavar="N", help="edge length (default: 256)")
-    cutting.add_argument("--overlap-px", type=int, default=52, metavar="N", help="pixels shared by neighbours (default: 52, the paper's 20 %%)")
-    cutting.add_argument("--min-std", type=float, metavar="GREY", help="reject below this standard deviation of optical grey levels (0..255)")
+    cutting.add_argument(
+        "--overlap-px", type=int, default=52, metavar="N", help="pixels shared by neighbours (default: 52, the paper's 20 %%)"
+    )
+    cutting.add_argument(
+        "--min-std", type=float, metavar="GREY", help="reject below this standard deviation of optical grey levels (0..255)"
+    )
     cutting.add_argument("--max-blank", type=float, metavar="SHARE", help="reject above this share of blank pixels in either view")
-    cutting.add_argument("--min-gradient", type=float, metavar="SHARE", help="reject below this share of optical pixels with a strong gradient")
+    cutting.add_argument(
+        "--min-gradient", type=float, metavar="SHARE", help="reject below this share of optical pixels with a strong gradient"
+    )
     split = _action(actions, "split", _split, "write a split file: id, part, group; reusable as `split: {kind: file, path: ...}`")
     _add_dataset(split)
     split.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML; may repeat")
@@ -162,7 +168,10 @@ def _split(args: argparse.Namespace) -> int:
     index = dataset.index()
     split = make_split(index, spec)
     write_split(split, index, args.out)
-    print(f"wrote {args.out}: {len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test, {len(split.dropped)} dropped")
+    print(
+        f"wrote {args.out}: {len(split.train)} train, {len(split.validation)} validation, {len(split.test)} test, "
+        f"{len(split.dropped)} dropped"
+    )
     print(f"split {split.sha256}")
     for key, value in split.summary.items():
         print(f"  {key}: {value}")

@@ -41,7 +41,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         child = verbs.add_parser(
             name,
             help=summary,
-            description=module.__doc__.strip().split("\n\n")[0],
+            description=(module.__doc__ or "").strip().split("\n\n")[0],
             epilog="examples:\n" + module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

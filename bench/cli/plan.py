@@ -11,7 +11,12 @@ EXAMPLES = """  bench plan --config quickstart
   bench plan matching --backbone resnet50
   bench plan --config s1s2 --root DIR"""
 
-STATES = {"done": "finished", "train": "train, predict, score", "predict": "reuse training; predict, score", "score": "reuse predictions; score"}
+STATES = {
+    "done": "finished",
+    "train": "train, predict, score",
+    "predict": "reuse training; predict, score",
+    "score": "reuse predictions; score",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from bench.registry import Registry
 
 DATASETS = Registry("dataset", "saropt_bench.datasets")
-DATASETS.add("qxs-saropt", "bench.data.datasets.qxs_saropt:QxsSaropt", "QXS-SAROPT: 20,000 SAR-optical pairs, 256 px, Gaofen-3 and Google Earth")
-DATASETS.add("s1s2-scenes", "bench.data.datasets.s1s2_scenes:S1S2Scenes", "Sentinel-1/Sentinel-2 scene pairs, 10 m, cut into patches on the fly")
+DATASETS.add("qxs-saropt", "bench.data.datasets.qxs_saropt:QxsSaropt", "QXS-SAROPT: 20,000 SAR-optical pairs, 256 px")
+DATASETS.add("s1s2-scenes", "bench.data.datasets.s1s2_scenes:S1S2Scenes", "48 Sentinel-1/Sentinel-2 scene pairs, 10 m, cut on the fly")
 DATASETS.add("two-folders", "bench.data.datasets.two_folders:TwoFolders", "any two parallel folders of registered patches")
-DATASETS.add("toy-pairs", "bench.data.datasets.toy_pairs:ToyPairs", "generated textured shapes, two tone curves and speckle; made on demand")
+DATASETS.add("toy-pairs", "bench.data.datasets.toy_pairs:ToyPairs", "generated textured shapes, made on demand")

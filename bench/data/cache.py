@@ -92,17 +92,14 @@ class PairView:
         BenchError: cache and index differ in length, or a position lies outside.
     """
 
-    def __init__(
-        self, cache: PatchCache, index: PairIndex, positions: np.ndarray, groups: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, cache: PatchCache, index: PairIndex, positions: np.ndarray, groups: Sequence[str] | None = None) -> None:
         self.cache = cache
         self.index = index
         self.positions = np.asarray(positions, dtype=np.int64)
         self.all_groups = tuple(groups) if groups is not None else default_groups(index)
         if not len(cache) == len(index) == len(self.all_groups):
             raise BenchError(
-                f"{len(cache)} decoded pairs, {len(index)} in the index and {len(self.all_groups)} groups "
-                "do not belong together"
+                f"{len(cache)} decoded pairs, {len(index)} in the index and {len(self.all_groups)} groups do not belong together"
             )
         if self.positions.size and not (self.positions.min() >= 0 and self.positions.max() < len(index)):
             raise BenchError(f"a position lies outside the {len(index)} pairs of {index.where}")

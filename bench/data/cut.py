@@ -94,11 +94,7 @@ def _write(
                 progress(done, len(scan.pairs))
         written = writer.count
     if written == 0:
-        raise BenchError(
-            f"nothing to write: no window of {dataset.options.patch_px} px fits, or all are rejected ({dict(counts)})"
-        )
+        raise BenchError(f"nothing to write: no window of {dataset.options.patch_px} px fits, or all are rejected ({dict(counts)})")
     options = dataset.options.model_dump(mode="json", include={"patch_px", "overlap_px", "reject", "require"})
-    write_json(
-        folder / _STAMP, {"dataset": dataset.facts.name, "crs": dataset.crs, "options": options, "written": written}
-    )
+    write_json(folder / _STAMP, {"dataset": dataset.facts.name, "crs": dataset.crs, "options": options, "written": written})
     return CutReport(out, *folders, len(scan.pairs), written, dict(sorted(counts.items())))

@@ -105,9 +105,7 @@ class FolderPairs(PairDataset):
                 raise BenchError(f"{table} has no row for pair {pair.id!r} ({pair.optical}); add it or drop the table")
             attributes = {key: value for key, value in row.items() if key not in ("id", "scene", *PLACE_COLUMNS)}
             place = place_of(row, table)
-            samples.append(
-                PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes)
-            )
+            samples.append(PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes))
         return PairIndex(tuple(samples), self.crs(), f"{self.facts.name} at {self.root}")
 
 
@@ -126,17 +124,10 @@ def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: 
     if only is not None:
         left = {key: path for key, path in left.items() if key in only}
         right = {key: path for key, path in right.items() if key in only}
-        neither = [
-            f"{key} has no image in {optical}/ and {sar}/" for key in only if key not in left and key not in right
-        ]
+        neither = [f"{key} has no image in {optical}/ and {sar}/" for key in only if key not in left and key not in right]
     pairs = [FilePair(key, left[key], right[key]) for key in sorted(left.keys() & right.keys(), key=natural_key)]
-    lonely = [
-        f"{left[key]} has no SAR partner in {sar}/" for key in sorted(left.keys() - right.keys(), key=natural_key)
-    ]
-    lonely += [
-        f"{right[key]} has no optical partner in {optical}/"
-        for key in sorted(right.keys() - left.keys(), key=natural_key)
-    ]
+    lonely = [f"{left[key]} has no SAR partner in {sar}/" for key in sorted(left.keys() - right.keys(), key=natural_key)]
+    lonely += [f"{right[key]} has no optical partner in {optical}/" for key in sorted(right.keys() - left.keys(), key=natural_key)]
     return Scan(tuple(pairs), tuple(lonely + neither))
 
 
@@ -150,8 +141,7 @@ def check_pairs(scan: Scan, root: Path, folders: tuple[str, str]) -> None:
         )
     if not scan.pairs:
         raise BenchError(
-            f"no pairs found under {root}; expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) "
-            f"in {folders[0]}/ and {folders[1]}/"
+            f"no pairs found under {root}; expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folders[0]}/ and {folders[1]}/"
         )
 
 

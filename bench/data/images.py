@@ -60,8 +60,7 @@ def as_sar(image: np.ndarray, path: Path) -> np.ndarray:
     first = image[:, :, 0]
     if not (np.array_equal(first, image[:, :, 1]) and np.array_equal(first, image[:, :, 2])):
         raise BenchError(
-            f"{path} has three unequal channels, so it is no single-channel SAR image; "
-            "are the SAR and optical folders swapped?"
+            f"{path} has three unequal channels, so it is no single-channel SAR image; are the SAR and optical folders swapped?"
         )
     return np.ascontiguousarray(first)
 
@@ -173,9 +172,7 @@ def _read_with_pillow(path: Path, head: bytes) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise _not_an_image(path) from error
     except Image.DecompressionBombError as error:
-        raise BenchError(
-            f"{path} is too large for PNG or JPEG decoding ({first_line(error)}); store it as TIFF"
-        ) from error
+        raise BenchError(f"{path} is too large for PNG or JPEG decoding ({first_line(error)}); store it as TIFF") from error
     except _DECODE_ERRORS as error:
         raise _damaged(path, error) from error
 
@@ -228,9 +225,7 @@ def _read_compressed_tiff(path: Path, dtype: str, error: ValueError) -> np.ndarr
     """Decode a compression that tifffile lacks through Pillow, if Pillow keeps the pixel type."""
     array = _read_with_pillow(path, b"")
     if np.dtype(dtype) != array.dtype:
-        raise BenchError(
-            f"{path}: {first_line(error)}; store the file uncompressed, or pip install imagecodecs"
-        ) from error
+        raise BenchError(f"{path}: {first_line(error)}; store the file uncompressed, or pip install imagecodecs") from error
     return array
 
 
@@ -240,9 +235,7 @@ def _tiff_axes(tiff: TiffFile, path: Path) -> str:
         raise BenchError(f"{path} holds no image")
     axes = str(tiff.series[0].axes)
     if axes not in ("YX", "YXS", "SYX"):
-        raise BenchError(
-            f"{path} holds {tiff.series[0].shape} values in axes {axes}; expected one image of 1 or 3 channels"
-        )
+        raise BenchError(f"{path} holds {tiff.series[0].shape} values in axes {axes}; expected one image of 1 or 3 channels")
     return axes
 
 
@@ -277,9 +270,7 @@ def _without_alpha(array: np.ndarray, path: Path) -> np.ndarray:
         return array
     opaque: Any = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1.0
     if not (array[:, :, -1] == opaque).all():
-        raise BenchError(
-            f"{path} has {array.shape[2]} channels and the last is no fully opaque alpha; expected 1 or 3 channels"
-        )
+        raise BenchError(f"{path} has {array.shape[2]} channels and the last is no fully opaque alpha; expected 1 or 3 channels")
     return array[:, :, :-1]
 
 

@@ -123,9 +123,7 @@ class ScenePairs(PairDataset):
                 samples.append(PairSample(name, pair.optical, pair.sar, window, pair.id, ground, attributes))
         where = f"{self.facts.name} at {self.root}"
         if not samples:
-            raise BenchError(
-                f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them"
-            )
+            raise BenchError(f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them")
         return PairIndex(tuple(samples), self.crs, where)
 
     def scene_size(self, pair: FilePair) -> tuple[int, int]:
@@ -147,9 +145,7 @@ class ScenePairs(PairDataset):
         """
         return read_pair(self.root / pair.optical, self.root / pair.sar)
 
-    def judged_windows(
-        self, pair: FilePair
-    ) -> Iterator[tuple[Window, np.ndarray, np.ndarray, tuple[str, float] | None]]:
+    def judged_windows(self, pair: FilePair) -> Iterator[tuple[Window, np.ndarray, np.ndarray, tuple[str, float] | None]]:
         """Yield (window, optical patch, SAR patch, rejection or None) over a scene, in grid order; decodes the scene
         once.
         """
@@ -188,9 +184,7 @@ class ScenePairs(PairDataset):
         return [window for window, _, _, reason in self.judged_windows(pair) if reason is None]
 
 
-def window_place(
-    place: tuple[float, float, float, float], size: tuple[int, int], window: Window
-) -> tuple[float, float, float, float]:
+def window_place(place: tuple[float, float, float, float], size: tuple[int, int], window: Window) -> tuple[float, float, float, float]:
     """Return the ground rectangle (x_min, y_min, x_max, y_max) in metres of a window.
 
     Args:

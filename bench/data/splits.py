@@ -99,9 +99,7 @@ class SplitSpec(BaseModel):
         train = _exact(self.train) if self.train is not None else 1 - beside - test
         if train <= 0 or test <= 0 or abs(train + test + beside - 1) > Fraction(1, 10**6):
             parts = "train + test" if self.validation_from == "train" else "train + validation + test"
-            raise ValueError(
-                f"{parts} must add up to 1 with none of them 0; got train {float(train):g}, test {float(test):g}"
-            )
+            raise ValueError(f"{parts} must add up to 1 with none of them 0; got train {float(train):g}, test {float(test):g}")
         if self.validation_from == "train":
             return train * (1 - self.validation_share()), train * self.validation_share(), test
         return train, beside, test
@@ -166,10 +164,7 @@ def write_split(split: Split, index: PairIndex, path: Path) -> None:
     with atomic_write(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["id", "part", "group"])
-        writer.writerows(
-            [name, PARTS[code], group]
-            for name, code, group in zip(index.ids, parts.tolist(), split.groups, strict=True)
-        )
+        writer.writerows([name, PARTS[code], group] for name, code, group in zip(index.ids, parts.tolist(), split.groups, strict=True))
 
 
 def read_split(path: Path, index: PairIndex) -> Split:
@@ -187,8 +182,7 @@ def read_split(path: Path, index: PairIndex) -> Split:
         name, part = row["id"], row["part"]
         if name not in position:
             raise BenchError(
-                f"{path} names pair {name!r}, which {index.where} does not have; "
-                "is it the split of another set or patch size?"
+                f"{path} names pair {name!r}, which {index.where} does not have; is it the split of another set or patch size?"
             )
         if part not in PARTS:
             raise BenchError(f"{path}: pair {name!r} is in part {part!r}{nearest(part, PARTS)}")
@@ -199,12 +193,9 @@ def read_split(path: Path, index: PairIndex) -> Split:
     lacking = np.flatnonzero(parts == -1)
     if len(lacking):
         raise BenchError(
-            f"{path} lacks {len(lacking)} pairs of {index.where}, first {index.ids[lacking[0]]!r}; "
-            "give each a part (or dropped)"
+            f"{path} lacks {len(lacking)} pairs of {index.where}, first {index.ids[lacking[0]]!r}; give each a part (or dropped)"
         )
-    return _finish(
-        index, parts, tuple(groups), {"file": int((parts == DROPPED).sum())}, bool((parts == VALIDATION).any())
-    )
+    return _finish(index, parts, tuple(groups), {"file": int((parts == DROPPED).sum())}, bool((parts == VALIDATION).any()))
 
 
 def _exact(share: float) -> Fraction:
@@ -261,9 +252,7 @@ def _split_grouped(index: PairIndex, spec: SplitSpec, parts: np.ndarray, groups:
         return
     inner = groups if inner_by == by else tuple(index.column(inner_by))
     if spec.validation_groups is not None:
-        validation = _named(
-            inner, parts, spec.validation_groups, f"validation_groups: no pair outside test has {inner_by}"
-        )
+        validation = _named(inner, parts, spec.validation_groups, f"validation_groups: no pair outside test has {inner_by}")
     else:
         base = int((parts == TRAIN).sum()) if spec.validation_from == "train" else eligible
         validation = _chosen(inner, parts, spec.validation_share() * base, spec.seed, inner_by, 1)
@@ -338,21 +327,14 @@ def _apply_guard(index: PairIndex, guard_m: float, parts: np.ndarray) -> dict[st
     return dropped
 
 
-def _finish(
-    index: PairIndex, parts: np.ndarray, groups: tuple[str, ...], reasons: dict[str, int], validation_wanted: bool
-) -> Split:
+def _finish(index: PairIndex, parts: np.ndarray, groups: tuple[str, ...], reasons: dict[str, int], validation_wanted: bool) -> Split:
     """Check that no part is empty, hash and summarise."""
     counts = {name: int((parts == code).sum()) for code, name in enumerate(PARTS)}
     needed = ["train", "test"] + (["validation"] if validation_wanted else [])
     for name in needed:
         if counts[name] == 0:
-            why = (
-                ", ".join(f"{count} dropped by {reason}" for reason, count in reasons.items() if count)
-                or "the shares leave nothing"
-            )
-            raise BenchError(
-                f"the split leaves {name} empty ({why}; {counts}); change the shares, the groups or the guard"
-            )
+            why = ", ".join(f"{count} dropped by {reason}" for reason, count in reasons.items() if count) or "the shares leave nothing"
+            raise BenchError(f"the split leaves {name} empty ({why}; {counts}); change the shares, the groups or the guard")
     lines = sorted(f"{name}\t{PARTS[code]}\n" for name, code in zip(index.ids, parts.tolist(), strict=True))
     positions = {name: np.flatnonzero(parts == code).astype(np.int64) for code, name in enumerate(PARTS)}
     summary: dict[str, Any] = {
@@ -361,9 +343,7 @@ def _finish(
         "dropped": reasons,
         "sharing_ground_with_test": _shared_ground(index, positions),
     }
-    return Split(
-        **positions, groups=groups, sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), summary=summary
-    )
+    return Split(**positions, groups=groups, sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), summary=summary)
 
 
 def _shared_ground(index: PairIndex, positions: dict[str, np.ndarray]) -> dict[str, int | None]:

@@ -77,12 +77,16 @@ def plan_data(cell: Cell, workspace: Workspace) -> PlannedData:
     spec = cell.spec["dataset"]
     given = workspace.root_for(cell.dataset.split("/")[0], spec["name"])
     root = given or (Path(cell.places["root"]) if "root" in cell.places else None)
-    plan = _plan(canonical_json(spec["options"]), spec["name"], root, workspace.cache, canonical_json(spec["split"]), tuple(workspace.env.items()))
+    plan = _plan(
+        canonical_json(spec["options"]), spec["name"], root, workspace.cache, canonical_json(spec["split"]), tuple(workspace.env.items())
+    )
     return limited(plan, cell.limit) if cell.limit else plan
 
 
 @lru_cache(maxsize=8)
-def _open(options: str, name: str, root: Path | None, cache: Path, env: tuple[tuple[str, str], ...]) -> tuple[PairDataset, PairIndex, Manifest]:
+def _open(
+    options: str, name: str, root: Path | None, cache: Path, env: tuple[tuple[str, str], ...]
+) -> tuple[PairDataset, PairIndex, Manifest]:
     dataset = open_dataset(name, json.loads(options), root, cache, dict(env))
     manifest = build_manifest(dataset.root, dataset.files(), cache)
     return dataset, dataset.index(), manifest
@@ -114,7 +118,7 @@ def limited(plan: PlannedData, limit: int) -> PlannedData:
 
 def load_data(plan: PlannedData, cache: Path, progress: Any = None) -> LoadedData:
     """Open (or build) the decoded cache and return the views of the three parts."""
-    opened = open_cache(plan.index, plan.root, plan.manifest.sha256, canonical_hash(dict(plan.options)), cache, progress)
+    opened = open_cache(plan.index, plan.root, plan.manifest.sha256, f"{plan.name}-v{plan.version}", cache, progress)
     views = {name: PairView(opened, plan.index, plan.part(name), plan.split.groups) for name in PARTS}
     return LoadedData(plan, **views)
 

@@ -144,7 +144,7 @@ def _with_backbones(methods: Methods, wanted: Iterable[str]) -> Methods:
         if any(m.backbone == name for m, _ in methods.values()):
             continue
         for label, (method, how) in methods.items():
-            if method.backbone is not None:
+            if method.backbone:
                 renamed = label.replace(method.backbone, name) if method.backbone in label else f"{label}-{name}"
                 out.setdefault(renamed, (method.model_copy(update={"backbone": name}), {**how, "backbone": name}))
     return out

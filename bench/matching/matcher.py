@@ -7,7 +7,6 @@ more alike" and finite; images arrive in the native dtype of the data set, in (n
 
 from __future__ import annotations
 
-from abc import ABC
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -69,7 +68,7 @@ class Setup:
     context: ExecutionContext | None = None
 
 
-class Matcher(ABC):
+class Matcher:
     """Base class of every matcher.
 
     Class attributes:
@@ -139,7 +138,9 @@ class Matcher(ABC):
         check_images("optical", optical)
         out = np.asarray(self._score_pairs(sar, optical, np.asarray(pairs, dtype=np.int64)), dtype=np.float32)
         if out.shape != (len(pairs),):
-            raise BenchError(f"{type(self).__name__}._score_pairs returned shape {out.shape} for {len(pairs)} pairs; expected ({len(pairs)},)")
+            raise BenchError(
+                f"{type(self).__name__}._score_pairs returned shape {out.shape} for {len(pairs)} pairs; expected ({len(pairs)},)"
+            )
         return out
 
     def state(self) -> dict[str, np.ndarray]:
@@ -152,6 +153,8 @@ class Matcher(ABC):
         Raises:
             BenchError: the state is another network's.
         """
+        if state:
+            raise BenchError(f"{type(self).__name__} keeps no state, but one was given; is it another method's?")
 
     # -- hooks -----------------------------------------------------------------------------------------------------------------
     def _fit(self, data: FitData) -> dict[str, Any]:

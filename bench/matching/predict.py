@@ -18,6 +18,8 @@ from bench.records import PREDICTIONS
 from bench.store import canonical_hash
 from bench.task import Job
 
+NOBODY = np.zeros(0, dtype=np.int64)
+NO_PAIRS = PairList(NOBODY, NOBODY, NOBODY.astype(bool), NOBODY.astype(np.uint8), {})
 READ_BLOCK = 256  # images in memory at once
 SIDE_BLOCK = 48  # images a side whose pairs are scored together by matchers without embeddings
 
@@ -29,9 +31,12 @@ def predict_cell(job: Job, data: LoadedData, matcher: Matcher) -> dict[str, Any]
     if protocol["hard"] == "cluster":
         k = min(protocol["clusters"], len(data.train))
         clusters = fit_clusters(view_features(data.train), k, protocol["negative_seed"])
-    lists = {}
+    lists: dict[str, PairList] = {}
     for part in ("validation", "test"):
         view = data.part(part)
+        if part == "validation" and len(view) < 2:  # asked for by `validation: 0`: no threshold is chosen
+            lists[part] = NO_PAIRS
+            continue
         groups = view.scenes if clusters is None else clusters.assign(view_features(view))
         known = clusters is not None or any(scene is not None for scene in view.scenes)
         hard = protocol["hard"] if protocol["hard"] != "none" and known else None
@@ -85,7 +90,7 @@ def _embed_all(matcher: Matcher, part: PairView, view: View, bar: Any) -> np.nda
     for block in part.blocks(view, READ_BLOCK):
         out.append(matcher.embed(view, block))
         bar.advance(len(block))
-    return np.concatenate(out)
+    return np.concatenate(out) if out else np.zeros((0, 1), dtype=np.float32)
 
 
 def _by_pairs(matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray, bar: Any) -> Predictions:

@@ -114,6 +114,6 @@ def _part(arrays: dict[str, np.ndarray], name: str, path: Path) -> PartPredictio
         raise BenchError(f"{path}: the {name} part has {n} ids but another number of scenes, groups or places")
     if not all(len(getattr(part, key)) == pairs for key in ("pair_sar", "pair_optical", "label", "kind")):
         raise BenchError(f"{path}: the {name} part has {pairs} distances but another number of pairs")
-    if pairs and not all(0 <= index.min() and index.max() < n for index in (part.pair_sar, part.pair_optical)):
+    if pairs and not all(index.min() >= 0 and index.max() < n for index in (part.pair_sar, part.pair_optical)):
         raise BenchError(f"{path}: a {name} pair points outside its {n} samples")
     return part

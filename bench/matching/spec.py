@@ -82,7 +82,7 @@ class Protocol(Spec):
 class MatchingSection(Spec):
     """The `matching:` section of a suite."""
 
-    protocol: Protocol = Protocol()
+    protocol: Protocol = Field(default_factory=lambda: Protocol.model_validate({}))
     datasets: dict[str, DatasetEntry] = Field(min_length=1)
     methods: dict[str, MethodEntry] = Field(min_length=1)
     note: str = ""

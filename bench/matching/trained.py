@@ -5,11 +5,10 @@ Imports no torch at module level, so that planning can read options and versions
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from bench.errors import BenchError
 from bench.matching.batches import Negatives, PairBatches
@@ -58,7 +57,7 @@ class TrainedOptions(MatcherOptions):
 class TrainedMatcher(Matcher):
     """Base of the learned matchers; a subclass builds its network and names its distance."""
 
-    Options = TrainedOptions
+    Options: ClassVar[type[BaseModel]] = TrainedOptions
     trains = True
     seeded = True
     embeds = True
@@ -68,9 +67,9 @@ class TrainedMatcher(Matcher):
         super().__init__(options)
         self._network: PairNetwork | None = None
 
-    @abstractmethod
     def _build(self, backbone: str) -> PairNetwork:
         """Return the untrained network."""
+        raise NotImplementedError
 
     def _negatives(self) -> Negatives:
         """Return how the loss gets its negatives (see `PairBatches`)."""
@@ -81,9 +80,7 @@ class TrainedMatcher(Matcher):
 
         options, context = self.options, data.context
         network = self._initial(data)
-        batches = PairBatches(
-            data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment
-        )
+        batches = PairBatches(data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment)
         if len(batches) == 0:
             raise BenchError(f"the training part has {len(data.train)} samples: too few for one batch")
         spec = TrainSpec(
@@ -138,6 +135,8 @@ class TrainedMatcher(Matcher):
         from bench.matching.metrics import roc_auc
 
         n = len(data.validation)
+        if n < 2:
+            return 0.5
         positions = np.arange(n)
         sar = self._embed_view("sar", data.validation.sar(positions))
         optical = self._embed_view("optical", data.validation.optical(positions))

@@ -83,9 +83,7 @@ def test_same_stem_in_two_formats(make_pairs: MakePairs) -> None:
 
 def test_table_gives_scene_place_and_attributes(make_pairs: MakePairs) -> None:
     root = make_pairs(2)
-    (root / "t.csv").write_text(
-        "id,scene,city,x_min_m,y_min_m,x_max_m,y_max_m\n1,a,Q,0,0,10,10\n2,b,S,,,,\n9,c,S,,,,\n"
-    )
+    (root / "t.csv").write_text("id,scene,city,x_min_m,y_min_m,x_max_m,y_max_m\n1,a,Q,0,0,10,10\n2,b,S,,,,\n9,c,S,,,,\n")
     dataset = TwoFolders.at(root, table="t.csv", crs="EPSG:3395")
     index = dataset.index()
     assert index.crs == "EPSG:3395" and index.scenes == ("a", "b")

@@ -66,9 +66,7 @@ def test_hash_depends_on_names_and_contents_only(make_pairs: MakePairs, tmp_path
     assert TwoFolders.at(copy).manifest().sha256 != first
 
 
-def test_warm_manifest_reads_nothing(
-    make_pairs: MakePairs, tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_warm_manifest_reads_nothing(make_pairs: MakePairs, tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     root, cache = make_pairs(40), tmp_path / "cache"
     monkeypatch.setattr(module, "_SETTLED_NS", -(10**18))
     first = TwoFolders.at(root, cache).manifest()

@@ -47,13 +47,8 @@ def test_every_planted_fault_is_found(make_pairs: MakePairs) -> None:
     report = verify(TwoFolders.at(root))
     assert not report.ok and report.pairs == 8
     assert report.unpaired == ("optical/1.png has no SAR partner in sar/",)
-    assert [name in line for name, line in zip(("2.png", "3.png", "6.tif"), report.unreadable, strict=True)] == [
-        True
-    ] * 3
-    assert (
-        len(report.mismatched) == 1
-        and "optical/4.png is 16 x 16 px and sar/4.png is 16 x 15 px" in report.mismatched[0]
-    )
+    assert [name in line for name, line in zip(("2.png", "3.png", "6.tif"), report.unreadable, strict=True)] == [True] * 3
+    assert len(report.mismatched) == 1 and "optical/4.png is 16 x 16 px and sar/4.png is 16 x 15 px" in report.mismatched[0]
     assert report.constant == ("sar/4.png is 1 everywhere", "optical/5.png is 7 everywhere")
     assert report.duplicates == (("sar/7.png", "sar/8.png"),)
     text = "\n".join(report.problems)

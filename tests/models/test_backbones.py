@@ -40,8 +40,7 @@ def test_stages_are_as_declared(name: str) -> None:
         assert torch.equal(network(image), stages[-1])
     assert facts.name == name
     assert [tuple(stage.shape) for stage in stages] == [
-        (2, channels, 64 // stride, 96 // stride)
-        for channels, stride in zip(facts.out_channels, facts.strides, strict=True)
+        (2, channels, 64 // stride, 96 // stride) for channels, stride in zip(facts.out_channels, facts.strides, strict=True)
     ]
 
 

@@ -233,9 +233,7 @@ def test_learning_rate_known_values() -> None:
     constant = TrainSpec(4, BATCH, optimizer)
     assert {constant.learning_rate(i, 10) for i in range(40)} == {0.8}
     cosine = TrainSpec(4, BATCH, optimizer, "cosine")
-    assert [cosine.learning_rate(i, 10) for i in (0, 9, 20, 39)] == pytest.approx(
-        [0.8, 0.8, 0.4, 0.8 * 0.1464466], rel=1e-6
-    )
+    assert [cosine.learning_rate(i, 10) for i in (0, 9, 20, 39)] == pytest.approx([0.8, 0.8, 0.4, 0.8 * 0.1464466], rel=1e-6)
     step = TrainSpec(4, BATCH, optimizer, "step", step_epochs=(1, 3))
     assert [step.learning_rate(i, 10) for i in (9, 10, 29, 30)] == pytest.approx([0.8, 0.08, 0.08, 0.008])
     warm = TrainSpec(4, BATCH, optimizer, warmup_epochs=0.3)

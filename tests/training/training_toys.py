@@ -82,9 +82,7 @@ def toy_net(seed: int = 0) -> ToyNet:
     return ToyNet()
 
 
-def toy_context(
-    folder: Path, workers: int = 0, threads: int = 1, lines: list[str] | None = None, device: str = "cpu"
-) -> ExecutionContext:
+def toy_context(folder: Path, workers: int = 0, threads: int = 1, lines: list[str] | None = None, device: str = "cpu") -> ExecutionContext:
     """Return a silent context; log lines go to `lines`."""
     log = (lambda text: None) if lines is None else lines.append
     return ExecutionContext(folder, folder, device, threads, workers, log, Progress(log, io.StringIO()))
