@@ -72,6 +72,8 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
         BACKBONES.entry(method.backbone)
     elif method.backbone is not None or method.init != "none":
         raise BenchError(f"{where}: matcher {method.matcher!r} takes neither backbone nor init; remove them")
+    if method.init_branch and method.init in INITS:
+        raise BenchError(f"{where}: init_branch goes with the path of a checkpoint as init, not with {method.init!r}")
     if method.control != "none" and not matcher.trains:
         raise BenchError(f"{where}: control {method.control!r} needs a matcher that trains; {method.matcher!r} does not")
     dataset = DATASETS.get(entry.dataset)
@@ -88,6 +90,7 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
             "matcher": method.matcher,
             "backbone": method.backbone,
             "init": method.init if method.init in INITS else f"checkpoint:{Path(method.init).name}",
+            "init_branch": method.init_branch,
             "options": options.model_dump(mode="json"),
             "control": method.control,
             "precision": method.precision,
@@ -139,8 +142,9 @@ def _with_matchers(methods: Methods, wanted: Iterable[str]) -> Methods:
 
 
 def _with_backbones(methods: Methods, wanted: Iterable[str]) -> Methods:
-    out = {label: m for label, m in methods.items() if m[0].backbone in wanted}
-    for name in wanted:
+    chosen = set(wanted)
+    out = {label: m for label, m in methods.items() if m[0].backbone in chosen}
+    for name in sorted(chosen):
         if any(m.backbone == name for m, _ in methods.values()):
             continue
         for label, (method, how) in methods.items():

@@ -45,6 +45,7 @@ class FitData:
     scaling: Scalings
     context: ExecutionContext
     initial_weights: Path | None = None
+    initial_branch: str = ""
     precision: str = "fp32"
 
 

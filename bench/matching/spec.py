@@ -38,7 +38,9 @@ class MethodEntry(Spec):
     Attributes:
         matcher, options: registry name and the matcher's own options.
         backbone: registry name, for matchers with a network.
-        init: initial weights of both branches: "none" (random), "imagenet", or the path of a checkpoint.
+        init: initial weights of the backbones: "none" (random), "imagenet", or the path of a checkpoint in any supported layout. A
+            two-branch checkpoint of this task (`model.safetensors`) initialises each view's backbone with its own.
+        init_branch: prefix under which the backbone stands in that checkpoint, e.g. "backbone." of a detector; "" for the whole file.
         control: "shuffled" trains on shuffled pairs: on a clean split the row must collapse to chance.
         precision: arithmetic of training; fp16 and bf16 need a GPU.
         datasets: run on these only (labels "data set" or "data set/split"); null means all.
@@ -48,6 +50,7 @@ class MethodEntry(Spec):
     matcher: str
     backbone: str | None = None
     init: str = "none"
+    init_branch: str = ""
     options: dict[str, Any] = {}
     control: Literal["none", "shuffled"] = "none"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

@@ -62,8 +62,9 @@ class MatchingTask(Task):
             "split_counts": counts,
             "split_summary": plan.split.summary,
         }
-        epochs = method["options"].get("epochs", 1)
-        return Identity(Keys(train, predict, score), inputs, counts["train"] * epochs + counts["test"])
+        options = method["options"]
+        trained = options.get("entries") or counts["train"] * options.get("epochs", 1)
+        return Identity(Keys(train, predict, score), inputs, trained + counts["test"])
 
     def train(self, job: Job) -> dict[str, Any]:
         from bench.matching.batches import derangement
@@ -84,6 +85,7 @@ class MatchingTask(Task):
                 scaling=scaling,
                 context=job.context,
                 initial_weights=_initial_weights(job.cell, job.workspace),
+                initial_branch=spec["method"]["init_branch"],
                 precision=spec["method"]["precision"],
             )
         )

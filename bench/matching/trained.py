@@ -5,6 +5,7 @@ Imports no torch at module level, so that planning can read options and versions
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from bench.matching.distances import paired
 from bench.matching.matcher import FitData, Matcher, MatcherOptions, View
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from bench.matching.networks import PairNetwork
@@ -28,6 +31,8 @@ class TrainedOptions(MatcherOptions):
 
     Attributes:
         epochs, batch_size: `batch_size` counts entries (see `PairBatches`).
+        entries: training budget in entries; when given, it sets the number of epochs (rounded up) instead of `epochs`, so that data
+            sets of different size cost the same.
         optimizer, lr, momentum, weight_decay: torch.optim.SGD or AdamW.
         schedule: "constant", or "cosine" to zero over all epochs; `warmup_epochs` of linear warm-up come first.
         clip_norm: largest gradient norm; null for none.
@@ -39,6 +44,7 @@ class TrainedOptions(MatcherOptions):
     """
 
     epochs: int = Field(10, ge=1)
+    entries: int | None = Field(None, ge=1)
     batch_size: int = Field(32, ge=2)
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.005, gt=0)
@@ -83,8 +89,9 @@ class TrainedMatcher(Matcher):
         batches = PairBatches(data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment)
         if len(batches) == 0:
             raise BenchError(f"the training part has {len(data.train)} samples: too few for one batch")
+        epochs = epochs_of(options, batches.entries)
         spec = TrainSpec(
-            epochs=options.epochs,
+            epochs=epochs,
             batch_size=options.batch_size,
             optimizer=_optimizer(options),
             schedule=options.schedule,
@@ -104,13 +111,12 @@ class TrainedMatcher(Matcher):
             select=options.select,
             monitor="auc" if options.select == "best" else None,
         )
-        entries = batches.entries * options.epochs
         return {
-            "epochs": options.epochs,
-            "chosen_epoch": result.best_epoch if options.select == "best" else options.epochs,
+            "epochs": epochs,
+            "chosen_epoch": result.best_epoch if options.select == "best" else epochs,
             "resumed_from_epoch": result.resumed_from,
-            "training_entries": entries,
-            "cost": {"samples_per_second": result.samples_per_second},
+            "training_entries": batches.entries * epochs,
+            "cost": {"samples_per_second": result.samples_per_second, "training_peak_memory_bytes": result.peak_memory_bytes},
         }
 
     def _initial(self, data: FitData) -> PairNetwork:
@@ -126,8 +132,9 @@ class TrainedMatcher(Matcher):
         if data.initial_weights is not None:
             from bench.models.weights import load_initial_weights, load_into
 
-            for branch in (network.sar, network.optical):
-                load_into(branch.backbone, load_initial_weights(backbone, data.initial_weights))
+            for view, branch in (("sar", network.sar), ("optical", network.optical)):
+                prefix = data.initial_branch or _own_branch(data.initial_weights, view)
+                load_into(branch.backbone, load_initial_weights(backbone, data.initial_weights, prefix))
         return network
 
     def _validation_auc(self, data: FitData) -> float:
@@ -187,6 +194,20 @@ class TrainedMatcher(Matcher):
         module: nn.Module = network
         load_into(module, {name: torch.from_numpy(np.array(array)) for name, array in state.items()})
         self._network = network
+
+
+def _own_branch(checkpoint: Path, view: str) -> str:
+    """Return the prefix of a view's backbone in a two-branch checkpoint of this task, "" for any other file."""
+    from bench.models.weights import load_weights
+
+    prefix = f"{view}.backbone."
+    state, _ = load_weights(checkpoint)
+    return prefix if any(key.startswith(prefix) for key in state) else ""
+
+
+def epochs_of(options: TrainedOptions, entries: int) -> int:
+    """Return the number of epochs over `entries` entries: as given, or as many as the budget in entries needs."""
+    return options.epochs if options.entries is None else max(1, math.ceil(options.entries / entries))
 
 
 def _optimizer(options: TrainedOptions) -> dict[str, Any]:
