@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from bench.config import Spec, check_seeds
 from bench.data.splits import SplitSpec
 
+TRAINING_VERSION = 1  # raise when the training of networks changes (batches, engine, losses): they are then trained again
 METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is then scored again, none is trained again
 PAIRS_VERSION = 1  # raise when the drawing of test pairs changes: every cell is then predicted and scored again
 

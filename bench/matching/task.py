@@ -11,13 +11,14 @@ import numpy as np
 
 from bench.config import Suite
 from bench.data.manifest import file_sha256
+from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
 from bench.errors import BenchError, MissingInputs
 from bench.matching import MATCHERS
 from bench.matching.data import LoadedData, PlannedData, fit_scalings, load_data, plan_data
 from bench.matching.expand import expand_section
 from bench.matching.matcher import FitData, Matcher, Scalings, Setup
-from bench.matching.spec import METRICS_VERSION, PAIRS_VERSION, MatchingSection
+from bench.matching.spec import METRICS_VERSION, PAIRS_VERSION, TRAINING_VERSION, MatchingSection
 from bench.models import BACKBONES
 from bench.records import MODEL, PREDICTIONS, Record
 from bench.store import atomic_write, canonical_hash, read_json
@@ -40,15 +41,17 @@ class MatchingTask(Task):
         method, protocol = cell.spec["method"], cell.spec["protocol"]
         initial = None if weights is None else file_sha256(weights, workspace.cache)
         backbone = None if method["backbone"] is None else BACKBONES.get(method["backbone"]).version
+        matcher = MATCHERS.get(method["matcher"])
         train = canonical_hash(
             {
                 "task": self.name,
                 "method": {**method, "init": None},
-                "matcher_version": MATCHERS.get(method["matcher"]).version,
+                "matcher_version": matcher.version,
+                "training_version": TRAINING_VERSION if matcher.uses_backbone else None,
                 "backbone_version": backbone,
                 "initial_weights": initial,
                 "data": plan.identity(),
-                "scaling": [cell.spec["dataset"]["sar_scaling"], cell.spec["dataset"]["optical_scaling"]],
+                "scaling": [SCALING_VERSION, cell.spec["dataset"]["sar_scaling"], cell.spec["dataset"]["optical_scaling"]],
                 "seed": cell.seed,
             }
         )
