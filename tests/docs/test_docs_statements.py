@@ -1,0 +1,97 @@
+"""The documentation is true to the project: its commands parse, its paths and links exist, the architecture names what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bench.cli.main import VERBS, build_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+FOLDERS = ("bench", "configs", "docs", "tests", "leaderboards", "benchmarks")
+_FENCE = re.compile(r"^ *```.*?^ *```", flags=re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> list[str]:
+    """Return every `bench ...` command of a page: lines of code blocks, and code inside a sentence."""
+    fenced = [line.strip() for block in _FENCE.findall(text) for line in block.splitlines()]
+    inline = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", _FENCE.sub("", text))]
+    return [line for line in fenced + inline if line.startswith("bench ")]
+
+
+def parses(words: list[str]) -> bool:
+    try:
+        build_parser(words[0]).parse_args(words)
+    except SystemExit as stop:
+        return stop.code == 0
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_parse(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in commands(page.read_text(encoding="utf-8")):
+        words = shlex.split(command, comments=True)[1:]
+        assert words[0] in VERBS, f"{page.name}: {command}"
+        mention = len(words) <= 2 and not any(word.startswith("-") for word in words)  # "`bench data split` writes ..."
+        assert parses(words) or (mention and parses([*words, "--help"])), f"{page.name}: {command}: {capsys.readouterr().err}"
+
+
+def test_commands_are_found_at_all() -> None:
+    found = commands((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {shlex.split(command)[1] for command in found} == set(VERBS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_paths_exist(page: Path) -> None:
+    """Paths with a placeholder (`leaderboards/<suite>/`) are patterns and left out."""
+    text = page.read_text(encoding="utf-8")
+    for match in re.finditer(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w./-]*", text):
+        if text[match.end() : match.end() + 1] in ("<", "*", "{"):
+            continue
+        path = ROOT / match.group().rstrip(".")
+        assert path.exists(), f"{page.name} names {match.group()}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_make_targets_exist() -> None:
+    known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"^make ([a-z]+)", text, flags=re.MULTILINE) + re.findall(r"`make ([a-z]+)", text)
+        assert set(named) <= known, page.name
+
+
+def test_architecture_names_every_top_level_module_and_none_that_is_not_there() -> None:
+    tree = ARCHITECTURE.split("\n## The tree\n")[1].split("```")[1]
+    named = set(re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, flags=re.MULTILINE))
+    package = ROOT / "bench"
+    there = {path.name for path in package.glob("*.py")} | {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert named == there
+    everywhere = {path.name for path in package.rglob("*.py")}
+    assert set(re.findall(r"[a-z_]+\.py", ARCHITECTURE)) <= everywhere
+
+
+def test_imports_run_downhill_as_the_architecture_says() -> None:
+    forbidden = {
+        "data": ("bench.matching", "bench.models", "bench.training", "bench.runner", "bench.cli"),
+        "models": ("bench.matching", "bench.data", "bench.training", "bench.runner", "bench.cli"),
+        "matching": ("bench.runner", "bench.worker", "bench.cli", "bench.leaderboard"),
+    }
+    for folder, names in forbidden.items():
+        for path in (ROOT / "bench" / folder).rglob("*.py"):
+            imported = re.findall(r"^\s*(?:from|import) (bench[\w.]*)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert not [name for name in imported if name.startswith(names)], path
+    for path in (ROOT / "bench").rglob("*.py"):
+        if path.parent.name != "cli":
+            assert not re.search(r"^\s*(?:from|import) bench\.cli", path.read_text(encoding="utf-8"), flags=re.MULTILINE), path
