@@ -6,7 +6,6 @@ What a task's section means is the task's own business; its model is validated h
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -17,8 +16,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bench.errors import BenchError, nearest
+from bench.errors import BenchError, first_line, nearest
 from bench.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs
+
+MAX_SEED = 2**32 - 1  # what every generator takes
+
+PLUGIN_PREFIX = "bench_plugin_"  # module names of plug-ins given by path
 
 
 class Spec(BaseModel):
@@ -50,6 +53,24 @@ class Suite(Spec):
         return check_seeds(seeds)
 
 
+class _Plugins(Spec):
+    plugins: tuple[str, ...] = ()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: the second of two equal keys would silently replace the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                seen.add(key.value)
+        return node
+
+
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """Return `seeds` as a tuple; raise ValueError when there are none, one repeats or one is negative."""
     if not seeds:
@@ -59,6 +80,8 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
         raise ValueError(f"seed {twice[0]} is given more than once; repeated seeds would count one run twice")
     if min(seeds) < 0:
         raise ValueError(f"seed {min(seeds)} is negative; seeds are whole numbers from 0")
+    if max(seeds) > MAX_SEED:
+        raise ValueError(f"seed {max(seeds)} is too large; seeds are whole numbers up to {MAX_SEED}")
     return tuple(seeds)
 
 
@@ -98,9 +121,9 @@ def load_suite(name: str, settings: Sequence[str] = ()) -> Suite:
     raw = _read(path, ())
     for setting in settings:
         _apply_setting(raw, setting)
-    suite = validate(Suite, _fold_tasks(raw), str(path))
-    for plugin in suite.plugins:
-        _import_plugin(plugin, path.parent)
+    plugins = validate(_Plugins, {"plugins": raw.get("plugins", ())}, str(path)).plugins
+    import_plugins(plugins, path.parent)  # first: a plug-in may register the very task of a section
+    suite: Suite = validate(Suite, _fold_tasks(raw, str(path)), str(path))
     return suite
 
 
@@ -159,22 +182,36 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if resolved in chain:
         raise BenchError(f"{path}: extends itself through " + " -> ".join(p.name for p in (*chain, resolved)))
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"cannot read config {path}: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BenchError(f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+        raise BenchError(f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or first_line(error)}") from error
+    except ValueError as error:  # such as the date 2024-13-01
+        raise BenchError(f"{path}: not valid YAML: {first_line(error)}; quote it if it is a text") from error
     if not isinstance(raw, dict):
         raise BenchError(f"{path}: a config is a mapping of keys, e.g. 'name: my-suite'; found {type(raw).__name__}")
-    parents = raw.pop("extends", [])
+    parents = raw.pop("extends", None) or []
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+        raise BenchError(f"{path}: extends names one config or a list of them, e.g. extends: quickstart; got {parents!r}")
+    if isinstance(raw.get("plugins"), list):
+        raw["plugins"] = [_beside(plugin, path.parent) for plugin in raw["plugins"]]
     merged: dict[str, Any] = {}
-    for parent in [parents] if isinstance(parents, str) else parents:
+    for parent in parents:
         beside = path.parent / parent
         source = beside if beside.suffix in CONFIG_SUFFIXES and beside.is_file() else find_config(parent)
         merged = _merge(merged, _read(source, (*chain, resolved)))
     return _merge(merged, raw)
+
+
+def _beside(plugin: Any, folder: Path) -> Any:
+    """Return the path of a plug-in file beside the config that names it, which another config may extend; other names as they are."""
+    if isinstance(plugin, str) and plugin.endswith(".py") and (folder / plugin).is_file():
+        return str((folder / plugin).resolve())
+    return plugin
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -191,13 +228,13 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _apply_setting(raw: dict[str, Any], setting: str) -> None:
-    """Apply one `a.b.c=value` in place. Intermediate mappings must exist, so that a typing error cannot hide."""
+    """Apply one `a.b.c=value` in place; null removes a key, as in a config that extends another. The first part must be a section."""
     dotted, equals, text = setting.partition("=")
     if not equals or not dotted.strip():
         raise BenchError(f"--set {setting!r}: expected key=value, e.g. --set matching.methods.bnn.options.epochs=5")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
         raise BenchError(f"--set {setting!r}: the value is not valid YAML") from error
     *parents, last = dotted.strip().split(".")
     node: Any = raw
@@ -208,10 +245,13 @@ def _apply_setting(raw: dict[str, Any], setting: str) -> None:
                 raise BenchError(f"--set {setting!r}: no section {'.'.join(parents[: depth + 1])!r}{nearest(part, known)}")
             node[part] = {}
         node = node[part]
-    node[last] = value
+    if value is None and last in node:
+        del node[last]
+    else:
+        node[last] = value
 
 
-def _fold_tasks(raw: dict[str, Any]) -> dict[str, Any]:
+def _fold_tasks(raw: dict[str, Any], where: str) -> dict[str, Any]:
     """Move the task sections (`matching:`, `detection:`, plug-in tasks) under `tasks`, so that other keys stay checked."""
     from bench.task import TASKS
 
@@ -220,11 +260,10 @@ def _fold_tasks(raw: dict[str, Any]) -> dict[str, Any]:
     tasks = {key: value for key, value in raw.items() if key in TASKS.names()}
     for key in raw:
         if key not in folded and key not in tasks:
-            if difflib.get_close_matches(key, known + TASKS.names(), n=1, cutoff=0.5) or not isinstance(raw[key], dict):
-                raise BenchError(f"{raw.get('name', 'config')}: unknown key {key!r}{nearest(key, known + TASKS.names())}")
-            raise BenchError(f"{raw.get('name', 'config')}: unknown key or task {key!r}{nearest(key, known + TASKS.names())}")
+            what = "key or task" if isinstance(raw[key], dict) else "key"
+            raise BenchError(f"{where}: unknown {what} {key!r}{nearest(str(key), known + TASKS.names())}")
     if not tasks:
-        raise BenchError(f"{raw.get('name', 'config')}: no task section; add one of: {', '.join(TASKS.names())}")
+        raise BenchError(f"{where}: no task section; add one of: {', '.join(TASKS.names())}")
     return {**folded, "tasks": tasks}
 
 
@@ -233,7 +272,7 @@ def _import_plugin(plugin: str, folder: Path) -> None:
     try:
         if plugin.endswith(".py"):
             path = Path(plugin) if Path(plugin).is_absolute() else folder / plugin
-            name = "bench_plugin_" + path.stem
+            name = PLUGIN_PREFIX + path.stem
             if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path.resolve()):
                 return
             if not path.is_file():
@@ -242,7 +281,11 @@ def _import_plugin(plugin: str, folder: Path) -> None:
             assert spec is not None and spec.loader is not None  # a .py path always has a loader
             module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module
-            spec.loader.exec_module(module)
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]  # a half-imported plug-in must not pass for an imported one
+                raise
         else:
             importlib.import_module(plugin)
     except (ImportError, SyntaxError) as error:

@@ -16,7 +16,7 @@ from bench.config import Suite
 from bench.errors import BenchError, nearest
 from bench.records import SCORES, Record, load_record
 from bench.store import atomic_write, read_json, write_json, write_text
-from bench.tables import FOOTNOTES, Column, Row, Section, Table, format_cell
+from bench.tables import FOOTNOTES, Column, Row, Section, Table, aggregate, format_cell
 from bench.task import Cell, get_task
 
 ENTRIES, SUITE = "entries", "suite.json"
@@ -41,6 +41,18 @@ def file_entries(boards: Path, suite: Suite, cells: Sequence[Cell], records: Seq
     if filed:
         _write_suite(folder / SUITE, suite, cells)
     return filed
+
+
+def prune_entries(folder: Path, cells: Sequence[Cell], whole_tasks: Sequence[str]) -> list[str]:
+    """Remove the entries of tasks that were run whole whose slot the suite no longer has; return their names."""
+    kept = {f"{cell.task}--{cell.slot}" for cell in cells}
+    gone = [
+        path.stem for path in sorted((folder / ENTRIES).glob("*.json")) if path.stem not in kept and path.stem.split("--")[0] in whole_tasks
+    ]
+    for name in gone:
+        for suffix in (".json", ".npz"):
+            (folder / ENTRIES / f"{name}{suffix}").unlink(missing_ok=True)
+    return gone
 
 
 def _write_suite(path: Path, suite: Suite, cells: Sequence[Cell]) -> None:
@@ -142,19 +154,17 @@ def to_text(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return every number in full precision, one line per section, row and metric."""
+    """Return every metric of every row in full precision, those without a column included: one line per row and metric."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["section", "method", "metric", "mean", "spread", "n", "fingerprints"])
-    for section in table.sections:
-        for row in section.rows:
-            prints = " ".join(record.fingerprint[:12] for record in row.records)
-            for column in section.columns:
-                cell = row.cells[column.key]
-                value = "" if cell.value is None else repr(cell.value)
-                writer.writerow(
-                    [section.title, row.label, column.key, value, "" if cell.spread is None else repr(cell.spread), cell.n, prints]
-                )
+    writer.writerow(["dataset", "method", "metric", "mean", "spread", "n", "fingerprints"])
+    rows = {tuple(record.slot for record in row.records): row.records for section in table.sections for row in section.rows}
+    for records in rows.values():
+        prints = " ".join(record.fingerprint[:12] for record in records)
+        for metric in sorted({name for record in records for name in record.metrics}):
+            cell = aggregate(records, metric)
+            numbers = ["" if value is None else repr(value) for value in (cell.value, cell.spread)]
+            writer.writerow([records[0].dataset, records[0].method, metric, *numbers, cell.n, prints])
     return stream.getvalue()
 
 

@@ -75,7 +75,8 @@ class Registry:
     def names(self) -> list[str]:
         """Return all names, sorted, entry points included."""
         self._scan()
-        return sorted(self._entries)
+        with self._lock:
+            return sorted(self._entries)
 
     def entry(self, name: str) -> Entry:
         """Return the entry called `name` without importing its target.
@@ -114,10 +115,10 @@ class Registry:
         with self._lock:
             if self._scanned:
                 return
-            self._scanned = True
             for point in importlib.metadata.entry_points(group=self.group):
                 source = point.dist.name if point.dist else "an entry point"
                 self.add(point.name, point.value, f"from {source}", source=source)
+            self._scanned = True  # only now: a collision is told to everybody who asks
 
 
 def _describe(target: str | Any) -> str:

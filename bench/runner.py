@@ -30,7 +30,7 @@ from bench.records import (
     new_record,
 )
 from bench.store import write_json
-from bench.task import Cell, Identity, Selection, get_task
+from bench.task import Cell, Identity, Origin, Selection, get_task
 from bench.workspace import Workspace
 
 JOB = "job.json"
@@ -82,7 +82,7 @@ class Outcome:
     interrupted: bool = False
 
 
-def expand(suite: Suite, selection: Selection, tasks: Sequence[str], config_folder: Path) -> list[Cell]:
+def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Origin) -> list[Cell]:
     """Return the cells of the suite's sections for `tasks`, dependencies before dependants, each once.
 
     Raises:
@@ -94,7 +94,7 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], config_fold
         if name not in suite.tasks:
             raise BenchError(f"suite {suite.name!r} has no section {name!r}; it has: {', '.join(suite.tasks)}")
         section = validate(task.Section, suite.tasks[name], f"{suite.name}: {name}")
-        for cell in task.expand(suite, section, selection, config_folder):
+        for cell in task.expand(suite, section, selection, origin):
             for wanted in (*cell.requires, cell):
                 if wanted not in cells:
                     cells.append(wanted)
@@ -104,7 +104,10 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], config_fold
 
 
 def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: bool = False) -> Plan:
-    """Find out what each cell needs, without reading an image or importing torch."""
+    """Find out what each cell needs, without importing torch or decoding a patch.
+
+    One exception: scenes with rejection criteria are decoded once, and the accepted windows kept in the cache.
+    """
     items: list[PlanItem] = []
     missing: list[str] = []
     costs = _past_costs(workspace.runs)
@@ -188,7 +191,7 @@ def _verb(item: PlanItem) -> str:
 
 def relabel(record: Record, cell: Cell) -> Record:
     """Return a record under the labels of the suite that asks: equal fingerprints may stand in several suites."""
-    labels = {"suite": cell.suite, "dataset": cell.dataset, "method": cell.method, "names": dict(cell.names)}
+    labels = {"suite": cell.suite, "dataset": cell.dataset, "method": cell.method, "names": dict(cell.names), "command": cell.command}
     return record.model_copy(update=labels)
 
 

@@ -37,6 +37,14 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a suite came from: the words that name it on a command line, and the folder that its relative paths start from."""
+
+    words: str
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Cell:
     """One measurement: task x data set (with split) x protocol x method x seed.
 
@@ -44,6 +52,7 @@ class Cell:
         dataset, method: labels in the suite; they name the row, and enter no key.
         seed: None for a method whose result does not depend on it.
         spec: everything that defines the measurement, resolved, JSON-able; labels and folders are not in it.
+        config, config_folder: words that name the suite ("--config s1s2"), and where its relative paths start.
         names: what the filters of the command line compare with, and what reproduces the cell (`--backbone resnet18`).
         places: files and folders that the config names (data root, initial checkpoint); context, entering no key by name.
         limit: at most so many samples a part; a limited cell is marked and never enters a board.
@@ -58,6 +67,7 @@ class Cell:
     spec: Mapping[str, Any]
     names: Mapping[str, str] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
+    config: str = ""
     config_folder: str = "."
     places: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
@@ -77,7 +87,7 @@ class Cell:
     @property
     def command(self) -> str:
         """The command line that reproduces this cell from its suite."""
-        words = ["bench run", self.task, f"--config {self.suite}", *(f"--{name} {value}" for name, value in self.names.items())]
+        words = ["bench run", self.task, self.config, *(f"--{name} {value}" for name, value in self.names.items())]
         words += [f"--seeds {self.seed}"] if self.seed is not None else []
         words += [f"--limit {self.limit}"] if self.limit else []
         return " ".join(words)
@@ -134,12 +144,12 @@ class Task(ABC):
     filters: ClassVar[Mapping[str, str]]  # option name -> help text, for the command line
 
     @abstractmethod
-    def expand(self, suite: Suite, section: Any, selection: Selection, config_folder: Path) -> list[Cell]:
+    def expand(self, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:
         """Return the cells of the section, in board order. Raises BenchError on unknown names."""
 
     @abstractmethod
     def identify(self, cell: Cell, workspace: Workspace) -> Identity:
-        """Return the keys of a cell, reading no image. Raises MissingInputs with all that is missing on disk, BenchError on bad input."""
+        """Return the keys of a cell, decoding no patch. Raises MissingInputs with all that is missing on disk, BenchError on bad input."""
 
     @abstractmethod
     def train(self, job: Job) -> dict[str, Any]:

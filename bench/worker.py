@@ -145,13 +145,14 @@ def _finish(job: Job, scores: Scores, seconds: float) -> None:
     train, predict = read_json(job.folder / TRAIN), read_json(job.folder / PREDICT)
     cost = {"train": train["cost"], "predict": predict["cost"], "score": {"seconds": seconds, "peak_memory_bytes": peak_memory_bytes()}}
     context = job.context
+    outputs = {**train["facts"].pop("outputs", {}), **predict["facts"].pop("outputs", {})}
     record = new_record(
         job.cell,
         job.identity,
         "finished",
         metrics=dict(scores.metrics),
         facts={**train["facts"], **predict["facts"], **scores.facts, "samples_total": job.identity.samples},
-        outputs={**train["facts"].get("outputs", {}), **predict["facts"].get("outputs", {})},
+        outputs=outputs,
         cost=cost,
         provenance={
             "git": git_state(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 from bench.config import Suite, check_seeds, find_config, load_suite
 from bench.errors import BenchError
 from bench.runner import expand
-from bench.task import TASKS, Cell, Selection
-from bench.workspace import Workspace
+from bench.task import TASKS, Cell, Origin, Selection
+from bench.workspace import Workspace, shipped_configs
 
 FILTERS = {
     "dataset": "data sets, by label or registry name",
@@ -25,10 +26,11 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the options name: the suite, the cells left after the filters, and where things are."""
+    """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where things are."""
 
     suite: Suite
     cells: tuple[Cell, ...]
+    whole_tasks: tuple[str, ...]
     workspace: Workspace
 
 
@@ -87,8 +89,17 @@ def choose(args: argparse.Namespace) -> Chosen:
     filters = {name: tuple(getattr(args, name)) for name in FILTERS if getattr(args, name)}
     selection = Selection(filters, _seeds(args.seeds), args.limit)
     tasks = [args.task] if args.task else list(suite.tasks)
-    cells = expand(suite, selection, tasks, find_config(config).parent)
-    return Chosen(suite, tuple(cells), make_workspace(args))
+    cells = expand(suite, selection, tasks, _origin(config, args.settings))
+    whole = not filters and args.seeds is None and args.limit is None and not args.settings
+    return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), make_workspace(args))
+
+
+def _origin(config: str, settings: Sequence[str]) -> Origin:
+    """Return where a suite came from. An absolute path is shortened to its name: records hold no path of a machine."""
+    path = find_config(config)
+    shipped = path == shipped_configs().get(path.stem)
+    shown = path.stem if shipped else path.name if path.is_absolute() else config
+    return Origin(" ".join([f"--config {shown}", *(f"--set {shlex.quote(setting)}" for setting in settings)]), path.parent)
 
 
 def _seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:

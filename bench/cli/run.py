@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose
 from bench.errors import BenchError
-from bench.leaderboard import build_boards, file_entries, to_text
+from bench.leaderboard import build_boards, file_entries, prune_entries, to_text
 from bench.runner import Outcome, Plan, Settings, make_plan, run_plan
 from bench.store import folder_lock
 from bench.task import get_task
@@ -58,12 +58,15 @@ def _report(chosen: Chosen, plan: Plan, outcome: Outcome) -> int:
     else:
         with folder_lock(boards / chosen.suite.name):
             filed = file_entries(boards, chosen.suite, chosen.cells, outcome.records)
+            gone = prune_entries(boards / chosen.suite.name, chosen.cells, chosen.whole_tasks)
             tables = build_boards(boards, chosen.suite.name) if filed else {}
         for path, table in tables.items():
             print(to_text(table))
             print(f"board: {path}")
+        if gone:
+            print(f"taken off the board, no longer in the suite: {', '.join(gone)}")
     if outcome.records:
-        print(f"pictures, logs and predictions: {outcome.records[0][0].parent}/")
+        print(f"each cell's pictures, log and predictions: {outcome.records[0][0].parent}/<data set>--<method>--<seed>--<fingerprint>/")
     for folder, record in outcome.failed:
         message = record.failure.message if record.failure else "?"
         print(f"FAILED {record.slot}: {message} (details: {folder}/log.txt)", file=sys.stderr)

@@ -7,24 +7,40 @@ from collections.abc import Sequence
 from bench.matching.reported import find_reported
 from bench.matching.scoring import DECISIONS, DIRECTIONS
 from bench.records import Record
+from bench.store import canonical_hash
 from bench.tables import Column, Row, Section, Table, TableCell, aggregate, group_rows, row_command, seeds_text
 
-PAPER = ("paper acc", "paper prec", "paper rec")
-_PAPER_METRICS = dict(zip(PAPER, ("accuracy", "precision", "recall"), strict=True))
+PAPER = "paper (acc / prec / rec)"
 _LABELS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def matching_table(title: str, description: str, records: Sequence[Record]) -> Table:
     """Return the board: per data set and split the decisions (Table II's form), then ranking and retrieval."""
     sections: list[Section] = []
-    for dataset in dict.fromkeys(record.dataset for record in records):
-        block = [record for record in records if record.dataset == dataset]
+    for dataset, block in _blocks(records):
         rows = group_rows(block)
         sections += [_decisions(dataset, rows), _rankings(dataset, rows)]
     return Table(title, description, tuple(sections), {})
 
 
 Group = tuple[str, list[Record], tuple[str, ...]]
+
+
+def _blocks(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """Return (title, records) of each block: only what was measured on the same data, split and protocol is compared in one.
+
+    A label under which the suite once had other data or another split becomes several blocks, each named by its hashes.
+    """
+    by_label: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        same = canonical_hash([record.inputs["data"], record.spec["protocol"]])
+        by_label.setdefault(record.dataset, {}).setdefault(same, []).append(record)
+    out = []
+    for label, blocks in by_label.items():
+        for same, block in blocks.items():
+            title = f"{label} (data, split or protocol {same[:6]})" if len(blocks) > 1 else label
+            out.append((title, block))
+    return out
 
 
 def _decisions(dataset: str, rows: Sequence[Group]) -> Section:
@@ -38,7 +54,7 @@ def _decisions(dataset: str, rows: Sequence[Group]) -> Section:
             cells = {column.key: aggregate(records, column.key.replace("uniform.", "uniform.fixed.")) for column in columns}
             out.append(_row(f"{label}, at {fixed:g}", records, marks, columns, paper=True, cells=cells))
     note = f"{_size(rows)} Decisions at the threshold chosen on the validation part; rows “at …” use the method's own fixed threshold."
-    return Section(f"{dataset}: is it a match?", note, columns, tuple(out), PAPER)
+    return Section(f"{dataset}: is it a match?", note, columns, tuple(out), (PAPER,))
 
 
 def _rankings(dataset: str, rows: Sequence[Group]) -> Section:
@@ -86,7 +102,7 @@ def _row(
         spec = records[0].spec
         found = find_reported(spec["dataset"]["name"], spec["method"]["matcher"], spec["method"]["backbone"])
         if found is not None and spec["method"]["control"] == "none":
-            reported = {title: f"{found.metrics[metric]:.3f}" for title, metric in _PAPER_METRICS.items()}
+            reported = {PAPER: " / ".join(f"{found.metrics[metric]:.3f}" for metric in DECISIONS[:3])}
     return Row(label, cells, seeds_text(records), row_command(records), reported, marks, tuple(records))
 
 

@@ -14,13 +14,13 @@ from bench.errors import BenchError, nearest
 from bench.matching import MATCHERS
 from bench.matching.spec import DatasetEntry, MatchingSection, MethodEntry
 from bench.models import BACKBONES
-from bench.task import Cell, Selection
+from bench.task import Cell, Origin, Selection
 
 INITS = ("none", "imagenet")  # any other `init:` is the path of a checkpoint
 Methods = dict[str, tuple[MethodEntry, dict[str, str]]]  # row label -> the method, and the options that select it again
 
 
-def expand_section(suite: Suite, section: MatchingSection, selection: Selection, folder: Path) -> list[Cell]:
+def expand_section(suite: Suite, section: MatchingSection, selection: Selection, origin: Origin) -> list[Cell]:
     """Return the cells in board order: data set, split, method, seed.
 
     Raises:
@@ -48,8 +48,9 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
                         spec=spec,
                         names=names,
                         plugins=suite.plugins,
-                        config_folder=str(folder),
-                        places=_places(entry, method, folder),
+                        config=origin.words,
+                        config_folder=str(origin.folder),
+                        places=_places(entry, method, origin.folder),
                         limit=selection.limit,
                     )
                 )

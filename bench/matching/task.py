@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import Suite
+from bench.config import PLUGIN_PREFIX, Suite
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
@@ -23,7 +24,7 @@ from bench.models import BACKBONES
 from bench.records import MODEL, PREDICTIONS, Record
 from bench.store import atomic_write, canonical_hash, read_json
 from bench.tables import Table
-from bench.task import Cell, Identity, Job, Keys, Scores, Selection, Task
+from bench.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task
 from bench.workspace import Workspace
 
 
@@ -33,8 +34,8 @@ class MatchingTask(Task):
     name = "matching"
     Section = MatchingSection
 
-    def expand(self, suite: Suite, section: MatchingSection, selection: Selection, config_folder: Path) -> list[Cell]:
-        return expand_section(suite, section, selection, config_folder)
+    def expand(self, suite: Suite, section: MatchingSection, selection: Selection, origin: Origin) -> list[Cell]:
+        return expand_section(suite, section, selection, origin)
 
     def identify(self, cell: Cell, workspace: Workspace) -> Identity:
         plan, weights = _find_inputs(cell, workspace)
@@ -42,11 +43,13 @@ class MatchingTask(Task):
         initial = None if weights is None else file_sha256(weights, workspace.cache)
         backbone = None if method["backbone"] is None else BACKBONES.get(method["backbone"]).version
         matcher = MATCHERS.get(method["matcher"])
+        plugin = _plugin_hash(matcher, workspace)
         train = canonical_hash(
             {
                 "task": self.name,
                 "method": {**method, "init": None},
                 "matcher_version": matcher.version,
+                **({} if plugin is None else {"plugin_sha256": plugin}),
                 "training_version": TRAINING_VERSION if matcher.uses_backbone else None,
                 "backbone_version": backbone,
                 "initial_weights": initial,
@@ -127,6 +130,13 @@ class MatchingTask(Task):
         from bench.matching.board import matching_table
 
         return matching_table(title, description, records)
+
+
+def _plugin_hash(matcher: type[Matcher], workspace: Workspace) -> str | None:
+    """Return the SHA-256 of the plug-in file that defines a matcher, None for an installed one, which its `version` stands for."""
+    if not matcher.__module__.startswith(PLUGIN_PREFIX):
+        return None
+    return file_sha256(Path(str(sys.modules[matcher.__module__].__file__)), workspace.cache)
 
 
 def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Path | None]:
