@@ -136,21 +136,33 @@ def to_markdown(table: Table) -> str:
     return "\n".join(out)
 
 
-def to_text(table: Table) -> str:
-    """Return the table for a terminal: aligned columns, no borders."""
+def to_text(table: Table, width: int | None = None) -> str:
+    """Return the table for a terminal: aligned columns, no borders; columns that do not fit into `width` continue below."""
     out = [table.title]
     for section in table.sections:
         lines = [_header(section), *(_row_texts(section, row) for row in section.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         out += ["", section.title]
-        for number, line in enumerate(lines):
-            cells = [text.ljust(widths[0]) if i == 0 else text.rjust(widths[i]) for i, text in enumerate(line)]
-            out.append("  " + "  ".join(cells).rstrip())
-            if number == 0:
-                out.append("  " + "  ".join("-" * width for width in widths))
+        for group, shown in enumerate(_fitting(widths, width)):
+            out += [""] if group else []
+            for number, line in enumerate(lines):
+                cells = [line[i].ljust(widths[i]) if i == 0 else line[i].rjust(widths[i]) for i in shown]
+                out.append("  " + "  ".join(cells).rstrip())
+                if number == 0:
+                    out.append("  " + "  ".join("-" * widths[i] for i in shown))
     marks = {mark for section in table.sections for row in section.rows for mark in row.marks}
     out += [f"{mark} {FOOTNOTES[mark]}" for mark in FOOTNOTES if mark in marks]
     return "\n".join(out) + "\n"
+
+
+def _fitting(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Part the columns into groups that fit into `width` characters, the first column (the row's label) in each."""
+    groups = [[0]]
+    for i in range(1, len(widths)):
+        if width is not None and len(groups[-1]) > 1 and sum(widths[j] + 2 for j in (*groups[-1], i)) > width:
+            groups.append([0])
+        groups[-1].append(i)
+    return groups
 
 
 def to_csv(table: Table) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.cli.options import terminal_width
 from bench.errors import BenchError
 from bench.leaderboard import SUITE, build_boards, to_text
 
@@ -25,6 +26,6 @@ def execute(args: argparse.Namespace) -> int:
     for name in names:
         for path, table in build_boards(args.boards, name).items():
             if args.show:
-                print(to_text(table))
+                print(to_text(table, terminal_width()))
             print(f"wrote {path} and {path.with_suffix('.csv').name}")
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,3 +116,8 @@ def _seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:
 def available_cores() -> int:
     """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def terminal_width() -> int | None:
+    """Return the width of the terminal in characters, None where the output goes elsewhere (a file is not cut)."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

@@ -9,9 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose
+from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose, terminal_width
 from bench.errors import BenchError
 from bench.leaderboard import build_boards, file_entries, prune_entries, to_text
+from bench.records import Record
 from bench.runner import Outcome, Plan, Settings, make_plan, run_plan
 from bench.store import folder_lock
 from bench.task import get_task
@@ -37,10 +38,10 @@ def execute(args: argparse.Namespace) -> int:
     chosen = choose(args)
     if args.threads < 1 or args.workers < 0:
         raise BenchError(f"--threads {args.threads} --workers {args.workers}: threads from 1, workers from 0")
-    _check_writable(args.runs, args.boards)
     plan = make_plan(chosen.suite, chosen.cells, chosen.workspace, args.force)
     if plan.missing:
         raise BenchError("\n\n".join(plan.missing))
+    _check_writable(args.runs, args.boards)
     pending = [item for item in plan.items if item.state != "done"]
     done = len(plan.items) - len(pending)
     _say(f"{chosen.suite.name}: {len(plan.items)} cells, {done} finished already, {len(pending)} to run")
@@ -61,15 +62,19 @@ def _report(chosen: Chosen, plan: Plan, outcome: Outcome) -> int:
             gone = prune_entries(boards / chosen.suite.name, chosen.cells, chosen.whole_tasks)
             tables = build_boards(boards, chosen.suite.name) if filed else {}
         for path, table in tables.items():
-            print(to_text(table))
+            print(to_text(table, terminal_width()))
             print(f"board: {path}")
         if gone:
             print(f"taken off the board, no longer in the suite: {', '.join(gone)}")
     if outcome.records:
         print(f"each cell's pictures, log and predictions: {outcome.records[0][0].parent}/<data set>--<method>--<seed>--<fingerprint>/")
+    by_message: dict[str, list[tuple[Path, Record]]] = {}
     for folder, record in outcome.failed:
-        message = record.failure.message if record.failure else "?"
-        print(f"FAILED {record.slot}: {message} (details: {folder}/log.txt)", file=sys.stderr)
+        by_message.setdefault(record.failure.message if record.failure else "?", []).append((folder, record))
+    for message, failed in by_message.items():
+        folder, record = failed[0]
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        print(f"FAILED {record.slot}{more}: {message} (details: {folder}/log.txt)", file=sys.stderr)
     if outcome.interrupted:
         return 130
     return 1 if outcome.failed or outcome.undrawn else 0
