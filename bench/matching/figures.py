@@ -183,11 +183,12 @@ def _curves_figure(path: Path, title: str) -> Any:
     handles = axis.plot(epochs, _numbers(rows, "loss"), color=BLUE, marker=".", label="training loss")
     axis.set(xlabel="epoch", ylabel="loss")
     metric = next((name for name in rows[0] if name.startswith("val_")), None) if rows else None
+    shown = "validation " + (metric or "").removeprefix("val_").replace("auc", "AUC")
     if metric is not None:
         other = axis.twinx()
-        handles += other.plot(epochs, _numbers(rows, metric), color=ORANGE, marker=".", label=metric.removeprefix("val_").replace("_", " "))
-        other.set_ylabel(metric.removeprefix("val_").replace("_", " "))
-    axis.legend(handles=handles, fontsize=8)
+        handles += other.plot(epochs, _numbers(rows, metric), color=ORANGE, marker=".", label=shown)
+        other.set_ylabel(shown)
+    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=2)
     return figure
 
 
