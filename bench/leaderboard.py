@@ -11,6 +11,7 @@ import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.config import Suite
 from bench.errors import BenchError, nearest
@@ -33,9 +34,12 @@ def file_entries(boards: Path, suite: Suite, cells: Sequence[Cell], records: Seq
         if record.limit is not None:
             continue
         name = f"{record.task}--{record.slot}"
+        scores = folder / ENTRIES / f"{name}.npz"
         if record.status == "finished" and (source / SCORES).is_file():
-            with atomic_write(folder / ENTRIES / f"{name}.npz") as temporary:
+            with atomic_write(scores) as temporary:
                 shutil.copyfile(source / SCORES, temporary)
+        else:
+            scores.unlink(missing_ok=True)  # of an earlier record of this slot
         write_json(folder / ENTRIES / f"{name}.json", record.model_dump())
         filed += 1
     if filed:
@@ -59,7 +63,7 @@ def _write_suite(path: Path, suite: Suite, cells: Sequence[Cell]) -> None:
     """Write the suite's words and the order of its rows; rows that an earlier, wider run filed keep their places behind."""
     order = list(dict.fromkeys((cell.task, cell.dataset, cell.method) for cell in cells))
     if path.is_file():
-        old = [(str(row[0]), str(row[1]), str(row[2])) for row in read_json(path).get("order", [])]
+        old = [(str(row[0]), str(row[1]), str(row[2])) for row in _read_suite(path)["order"]]
         if set(old) >= set(order):  # a selection of the suite: the wider order stands
             order = old
         else:
@@ -69,6 +73,14 @@ def _write_suite(path: Path, suite: Suite, cells: Sequence[Cell]) -> None:
         path,
         {"name": suite.name, "title": suite.title, "description": suite.description, "notes": notes, "order": [list(row) for row in order]},
     )
+
+
+def _read_suite(path: Path) -> dict[str, Any]:
+    """Return the words and the order of rows of a suite. Raises BenchError when the file is damaged."""
+    words = read_json(path)
+    if not isinstance(words, dict) or not {"title", "description", "notes", "order"} <= set(words):
+        raise BenchError(f"{path} is damaged; delete it and run the suite again: what is finished is filed anew")
+    return words
 
 
 def load_entries(folder: Path) -> list[Record]:
@@ -93,7 +105,7 @@ def build_boards(boards: Path, suite_name: str) -> dict[Path, Table]:
     if not (folder / SUITE).is_file():
         known = [path.parent.name for path in boards.glob(f"*/{SUITE}")]
         raise BenchError(f"no board {suite_name!r} under {boards}{nearest(suite_name, known)}")
-    words = read_json(folder / SUITE)
+    words = _read_suite(folder / SUITE)
     records = load_entries(folder)
     rank = {tuple(row): position for position, row in enumerate(words["order"])}
     records.sort(key=lambda r: (rank.get((r.task, r.dataset, r.method), len(rank)), r.dataset, r.method, -1 if r.seed is None else r.seed))
@@ -126,7 +138,7 @@ def to_markdown(table: Table) -> str:
         out.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|")
         for row in section.rows:
             used |= set(row.marks)
-            out.append("| " + " | ".join(_row_texts(section, row)) + " |")
+            out.append("| " + " | ".join(text.replace("|", "\\|") for text in _row_texts(section, row)) + " |")
         out.append("")
     if used:
         out += [f"{mark} {FOOTNOTES[mark]}  " for mark in FOOTNOTES if mark in used] + [""]

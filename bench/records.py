@@ -21,6 +21,7 @@ from bench.task import Cell, Identity, Keys
 SCHEMA_VERSION = 1
 RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
 MODEL, PREDICTIONS, SCORES = "model.safetensors", "predictions.npz", "scores.npz"
+FIGURES, DRAWN = "figures", "drawn.txt"  # the pictures, and the fingerprint of the record they show
 STAGE_FILES = {"train": (TRAIN, MODEL, "curves.csv"), "predict": (PREDICT, PREDICTIONS)}
 
 
@@ -146,20 +147,28 @@ class StageStore:
     def __init__(self, runs: Path, task: str) -> None:
         self.folder = runs / task
 
-    def find(self, stage: str, key: str, first: Path | None = None) -> Path | None:
-        """Return a cell folder that holds the finished `stage` with `key` (`first` is looked at before all others)."""
-        candidates = ([first] if first else []) + sorted(p for p in self.folder.glob("*") if p.is_dir())
-        for folder in candidates:
-            if stage_done(folder, stage, key):
+    def find(self, stage: str, key: str, first: Path, whole: bool = True) -> Path | None:
+        """Return a cell folder that holds the finished `stage` with `key`; `first` is looked at before all others.
+
+        `whole=False` is content with the stage's facts: its files may have been cleaned away.
+        """
+        for folder in [first, *sorted(path for path in self.folder.glob("*") if path.is_dir())]:
+            if stage_done(folder, stage, key, whole):
                 return folder
         return None
+
+    def state(self, keys: Keys, folder: Path) -> str:
+        """Return the first stage that an unfinished cell has to run; a model is needed for predicting only."""
+        if self.find("predict", keys.predict, folder) and self.find("train", keys.train, folder, whole=False):
+            return "score"
+        return "predict" if self.find("train", keys.train, folder) else "train"
 
     def adopt(self, stage: str, source: Path, target: Path) -> None:
         """Give `target` the files of a finished stage of `source`: hard links where the file system has them, else copies.
 
         The stage's own JSON goes last, so that a stage that was half adopted does not look finished.
         """
-        if source == target:
+        if source.resolve() == target.resolve():
             return
         target.mkdir(parents=True, exist_ok=True)
         marker, *files = STAGE_FILES[stage]
@@ -168,25 +177,31 @@ class StageStore:
                 _link(source / name, target / name)
 
 
-def stage_done(folder: Path, stage: str, key: str) -> bool:
-    """Return whether `folder` holds the finished `stage` with `key`."""
+def stage_done(folder: Path, stage: str, key: str, whole: bool = True) -> bool:
+    """Return whether `folder` holds the finished `stage` with `key`, with `whole` also every file that it left."""
     path = folder / STAGE_FILES[stage][0]
     if not path.is_file():
         return False
     try:
-        return read_json(path).get("key") == key
+        marker = read_json(path)
     except BenchError:
         return False  # a damaged marker is an unfinished stage
+    if not isinstance(marker, dict) or marker.get("key") != key or not {"facts", "cost", "made_by"} <= set(marker):
+        return False
+    return not whole or all((folder / name).is_file() for name in marker.get("files", ()))
 
 
 def write_stage(folder: Path, stage: str, key: str, facts: dict[str, Any]) -> None:
     """Mark a stage as finished: its marker is written last, after everything it stands for."""
-    write_json(folder / STAGE_FILES[stage][0], {"key": key, **facts})
+    marker, *files = STAGE_FILES[stage]
+    write_json(folder / marker, {"key": key, "files": [name for name in files if (folder / name).is_file()], **facts})
 
 
 def _link(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.link")
     try:
+        if target.exists() and target.samefile(source):
+            return
         temporary.unlink(missing_ok=True)
         try:
             os.link(source, temporary)
@@ -195,6 +210,12 @@ def _link(source: Path, target: Path) -> None:
         os.replace(temporary, target)
     except OSError as error:
         raise BenchError(f"cannot write {target}: {first_line(error)}") from error
+
+
+def figures_drawn(folder: Path, fingerprint: str) -> bool:
+    """Return whether the pictures of the record `fingerprint` have been drawn completely."""
+    path = folder / FIGURES / DRAWN
+    return path.is_file() and path.read_text(encoding="utf-8").strip() == fingerprint
 
 
 def iter_records(runs: Path, task: str | None = None) -> Iterator[tuple[Path, Record]]:

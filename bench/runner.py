@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,8 +25,8 @@ from bench.records import (
     Record,
     StageStore,
     cell_folder,
+    figures_drawn,
     finished_record,
-    iter_records,
     load_record,
     new_record,
 )
@@ -35,7 +36,9 @@ from bench.workspace import Workspace
 
 JOB = "job.json"
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[1])
-EXIT_NO_FIGURES = 3  # of the worker: the record stands, a picture failed
+EXIT_NO_FIGURES, EXIT_INTERRUPTED = 3, 130  # of the worker; 3: the record stands, a picture failed
+INTERRUPT_GRACE_S = 3.0
+DATA_STAGE = "data"  # where a worker fails when images cannot be read
 STAGES = ("train", "predict", "score")
 
 
@@ -100,6 +103,11 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
                     cells.append(wanted)
     if not cells:
         raise BenchError("nothing to run: no cell is left after the selection")
+    slots: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        other = slots.setdefault((cell.task, cell.slot), cell)
+        if other != cell:
+            raise BenchError(f"{other.describe()} and {cell.describe()} would share one place on the board; rename a label")
     return cells
 
 
@@ -126,13 +134,7 @@ def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, costs: dict
     record = None if force else finished_record(folder, identity.keys)
     if record is not None:
         return PlanItem(cell, identity, folder, "done", record=record)
-    stages = StageStore(workspace.runs, cell.task)
-    state = "train"
-    if not force:
-        if stages.find("train", identity.keys.train, folder):
-            state = "predict"
-        if stages.find("predict", identity.keys.predict, folder):
-            state = "score"
+    state = "train" if force else StageStore(workspace.runs, cell.task).state(identity.keys, folder)
     resumes = not force and state == "train" and (folder / "checkpoints").is_dir()
     per_sample = costs.get(_cost_key(cell.spec))
     expected = None if per_sample is None or state != "train" else per_sample * identity.samples
@@ -147,7 +149,11 @@ def _cost_key(spec: Any) -> str:
 def _past_costs(runs: Path) -> dict[str, float]:
     """Return the seconds per sample of every method seen, the median over its finished records."""
     seen: dict[str, list[float]] = {}
-    for _, record in iter_records(runs):
+    for path in sorted(runs.glob(f"*/*/{RECORD}")):
+        try:
+            record = load_record(path)
+        except BenchError:
+            continue  # an estimate does without a damaged record; its own cell will tell
         samples = record.facts.get("samples_total")
         if record.status != "finished" or not samples:
             continue
@@ -159,31 +165,61 @@ def _past_costs(runs: Path) -> dict[str, float]:
 def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable[[str], None]) -> Outcome:
     """Execute every cell that is not done, one spawned process each; a failure costs that cell alone."""
     outcome = Outcome()
+    unreadable: dict[str, Failure] = {}  # data key -> what is wrong with the data: told once, not once a cell
     for number, item in enumerate(plan.items, start=1):
         head = f"[{number}/{len(plan.items)}] {item.cell.describe()}"
-        if item.record is not None:
+        if is_settled(item, settings.figures) and item.record is not None:
             outcome.records.append((item.folder, relabel(item.record, item.cell)))
             continue
-        say(f"{head}: " + _verb(item))
-        started = time.monotonic()
         try:
-            record, drawn = _execute(item, workspace, settings)
+            _run_item(item, workspace, settings, say, head, outcome, unreadable)
         except KeyboardInterrupt:
             outcome.interrupted = True
             say("interrupted; the same command resumes from the last checkpoint")
             break
-        outcome.records.append((item.folder, relabel(record, item.cell)))
-        if not drawn:
-            outcome.undrawn.append(item.folder)
-        if record.status == "failed":
-            outcome.failed.append((item.folder, record))
-            say(f"{head}: FAILED in {record.failure.stage if record.failure else '?'}: {record.failure.message if record.failure else ''}")
-        else:
-            say(f"{head}: done in {time.monotonic() - started:.0f} s")
     return outcome
 
 
+def is_settled(item: PlanItem, figures: bool) -> bool:
+    """Return whether nothing is left to do for a cell: its record stands and, where `figures` are wanted, they are drawn."""
+    return item.record is not None and (not figures or figures_drawn(item.folder, item.record.fingerprint))
+
+
+def _run_item(
+    item: PlanItem,
+    workspace: Workspace,
+    settings: Settings,
+    say: Callable[[str], None],
+    head: str,
+    outcome: Outcome,
+    unreadable: dict[str, Failure],
+) -> None:
+    """Execute one cell and add what it came to to `outcome`."""
+    known = unreadable.get(item.identity.data_key)
+    if known is not None and item.state != "score" and item.record is None:
+        record, drawn = _write_failure(item, known), True
+        say(f"{head}: not run, its data cannot be read (see above)")
+    else:
+        say(f"{head}: " + _verb(item))
+        started = time.monotonic()
+        record, drawn = _execute(item, workspace, settings)
+        failure = record.failure
+        if failure is None:
+            say(f"{head}: done in {time.monotonic() - started:.0f} s")
+        else:
+            say(f"{head}: FAILED in {failure.stage}: {failure.message}")
+            if failure.stage == DATA_STAGE and item.identity.data_key:
+                unreadable[item.identity.data_key] = failure
+    outcome.records.append((item.folder, relabel(record, item.cell)))
+    if not drawn:
+        outcome.undrawn.append(item.folder)
+    if record.status == "failed":
+        outcome.failed.append((item.folder, record))
+
+
 def _verb(item: PlanItem) -> str:
+    if item.state == "done":
+        return "pictures"
     if item.state == "train":
         return "resumes training" if item.resumes else "train, predict, score"
     return "predict, score" if item.state == "predict" else "score"
@@ -208,19 +244,35 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # the terminal sent the signal to the worker too
+        _interrupt(process)
         raise
+    if code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
     path = item.folder / RECORD
     record = load_record(path) if path.is_file() else None
-    if record is not None and record.fingerprint == item.identity.keys.score and code in (0, 1, EXIT_NO_FIGURES):
-        return record, code != EXIT_NO_FIGURES
-    if code == 130:
-        raise KeyboardInterrupt
-    cause = f"killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-    failure = Failure(stage="worker", message=f"the worker process was {cause}; see log.txt in its folder", traceback="")
+    if record is not None and record.fingerprint == item.identity.keys.score:
+        if code in (0, 1, EXIT_NO_FIGURES):
+            return record, code != EXIT_NO_FIGURES
+        if record.status == "finished":  # it died over the pictures, or while another process finished the cell
+            return record, False
+    cause = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
+    failure = Failure(stage="worker", message=f"the worker process {cause}; see log.txt in its folder", traceback="")
+    return _write_failure(item, failure), True
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Wait for an interrupted worker. A terminal sends Ctrl-C to it too; a bare signal to the runner alone is passed on."""
+    try:
+        process.wait(timeout=INTERRUPT_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+
+
+def _write_failure(item: PlanItem, failure: Failure) -> Record:
     record = new_record(item.cell, item.identity, "failed", failure=failure)
-    write_json(path, record.model_dump())
-    return record, True
+    write_json(item.folder / RECORD, record.model_dump())
+    return record
 
 
 def job_to_json(cell: Cell, identity: Identity, workspace: Workspace, settings: Settings) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Owns the vocabulary that the runner, the store and the boards share; the two tas
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class Cell:
     @property
     def command(self) -> str:
         """The command line that reproduces this cell from its suite."""
-        words = ["bench run", self.task, self.config, *(f"--{name} {value}" for name, value in self.names.items())]
+        words = ["bench run", self.task, self.config, *(f"--{name} {shlex.quote(value)}" for name, value in self.names.items())]
         words += [f"--seeds {self.seed}"] if self.seed is not None else []
         words += [f"--limit {self.limit}"] if self.limit else []
         return " ".join(words)
@@ -109,11 +110,15 @@ class Keys:
 
 @dataclass(frozen=True)
 class Identity:
-    """What planning finds out about a cell: its keys, the hashes that stand for its inputs, and its size for cost estimates."""
+    """What planning finds out about a cell: its keys, the hashes that stand for its inputs, and its size for cost estimates.
+
+    Cells with an equal `data_key` read the same files: what is unreadable for one of them is so for all ("" says nothing).
+    """
 
     keys: Keys
     inputs: Mapping[str, Any]
     samples: int
+    data_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,10 @@ class Task(ABC):
     @abstractmethod
     def identify(self, cell: Cell, workspace: Workspace) -> Identity:
         """Return the keys of a cell, decoding no patch. Raises MissingInputs with all that is missing on disk, BenchError on bad input."""
+
+    @abstractmethod
+    def prepare(self, job: Job) -> None:
+        """Read the job's data once, before a stage computes from them. Raises BenchError where they are damaged."""
 
     @abstractmethod
     def train(self, job: Job) -> dict[str, Any]:

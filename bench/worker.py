@@ -13,7 +13,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from bench.errors import BenchError, first_line
 from bench.progress import Progress
 from bench.provenance import git_state, hardware, peak_memory_bytes, versions
 from bench.records import (
+    DRAWN,
+    FIGURES,
     PREDICT,
     RECORD,
     SCORES,
@@ -30,13 +33,13 @@ from bench.records import (
     TRAIN,
     Failure,
     StageStore,
+    figures_drawn,
     finished_record,
     new_record,
-    stage_done,
     write_stage,
 )
-from bench.runner import EXIT_NO_FIGURES, JOB
-from bench.store import atomic_write, folder_lock, read_json, write_json
+from bench.runner import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, JOB
+from bench.store import atomic_write, folder_lock, read_json, write_json, write_text
 from bench.task import Cell, Identity, Job, Keys, Scores, Task, get_task
 from bench.workspace import Workspace
 
@@ -44,7 +47,7 @@ from bench.workspace import Workspace
 def main(folder: Path) -> int:
     """Execute the cell described in `folder/job.json`; return the exit code.
 
-    0 finished, 1 failed, EXIT_NO_FIGURES finished but without pictures, 130 interrupted.
+    0 finished, 1 failed, EXIT_NO_FIGURES finished but without pictures, EXIT_INTERRUPTED.
     """
     _die_with_parent()
     raw = read_json(folder / JOB)
@@ -54,37 +57,65 @@ def main(folder: Path) -> int:
             if free:
                 return _execute(folder, raw, log)
         log("another process works on this cell; waiting for it")
+        print("another process works on this cell; waiting for it", file=sys.stderr, flush=True)
         with folder_lock(folder):
             return _execute(folder, raw, log)
     except KeyboardInterrupt:
         log("interrupted")
-        return 130
+        return EXIT_INTERRUPTED
 
 
 def _execute(folder: Path, raw: dict[str, Any], log: Callable[[str], None]) -> int:
     settings = raw["settings"]
     cell = Cell(**{**raw["cell"], "plugins": tuple(raw["cell"]["plugins"]), "requires": ()})
     identity = Identity(Keys(**raw["identity"]["keys"]), raw["identity"]["inputs"], raw["identity"]["samples"])
-    if not settings["force"] and finished_record(folder, identity.keys) is not None:
+    finished = not settings["force"] and finished_record(folder, identity.keys) is not None
+    wants_figures = settings["figures"] and not (finished and figures_drawn(folder, identity.keys.score))
+    if finished and not wants_figures:
         log("finished by another process meanwhile")
         return 0
+    for stale in folder.glob(".*.tmp.*"):  # of a killed process
+        stale.unlink(missing_ok=True)
     stage = ["start"]
     try:
         import_plugins(cell.plugins, Path(cell.config_folder))
         if settings["force"]:
             _forget(folder)
         job = _make_job(folder, cell, identity, raw, log)
-        _run_stages(job, get_task(cell.task), settings, stage)
+        task = get_task(cell.task)
+        if not finished:
+            _run_stages(job, task, settings["force"], stage)
+        if wants_figures:
+            stage[0] = "figures"
+            _draw(job, task)
     except Exception as error:  # the one cell boundary: whatever a method throws becomes the cell's status
-        text = traceback.format_exc().replace(str(Path(__file__).resolve().parents[1]) + os.sep, "").replace(str(Path.home()), "~")
+        text = traceback.format_exc()
         log(text)
         if stage[0] == "figures":  # the record stands: a picture that fails must not undo a measurement
             print(f"pictures of {cell.describe()} failed: {first_line(error)}", file=sys.stderr)
             return EXIT_NO_FIGURES
-        failure = Failure(stage=stage[0], message=first_line(error), traceback=text)
+        private = _private_paths(cell, raw["workspace"])
+        failure = Failure(stage=stage[0], message=without_paths(first_line(error), private), traceback=without_paths(text, private))
         write_json(folder / RECORD, new_record(cell, identity, "failed", failure=failure).model_dump())
         return 1
     return 0
+
+
+def _private_paths(cell: Cell, places: dict[str, Any]) -> dict[str, str]:
+    """Return the folders of this machine that a message may name, with what stands for each in a record."""
+    data = [*places["roots"].values(), *cell.places.values()]
+    data += [value for name, value in os.environ.items() if value and (name == "BENCH_DATA" or name.startswith("BENCH_ROOT_"))]
+    out = {path: "<data>" for path in data if Path(path).is_absolute()}
+    out |= {os.environ.get("BENCH_CACHE", ""): "<cache>", places["runs"]: "<runs>", str(Path.cwd()): ".", str(Path.home()): "~"}
+    return out | {sys.prefix: "<python>", sys.base_prefix: "<python>", str(Path(__file__).resolve().parents[1]): "<saropt-bench>"}
+
+
+def without_paths(text: str, private: Mapping[str, str]) -> str:
+    """Return `text` with the folders of this machine replaced: a record goes into a public repository."""
+    for path in sorted(private, key=len, reverse=True):
+        if len(path) > 1:
+            text = text.replace(path, private[path])
+    return text
 
 
 def _make_job(folder: Path, cell: Cell, identity: Identity, raw: dict[str, Any], log: Callable[[str], None]) -> Job:
@@ -106,22 +137,25 @@ def _make_job(folder: Path, cell: Cell, identity: Identity, raw: dict[str, Any],
     return Job(cell, identity, folder, workspace, context)
 
 
-def _run_stages(job: Job, task: Task, settings: dict[str, Any], stage: list[str]) -> None:
-    """Run what is not finished yet: train, predict, score, then write the record, then draw. `stage` names the current one."""
+def _run_stages(job: Job, task: Task, force: bool, stage: list[str]) -> None:
+    """Run what is not finished yet: train, predict, score, then write the record. `stage` names the current one."""
     store = StageStore(job.workspace.runs, job.cell.task)
     keys = job.identity.keys
+    state = "train" if force else store.state(keys, job.folder)
+    if state != "score":
+        stage[0] = DATA_STAGE
+        task.prepare(job)
     work: dict[str, tuple[str, Callable[[Job], dict[str, Any]]]] = {
         "train": (keys.train, task.train),
         "predict": (keys.predict, task.predict),
     }
     for name, (key, action) in work.items():
         stage[0] = name
-        if stage_done(job.folder, name, key):
-            continue
-        source = None if settings["force"] else store.find(name, key)
+        source = None if force else store.find(name, key, job.folder, whole=state != "score")
         if source is not None:
-            job.context.log(f"{name}: reused from {source.name}")
-            store.adopt(name, source, job.folder)
+            if source.resolve() != job.folder.resolve():
+                job.context.log(f"{name}: reused from {source.name}")
+                store.adopt(name, source, job.folder)
             continue
         started = time.monotonic()
         facts = action(job)
@@ -133,10 +167,13 @@ def _run_stages(job: Job, task: Task, settings: dict[str, Any], stage: list[str]
     started = time.monotonic()
     scores = task.score(job.folder)
     _finish(job, scores, time.monotonic() - started)
-    if settings["figures"]:
-        stage[0] = "figures"
-        for path in task.draw(job):
-            job.context.log(f"wrote {path.relative_to(job.folder)}")
+
+
+def _draw(job: Job, task: Task) -> None:
+    """Draw the pictures of a finished cell; say last which record they show."""
+    for path in task.draw(job):
+        job.context.log(f"wrote {path.relative_to(job.folder)}")
+    write_text(job.folder / FIGURES / DRAWN, job.identity.keys.score + "\n")
 
 
 def _finish(job: Job, scores: Scores, seconds: float) -> None:
@@ -181,13 +218,13 @@ def _forget(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
     for name in (RECORD, SCORES):
         (folder / name).unlink(missing_ok=True)
-    for name in ("checkpoints", "figures"):
+    for name in ("checkpoints", FIGURES):
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _logger(path: Path) -> Callable[[str], None]:
     def log(line: str) -> None:
-        with open(path, "a", encoding="utf-8") as stream:
+        with suppress(OSError), open(path, "a", encoding="utf-8") as stream:  # a full disk must not hide what it was to tell
             stream.write(time.strftime("%Y-%m-%d %H:%M:%S ") + line.rstrip() + "\n")
 
     return log

@@ -13,12 +13,15 @@ from pathlib import Path
 
 from bench.errors import BenchError, nearest
 from bench.records import MODEL, RECORD, load_record
+from bench.runner import JOB
 from bench.store import folder_lock
+from bench.workspace import Workspace
 
 EXAMPLES = """  bench clean                      what could be freed
   bench clean cache unfinished     what these two would free
   bench clean cache --yes          free it"""
 
+CACHED = ("manifests", "patches", "windows", "toy-*", ".toy-*")  # what a cache folder holds
 KINDS = ("cache", "unfinished", "weights", "finished")
 
 
@@ -39,12 +42,13 @@ def execute(args: argparse.Namespace) -> int:
         return 0
     total = 0
     for kind in args.kind or KINDS:
-        paths = list(_find(args.runs, kind))
+        paths = list(_find(Workspace(args.runs), kind))
         size = sum(_size(path) for path in paths)
         total += size
         print(f"{kind.ljust(11)} {size / 2**20:9.1f} MiB in {len(paths)} places")
+        shared = kind == "cache" and not all(_is_free(folder) for folder in _cells(args.runs))  # a running cell reads it
         for path in paths if args.kind else ():
-            busy = args.yes and not _delete(path)
+            busy = args.yes and (shared or not _delete(path))
             print(f"  {'kept (in use): ' if busy else 'deleted ' if args.yes else ''}{path}")
     if not args.yes:
         print(
@@ -53,17 +57,33 @@ def execute(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find(runs: Path, kind: str) -> Iterator[Path]:
-    if kind == "cache":
-        yield from (path for path in [runs / "cache"] if path.is_dir())
+def _find(workspace: Workspace, kind: str) -> Iterator[Path]:
+    if kind == "cache":  # of a folder that $BENCH_CACHE names, only what is ours
+        yield from (path for pattern in CACHED for path in sorted(workspace.cache.glob(pattern)))
         return
-    for folder in sorted(path for path in runs.glob("*/*") if path.is_dir() and path.parent.name != "cache"):
-        record = folder / RECORD
-        finished = record.is_file() and load_record(record).status == "finished"
+    for folder in _cells(workspace.runs):
+        finished = _is_finished(folder)
         if kind == "unfinished" and not finished or kind == "finished" and finished:
             yield folder
         elif kind == "weights" and finished and (folder / MODEL).is_file():
             yield folder / MODEL
+
+
+def _cells(runs: Path) -> list[Path]:
+    """Return the cell folders: those that a worker has been started in."""
+    return sorted(path.parent for path in runs.glob(f"*/*/{JOB}"))
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return (folder / RECORD).is_file() and load_record(folder / RECORD).status == "finished"
+    except BenchError:
+        return False  # a damaged record says nothing; its cell has to run again
+
+
+def _is_free(folder: Path) -> bool:
+    with folder_lock(folder, wait=False) as free:
+        return free
 
 
 def _size(path: Path) -> int:
@@ -74,6 +94,8 @@ def _size(path: Path) -> int:
 def _delete(path: Path) -> bool:
     """Delete a file or folder unless a running process holds its lock; return whether it is gone."""
     folder = path if path.is_dir() else path.parent
+    if not path.exists():
+        return True
     with folder_lock(folder, wait=False) as free:
         if not free:
             return False

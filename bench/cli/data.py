@@ -70,7 +70,7 @@ def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], t
     parser: argparse.ArgumentParser = actions.add_parser(
         name, help=text, description=text, epilog="example:\n" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
     return parser
 
 
@@ -141,9 +141,10 @@ def _cut(args: argparse.Namespace) -> int:
 
     reject = {"min_std": args.min_std, "max_blank_fraction": args.max_blank, "min_gradient_fraction": args.min_gradient}
     reject = {key: value for key, value in reject.items() if value is not None}
-    dataset = _open(args, patch_px=args.patch_px, overlap_px=args.overlap_px, reject=reject)
-    if not isinstance(dataset, ScenePairs):
+    if not issubclass(DATASETS.get(args.name), ScenePairs):
         raise BenchError(f"{args.name} holds patches, not scenes; cutting needs a scene set such as s1s2-scenes")
+    dataset = _open(args, patch_px=args.patch_px, overlap_px=args.overlap_px, reject=reject)
+    assert isinstance(dataset, ScenePairs)
     bars: list[Any] = []
 
     def report(done: int, total: int) -> None:
@@ -196,7 +197,7 @@ def _toy(args: argparse.Namespace) -> int:
 
 def _weights(args: argparse.Namespace) -> int:
     from bench.models import BACKBONES
-    from bench.models.weight_files import download_weights, find_weights
+    from bench.models.weight_files import download_weights, find_weights, verify_weights
 
     facts = BACKBONES.get(args.name)
     for variant, file in facts.weights.items():
@@ -204,5 +205,7 @@ def _weights(args: argparse.Namespace) -> int:
     if args.download:
         print(f"wrote {download_weights(args.name, args.dest)}")
         return 0
-    print(f"found {find_weights(args.name, os.environ)}")
+    path = find_weights(args.name, os.environ)
+    verify_weights(path, next(file for file in facts.weights.values() if file.file == path.name))
+    print(f"found {path}")
     return 0

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from bench import __version__
 from bench.errors import BenchError, nearest
@@ -23,9 +25,16 @@ VERBS = {
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are ours: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BenchError(f"{message}; see `{self.prog} --help`")
+
+
 def build_parser(verb: str | None) -> argparse.ArgumentParser:
     """Return the parser; only the chosen verb's module is imported and given its options."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="bench",
         description="Benchmark harness for SAR-optical matching and SAR ship detection.",
         epilog="example:\n  bench run --config quickstart\n\nbench VERB --help shows a worked example of each verb.",
@@ -45,8 +54,8 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
             epilog="examples:\n" + module.EXAMPLES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+        child.set_defaults(execute=module.execute, parser=child)
         module.add_arguments(child)
-        child.set_defaults(execute=module.execute)
     return parser
 
 
@@ -54,12 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 good, 1 a cell failed, 2 bad input, 130 interrupted)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in arguments if not word.startswith("-")), None)
-    if verb is not None and verb not in VERBS:
-        print(f"bench: error: unknown verb {verb!r}{nearest(verb, VERBS)}", file=sys.stderr)
-        return EXIT_BAD_INPUT
-    parser = build_parser(verb)
-    args = parser.parse_args(arguments)
     try:
+        if verb is not None and verb not in VERBS:
+            raise BenchError(f"unknown verb {verb!r}{nearest(verb, VERBS)}")
+        args, rest = build_parser(verb).parse_known_args(arguments)
+        if rest:
+            raise BenchError(_not_understood(rest[0], args.parser))
         return int(args.execute(args) or 0)
     except BenchError as error:
         print(f"bench: error: {error}", file=sys.stderr)
@@ -70,6 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) has gone: nothing is wrong
         return 0
+
+
+def _not_understood(word: str, parser: argparse.ArgumentParser) -> str:
+    if not word.startswith("-"):
+        return f"{word!r} is one word too many; see `{parser.prog} --help`"
+    options = re.findall(r"--[a-z-]+", parser.format_usage())
+    return f"{parser.prog} has no option {word.partition('=')[0]!r}{nearest(word.partition('=')[0], options)}"
 
 
 if __name__ == "__main__":

@@ -84,9 +84,12 @@ def file_sha256(path: Path, cache: Path | None) -> str:
 
 def _relative(root: Path, files: Iterable[Path | str]) -> dict[str, str]:
     prefix = os.fspath(root).rstrip("/") + "/"
+    here = prefix == "./"  # Path drops the "./" of what lies below "."
     names: dict[str, str] = {}
     for file in files:
         path = os.fspath(file)
+        if here and not path.startswith(("./", "../", "/")):
+            path = prefix + path
         name = path[len(prefix) :] if path.startswith(prefix) else f"outside/{os.path.basename(path)}"
         if names.setdefault(name, path) != path:
             raise BenchError(f"{path} and {names[name]} would have the same name in the manifest; move one below {root}")

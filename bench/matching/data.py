@@ -77,9 +77,10 @@ def plan_data(cell: Cell, workspace: Workspace) -> PlannedData:
     spec = cell.spec["dataset"]
     given = workspace.root_for(cell.dataset.split("/")[0], spec["name"])
     root = given or (Path(cell.places["root"]) if "root" in cell.places else None)
-    plan = _plan(
-        canonical_json(spec["options"]), spec["name"], root, workspace.cache, canonical_json(spec["split"]), tuple(workspace.env.items())
-    )
+    options = {key: cell.places.get(f"options.{key}", value) for key, value in spec["options"].items()}
+    split = {**spec["split"], "path": cell.places["split"]} if "split" in cell.places else spec["split"]
+    plan = _plan(canonical_json(options), spec["name"], root, workspace.cache, canonical_json(split), tuple(workspace.env.items()))
+    plan = replace(plan, options=spec["options"])
     return limited(plan, cell.limit) if cell.limit else plan
 
 

@@ -50,7 +50,7 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
                         plugins=suite.plugins,
                         config=origin.words,
                         config_folder=str(origin.folder),
-                        places=_places(entry, method, origin.folder),
+                        places=_places(entry, split_label, method, origin.folder),
                         limit=selection.limit,
                     )
                 )
@@ -64,7 +64,7 @@ def _seeds(method: MethodEntry, suite: Suite, selection: Selection) -> tuple[int
 
 
 def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, section: MatchingSection) -> dict[str, Any]:
-    """Return the full spec of a row: every default written out, no label and no folder in it."""
+    """Return the full spec of a row: every default written out, no label and no folder in it (see `_places`)."""
     matcher = MATCHERS.get(method.matcher)
     options = validate(matcher.Options, method.options, f"{where}.options")
     if matcher.uses_backbone:
@@ -82,8 +82,8 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
     return {
         "dataset": {
             "name": entry.dataset,
-            "options": dataset_options.model_dump(mode="json"),
-            "split": entry.splits[split].model_dump(mode="json"),
+            "options": {key: _bare(value) for key, value in dataset_options.model_dump(mode="json").items()},
+            "split": _split_spec(entry, split),
             "sar_scaling": entry.sar_scaling,
             "optical_scaling": entry.optical_scaling,
         },
@@ -100,11 +100,27 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
     }
 
 
-def _places(entry: DatasetEntry, method: MethodEntry, folder: Path) -> dict[str, str]:
-    """Return the files and folders that the config names; relative ones are looked up beside the config first."""
-    named = {"root": entry.root, "init": None if method.init in INITS else method.init}
+def _split_spec(entry: DatasetEntry, label: str) -> dict[str, Any]:
+    """Return the spec of a split; of a split file only the bare name, since its content is hashed."""
+    spec = entry.splits[label].model_dump(mode="json")
+    return spec if spec["path"] is None else {**spec, "path": Path(spec["path"]).name}
+
+
+def _bare(option: Any) -> Any:
+    """Return a data set's option as it is, of an absolute path only the name: the manifest has what it holds."""
+    return Path(option).name if isinstance(option, str) and Path(option).is_absolute() else option
+
+
+def _places(entry: DatasetEntry, split: str, method: MethodEntry, folder: Path) -> dict[str, str]:
+    """Return the files and folders that the config names; relative ones are looked up beside the config first.
+
+    They are kept out of the spec, so that no key and no record depends on where something lies: "root", "init", "split" (a split
+    file), and "options.NAME" for options that are absolute paths.
+    """
+    named = {"root": entry.root, "init": None if method.init in INITS else method.init, "split": entry.splits[split].path}
     beside = {key: folder / value for key, value in named.items() if value}
-    return {key: str(path if path.exists() else named[key]) for key, path in beside.items()}
+    absolute = {f"options.{key}": value for key, value in entry.options.items() if _bare(value) != value}
+    return {key: str(path if path.exists() else named[key]) for key, path in beside.items()} | absolute
 
 
 def _select_methods(section: MatchingSection, selection: Selection) -> Methods:

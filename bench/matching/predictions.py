@@ -16,14 +16,27 @@ can enter a board with such a file alone. Arrays, for each part P of validation 
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.errors import BenchError, first_line
+from bench.errors import BenchError, first_line, nearest
+from bench.matching.distances import PAIRWISE
 from bench.matching.pairs import POSITIVE
 from bench.store import atomic_write
+
+# array -> kinds of NumPy's data types that it may have, number of dimensions
+_TYPES = {
+    **dict.fromkeys(("id", "scene", "group"), ("U", 1)),
+    **dict.fromkeys(("pair_sar", "pair_optical", "kind", "gallery.position"), ("iu", 1)),
+    **dict.fromkeys(("place", "gallery.distance", "sar_embedding", "optical_embedding"), ("f", 2)),
+    "label": ("b", 1),
+    "distance": ("f", 1),
+    "fixed_threshold": ("f", 0),
+    "embedding_distance": ("U", 0),
+}
 
 
 @dataclass(frozen=True)
@@ -88,10 +101,12 @@ def load_predictions(path: Path) -> Predictions:
             arrays = {name: stored[name] for name in stored.files}
     except FileNotFoundError as error:
         raise BenchError(f"{path} does not exist; run the cell first") from error
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
         raise BenchError(f"{path}: damaged predictions file ({first_line(error)}); delete it and run the cell again") from error
     try:
+        _check_types(arrays, path)
         parts = {name: _part(arrays, name, path) for name in ("validation", "test")}
+        _check_test(arrays, len(parts["test"].id), path)
         threshold = float(arrays["fixed_threshold"])
         return Predictions(
             parts["validation"],
@@ -105,6 +120,30 @@ def load_predictions(path: Path) -> Predictions:
         )
     except KeyError as error:
         raise BenchError(f"{path}: array {error} is missing; it is no predictions file of the matching task") from error
+
+
+def _check_types(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Raise BenchError unless every array has its type and number of dimensions (an empty one may have any type)."""
+    for name, array in arrays.items():
+        kinds, ndim = _TYPES.get(name.removeprefix("validation.").removeprefix("test."), (array.dtype.kind, array.ndim))
+        if array.ndim != ndim or array.size and array.dtype.kind not in kinds:
+            raise BenchError(f"{path}: array {name} is {array.ndim}-dimensional of {array.dtype}; expected {ndim} of kind {kinds!r}")
+
+
+def _check_test(arrays: dict[str, np.ndarray], n: int, path: Path) -> None:
+    """Raise BenchError unless the gallery and the embeddings fit the `n` samples of the test part."""
+    if "embedding_distance" in arrays and str(arrays["embedding_distance"]) not in PAIRWISE:
+        name = str(arrays["embedding_distance"])
+        raise BenchError(f"{path}: unknown embedding distance {name!r}{nearest(name, PAIRWISE)}")
+    position, matrix = arrays["gallery.position"], arrays["gallery.distance"]
+    if matrix.shape != (len(position), len(position)):
+        raise BenchError(f"{path}: the gallery has {len(position)} samples but distances of shape {matrix.shape}")
+    if len(position) and not (position.min() >= 0 and position.max() < n):
+        raise BenchError(f"{path}: a gallery position lies outside the {n} test samples")
+    for view in ("sar", "optical"):
+        embedding = arrays.get(f"test.{view}_embedding")
+        if embedding is not None and (embedding.ndim != 2 or len(embedding) != n):
+            raise BenchError(f"{path}: {view} embeddings of shape {embedding.shape} for {n} test samples")
 
 
 def _part(arrays: dict[str, np.ndarray], name: str, path: Path) -> PartPredictions:

@@ -14,7 +14,7 @@ from bench.config import PLUGIN_PREFIX, Suite
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
-from bench.errors import BenchError, MissingInputs
+from bench.errors import BenchError, MissingInputs, first_line
 from bench.matching import MATCHERS
 from bench.matching.data import LoadedData, PlannedData, fit_scalings, load_data, plan_data
 from bench.matching.expand import expand_section
@@ -70,7 +70,11 @@ class MatchingTask(Task):
         }
         options = method["options"]
         trained = options.get("entries") or counts["train"] * options.get("epochs", 1)
-        return Identity(Keys(train, predict, score), inputs, trained + counts["test"])
+        data_key = canonical_hash({key: value for key, value in plan.identity().items() if key != "split"})
+        return Identity(Keys(train, predict, score), inputs, trained + counts["test"], data_key)
+
+    def prepare(self, job: Job) -> None:
+        _load(job)
 
     def train(self, job: Job) -> dict[str, Any]:
         from bench.matching.batches import derangement
@@ -201,11 +205,19 @@ def _initial_weights(cell: Cell, workspace: Workspace) -> Path | None:
 
 
 def save_state(path: Path, state: dict[str, np.ndarray]) -> None:
-    """Write a matcher's state as safetensors, atomically; equal arrays give equal bytes."""
+    """Write a matcher's state as safetensors, atomically; equal arrays give equal bytes.
+
+    Raises:
+        BenchError: the folder cannot be written to, or the disk is full.
+    """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     with atomic_write(path) as temporary:
-        save_file({name: np.asarray(array, order="C") for name, array in state.items()}, str(temporary))
+        try:
+            save_file({name: np.asarray(array, order="C") for name, array in state.items()}, str(temporary))
+        except SafetensorError as error:
+            raise BenchError(f"cannot write {path}: {first_line(error)}; free space or choose another folder") from error
 
 
 def load_state(path: Path) -> dict[str, np.ndarray]:

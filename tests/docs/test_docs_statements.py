@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import VERBS, build_parser
+from bench.errors import BenchError
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,6 +30,8 @@ def parses(words: list[str]) -> bool:
         build_parser(words[0]).parse_args(words)
     except SystemExit as stop:
         return stop.code == 0
+    except BenchError:
+        return False
     return True
 
 

@@ -1,0 +1,395 @@
+"""Bad input: one clear line that says what, where and what to do; exit code 2 (1 for a failing cell); nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import NET, TINY, Bench
+
+from bench.data.images import write_image
+from bench.store import atomic_write
+
+PAIRS = """\
+name: pairs
+matching:
+  protocol: {gallery: 8, hard: none}
+  datasets:
+    mine:
+      dataset: two-folders
+      root: pairs
+      splits:
+        random: {kind: random, test: 0.4, validation: 0.3}
+  methods:
+    random: {matcher: random}
+    histogram: {matcher: histogram}
+"""
+
+
+@pytest.fixture
+def pairs(bench: Bench) -> Bench:
+    """A folder with `pairs.yaml` over 24 readable pairs in pairs/{optical,sar}/<n>.png."""
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        for view, shape in (("optical", (16, 16, 3)), ("sar", (16, 16))):
+            (bench.folder / "pairs" / view).mkdir(parents=True, exist_ok=True)
+            write_image(bench.folder / "pairs" / view / str(number), rng.integers(0, 256, shape, dtype=np.uint8))
+    bench.write("pairs.yaml", PAIRS)
+    return bench
+
+
+def failed_cells(bench: Bench, *words: str) -> str:
+    """Run, expecting failed cells (exit code 1) recorded as such; return what was told on stderr."""
+    stderr = bench("run", *words, code=1).stderr
+    records = [json.loads(path.read_text()) for path in (bench.folder / "runs/matching").glob("*/record.json")]
+    assert any(record["status"] == "failed" and record["failure"]["message"] for record in records)
+    assert str(bench.folder) not in "".join(json.dumps(record) for record in records)
+    return stderr
+
+
+# -- names and keys ------------------------------------------------------------------------------------------------------------
+NAMES = {
+    "verb": (["rnu"], "unknown verb 'rnu'; nearest: run"),
+    "kind": (["list", "matcher5"], "unknown kind 'matcher5'; nearest: matchers"),
+    "task": (["run", "matchin"], "unknown task 'matchin'; nearest: matching"),
+    "config": (["run", "--config", "quikstart"], "unknown config 'quikstart'"),
+    "config file": (["run", "--config", "quickstar.yaml"], "config file quickstar.yaml does not exist; nearest: quickstart"),
+    "option": (["run", "--config", "quickstart", "--sedes", "1"], "no option '--sedes'; nearest: --seeds"),
+    "matcher": (["run", "--config", "quickstart", "--matcher", "bn"], "unknown matcher 'bn'; nearest: bnn"),
+    "backbone": (["run", "--config", "quickstart", "--backbone", "resnet19"], "unknown backbone 'resnet19'; nearest: resnet18"),
+    "dataset": (["run", "--config", "quickstart", "--dataset", "toi"], "--dataset 'toi' is not in this suite; nearest: toy"),
+    "split": (["run", "--config", "quickstart", "--split", "groupd"], "--split 'groupd' is not in this suite; nearest: grouped"),
+    "method": (["run", "--config", "quickstart", "--method", "cfg"], "--method 'cfg' is not in this suite; nearest: cfog"),
+    "board": (["leaderboard", "nosuch"], "no board 'nosuch'"),
+    "kind to clean": (["clean", "cach"], "unknown kind 'cach'; nearest: cache"),
+    "data set": (["data", "info", "qxs-saropd"], "unknown dataset 'qxs-saropd'; nearest: qxs-saropt"),
+    "weights": (["data", "weights", "resnet19"], "unknown backbone 'resnet19'"),
+    "action": (["data", "verfy"], "invalid choice: 'verfy'"),
+    "reader option": (["data", "verify", "toy-pairs", "--option", "scens: 3"], "has no option 'scens'; nearest: scenes"),
+    "set key": (["run", "--config", "quickstart", "--set", "sedes=[1]"], "unknown key 'sedes'; nearest: seeds"),
+    "set section": (["run", "--config", "quickstart", "--set", "matchng.x=1"], "no section 'matchng'; nearest: matching"),
+    "set method option": (
+        ["run", "--config", "quickstart", "--set", "matching.methods.cfog.options.max_shft=1"],
+        "unknown key 'max_shft'; nearest: max_shift_px",
+    ),
+    "set nothing": (["run", "--config", "quickstart", "--set", "seeds"], "expected key=value"),
+    "zero seeds": (["run", "--config", "quickstart", "--set", "seeds=[]"], "at least one seed is needed"),
+    "repeated seeds": (["run", "--config", "quickstart", "--seeds", "1", "1"], "--seeds: seed 1 is given more than once"),
+    "negative seed": (["run", "--config", "quickstart", "--seeds", "-1"], "seed -1 is negative"),
+    "no number": (["run", "--config", "quickstart", "--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
+    "threads": (["run", "--config", "quickstart", "--threads", "0"], "--threads 0"),
+    "workers": (["run", "--config", "quickstart", "--workers", "-1"], "threads from 1, workers from 0"),
+    "nothing said": (["run"], "say what to run"),
+    "root": (["run", "--config", "quickstart", "--root", "nowhere"], "--root nowhere: nowhere is not a folder"),
+    "nothing to score": (["score"], "no finished cell under runs"),
+    "no such cell": (["score", "runs/matching/x"], "no record.json there"),
+    "no boards": (["leaderboard"], "no boards under leaderboards"),
+    "deleting what": (["clean", "--yes"], "say what to delete"),
+}
+
+
+@pytest.mark.parametrize("case", NAMES)
+def test_unknown_names_and_values_are_told_with_the_nearest(bench: Bench, case: str) -> None:
+    words, wanted = NAMES[case]
+    message = bench.error(*words)
+    assert wanted in message and "\n" not in message
+    assert bench.files() == []
+
+
+KEYS = {
+    "suite key": ("sedes: [1]", "unknown key 'sedes'; nearest: seeds"),
+    "task": ("detecton: {x: 1}", "unknown key or task 'detecton'"),
+    "number as a key": ("5: x", "unknown key 5"),
+    "section key": ("matching: {protocl: {gallery: 4}}", "unknown key 'protocl'; nearest: protocol"),
+    "protocol key": ("matching: {protocol: {galery: 4}}", "unknown key 'protocol.galery'; nearest: gallery"),
+    "data set": ("matching: {datasets: {toy: {dataset: toy-pair}}}", "unknown dataset 'toy-pair'; nearest: toy-pairs"),
+    "data set option": ("matching: {datasets: {toy: {options: {scens: 3}}}}", "unknown key 'scens'; nearest: scenes"),
+    "split key": ("matching: {datasets: {toy: {splits: {grouped: {bi: scene}}}}}", "unknown key 'datasets.toy.splits.grouped.bi'"),
+    "split kind": ("matching: {datasets: {toy: {splits: {grouped: {kind: radnom}}}}}", "got 'radnom'"),
+    "matcher": ("matching: {methods: {x: {matcher: inofnce}}}", "unknown matcher 'inofnce'; nearest: infonce"),
+    "no matcher": ("matching: {methods: {x: {options: {epochs: 1}}}}", "key 'methods.x.matcher' is missing"),
+    "no backbone": ("matching: {methods: {x: {matcher: bnn}}}", "matcher 'bnn' needs a backbone: one of darknet53"),
+    "backbone": ("matching: {methods: {x: {matcher: bnn, backbone: resnet}}}", "unknown backbone 'resnet'; nearest: resnet"),
+    "needless backbone": ("matching: {methods: {x: {matcher: cfog, backbone: resnet18}}}", "takes neither backbone nor init"),
+    "control": ("matching: {methods: {x: {matcher: cfog, control: shuffled}}}", "needs a matcher that trains"),
+    "data set of a method": ("matching: {methods: {cfog: {datasets: [toi]}}}", "unknown data set 'toi'; nearest: toy"),
+    "seeds of a method": ("matching: {methods: {random: {seeds: [3, 3]}}}", "seed 3 is given more than once"),
+    "empty part": (
+        "matching: {datasets: {toy: {splits: {grouped: {kind: random, test: 0.34, validation: 0.001, by: null}}}}}",
+        "leaves validation empty",
+    ),
+    "shares": ("matching: {datasets: {toy: {splits: {grouped: {train: 0.9, test: 0.4}}}}}", "must add up to 1"),
+    "column": ("matching: {datasets: {toy: {splits: {grouped: {by: scen}}}}}", "scene"),
+    "missing checkpoint": ("matching: {methods: {x: {matcher: bnn, backbone: resnet18, init: no/such.pth}}}", "no/such.pth does not exist"),
+    "plug-in": ("plugins: [nosuch.py]", "plug-in nosuch.py: no such file"),
+    "plug-in module": ("plugins: [no_such_module]", "plug-in no_such_module cannot be imported"),
+    "itself": ("extends: case.yaml", "extends itself"),
+    "bad YAML": ("matching: [", "line 3"),
+    "a key twice": ("plugins: []\nplugins: []", "key 'plugins' stands twice"),
+}
+
+
+@pytest.mark.parametrize("case", KEYS)
+def test_unknown_keys_and_impossible_values_in_a_config(bench: Bench, case: str) -> None:
+    text, wanted = KEYS[case]
+    bench.write("tiny.yaml", TINY)
+    bench.write("case.yaml", ("" if "extends" in text else "extends: tiny.yaml\n") + text + "\n")
+    message = bench.error("run", "--config", "case.yaml")
+    assert wanted in message and "\n" not in message
+    assert not [name for name in bench.files() if not name.endswith(".yaml") and not name.startswith("runs/cache/")]
+
+
+def test_a_missing_data_set_ends_in_one_message_that_says_what_to_place_where(bench: Bench) -> None:
+    message = bench.error("run", "matching")
+    assert "data set qxs-saropt is not here" in message and "opt_256_oc_0.2" in message
+    assert "--root" in message and "BENCH_ROOT_QXS_SAROPT" in message and "bench run --config quickstart" in message
+    assert message.count("is not here") == 1
+    assert bench.files() == []
+    elsewhere = bench.error("run", "matching", "--dataset", "qxs-saropt", env={"BENCH_DATA": str(bench.folder)})
+    assert "QXSLAB_SAROPT from BENCH_DATA" in elsewhere
+
+
+# -- data ----------------------------------------------------------------------------------------------------------------------
+def test_a_partner_that_is_missing(pairs: Bench) -> None:
+    (pairs.folder / "pairs/sar/7.png").unlink()
+    message = pairs.error("run", "--config", "pairs.yaml")
+    assert "optical/7.png has no SAR partner" in message and "bench data verify" in message
+    assert not (pairs.folder / "runs/matching").exists() and not (pairs.folder / "leaderboards").exists()
+    assert "PROBLEM" in pairs("data", "verify", "two-folders", "--root", "pairs", code=1).stdout
+
+
+def test_an_empty_folder(pairs: Bench) -> None:
+    for path in (pairs.folder / "pairs").glob("*/*.png"):
+        path.unlink()
+    assert "no pairs found under" in pairs.error("run", "--config", "pairs.yaml")
+
+
+def test_a_root_that_is_the_current_folder(pairs: Bench) -> None:
+    (pairs.folder / "pairs.yaml").rename(pairs.folder / "pairs/pairs.yaml")
+    inside = Bench(pairs.folder / "pairs")
+    inside("run", "--config", "pairs.yaml", "--root", ".", "--method", "random", "--no-figures")
+    assert inside("plan", "--config", "pairs.yaml", "--root", str(inside.folder)).stdout.count("  finished") == 1
+
+
+def test_folders_of_other_names(pairs: Bench) -> None:
+    (pairs.folder / "pairs/sar").rename(pairs.folder / "pairs/radar")
+    assert "data set two-folders is not here (looked at" in pairs.error("run", "--config", "pairs.yaml")
+
+
+def truncate(root: Path) -> None:
+    path = root / "sar/7.png"
+    path.write_bytes(path.read_bytes()[:90])
+
+
+def text(root: Path) -> None:
+    (root / "sar/7.png").write_text("no image")
+
+
+def unequal(root: Path) -> None:
+    write_image(root / "sar/7", np.ones((16, 17), dtype=np.uint8))
+
+
+def other_size(root: Path) -> None:
+    for view, shape in (("optical", (20, 20, 3)), ("sar", (20, 20))):
+        write_image(root / view / "7", np.ones(shape, dtype=np.uint8))
+
+
+def nan_tiff(root: Path) -> None:
+    import tifffile
+
+    (root / "sar/7.png").unlink()
+    image = np.ones((16, 16), dtype=np.float32)
+    image[3, 4] = np.nan
+    tifffile.imwrite(root / "sar/7.tif", image)
+
+
+@pytest.mark.parametrize("spoil", [truncate, text, unequal, other_size, nan_tiff], ids=lambda spoil: spoil.__name__)
+def test_an_image_that_cannot_be_used_is_told_once_and_fails_every_cell(pairs: Bench, spoil: Any) -> None:
+    spoil(pairs.folder / "pairs")
+    stderr = failed_cells(pairs, "--config", "pairs.yaml", "--seeds", "0", "1", "2", "--no-figures")
+    told = [line for line in stderr.splitlines() if "7.png" in line or "7.tif" in line]
+    assert len(told) == 2, stderr  # when it happens, and in the summary
+    assert "FAILED in data: " in told[0] and told[1].startswith("FAILED mine-random--random--seed0 and 5 more: ")
+    assert stderr.count("not run, its data cannot be read (see above)") == 5
+    assert not list((pairs.folder / "runs/cache/patches").glob("[0-9a-f]*"))
+    assert "6 failed" in (pairs.folder / "leaderboards/pairs/matching.md").read_text().replace("3/3", "6")
+    verify = pairs("data", "verify", "two-folders", "--root", "pairs", code=1)
+    assert "PROBLEM" in verify.stdout and "7." in verify.stdout
+
+
+def test_mended_data_run_through(pairs: Bench) -> None:
+    whole = (pairs.folder / "pairs/sar/7.png").read_bytes()
+    truncate(pairs.folder / "pairs")
+    failed_cells(pairs, "--config", "pairs.yaml", "--method", "random", "--no-figures")
+    (pairs.folder / "pairs/sar/7.png").write_bytes(whole)
+    pairs("run", "--config", "pairs.yaml", "--method", "random", "--no-figures")
+    board = (pairs.folder / "leaderboards/pairs/matching.md").read_text()
+    assert "failed" not in board
+
+
+def test_constant_images_are_legal_and_counted(pairs: Bench) -> None:
+    write_image(pairs.folder / "pairs/sar/7", np.full((16, 16), 9, dtype=np.uint8))
+    pairs("run", "--config", "pairs.yaml", "--method", "random", "--no-figures")
+    record = json.loads((pairs.cell("random") / "record.json").read_text())
+    assert record["facts"]["constant_images"]["sar"] <= 1 and record["metrics"]["uniform.accuracy"] is not None
+
+
+# -- devices, checkpoints ------------------------------------------------------------------------------------------------------
+def test_more_gpus_than_there_are(tiny: Bench) -> None:
+    message = tiny.error("run", "--config", "tiny.yaml", "--seeds", "5", "--device", "cuda:7")
+    assert "device 'cuda:7' does not exist: this machine has" in message
+    assert "unknown device 'gpu'" in tiny.error("run", "--config", "tiny.yaml", "--seeds", "5", "--device", "gpu")
+
+
+class Bomb:
+    """Unpickling it writes a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = str(marker)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_checkpoint_of_another_network_and_a_pickle_bomb(bench: Bench) -> None:
+    marker = bench.folder / "executed"
+    (bench.folder / "bomb.pth").write_bytes(pickle.dumps({"state_dict": Bomb(marker)}))
+    with atomic_write(bench.folder / "histogram.safetensors") as temporary:
+        from safetensors.numpy import save_file
+
+        save_file({"weights": np.ones((3, 3), dtype=np.float32)}, str(temporary))
+    bench.write(
+        "init.yaml",
+        NET.split("  methods:")[0].replace("name: net", "name: init")
+        + """
+  methods:
+    bomb: {matcher: infonce, backbone: resnet18, init: bomb.pth, options: {epochs: 1, input_px: 32, dim: 8}}
+    other: {matcher: infonce, backbone: resnet18, init: histogram.safetensors, options: {epochs: 1, input_px: 32, dim: 8}}
+""",
+    )
+    stderr = failed_cells(bench, "--config", "init.yaml", "--no-figures", "--threads", "1")
+    assert "bomb.pth is no plain tensor checkpoint and was not opened further" in stderr
+    assert "histogram.safetensors holds no resnet18" in stderr and "checkpoint of another network?" in stderr
+    assert not marker.exists()
+    assert not [name for name in bench.files("runs/matching") if name.endswith((".safetensors", ".npz"))]
+
+
+# -- disks and damaged files ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("option", ["--runs", "--boards"])
+def test_an_output_folder_that_cannot_be_written_to(bench: Bench, option: str) -> None:
+    bench.write("tiny.yaml", TINY)
+    bench.write("taken", "a file")
+    message = bench.error("run", "--config", "tiny.yaml", option, "taken/inside")
+    assert "cannot write" in message and "taken/inside" in message and "\n" not in message
+    assert not (bench.folder / "runs/matching").exists()
+
+
+def limited_files(bench: Bench, size: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `bench WORDS` where no file may grow beyond `size` bytes: what a full disk looks like to the writer."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return subprocess.run(
+        bench.words(*words), cwd=bench.folder, env=bench.env, capture_output=True, text=True, timeout=120, check=False, preexec_fn=limit
+    )
+
+
+@pytest.mark.parametrize("size", [500, 6_000, 60_000])
+def test_a_full_disk_ends_in_a_clear_line_and_the_next_run_repairs_it(tiny_run: Bench, bench: Bench, size: int) -> None:
+    """Files that may not grow beyond 500 bytes (manifest), 6 kB (tables), 60 kB (decoded images)."""
+    bench.write("tiny.yaml", TINY)
+    words = ("run", "--config", "tiny.yaml", "--method", "histogram", "--no-figures")
+    done = limited_files(bench, size, *words)
+    assert done.returncode in (1, 2) and "Traceback" not in done.stderr, done.stderr
+    assert "cannot write" in done.stderr and "File too large" in done.stderr
+    assert not list(bench.folder.rglob("*.tmp*")) and not list((bench.folder / "runs").glob("matching/*/*.npz"))
+    bench(*words)
+    same = ("model.safetensors", "predictions.npz", "scores.npz")
+    assert all((bench.cell("histogram") / name).read_bytes() == (tiny_run.cell("histogram") / name).read_bytes() for name in same)
+
+
+def test_a_disk_that_fills_up_during_training(bench: Bench) -> None:
+    bench.write("net.yaml", NET)
+    done = limited_files(bench, 1_000_000, "run", "--config", "net.yaml", "--no-figures", "--threads", "1")
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "FAILED in train: cannot write" in done.stderr and "choose another" in done.stderr
+    assert not [name for name in bench.files("runs/matching") if name.endswith((".pt", ".safetensors"))]
+
+
+def test_a_damaged_predictions_file(tiny: Bench) -> None:
+    cell = tiny.cell("cfog")
+    path, whole = cell / "predictions.npz", (cell / "predictions.npz").read_bytes()
+    for damaged in (b"", b"no archive", whole[: len(whole) // 2], whole[:300] + bytes(80) + whole[380:]):
+        path.write_bytes(damaged)
+        message = tiny.error("score", str(cell))
+        assert "predictions.npz: damaged predictions file" in message and "delete it and run the cell again" in message
+    path.unlink()
+    assert "predictions.npz does not exist; run the cell first" in tiny.error("score", str(cell))
+    (cell / "record.json").unlink()
+    tiny("run", "--config", "tiny.yaml", "--method", "cfog", "--no-figures")
+    assert path.read_bytes() == whole
+
+
+def test_a_damaged_record(tiny: Bench) -> None:
+    path = tiny.cell("cfog") / "record.json"
+    whole = path.read_text()
+    newer = whole.replace('"schema_version": 1', '"schema_version": 2')
+    for damaged, wanted in (
+        (whole[:200], "is not valid JSON"),
+        ("[]", "record schema None is not 1"),
+        (newer, "made by another version of saropt-bench"),
+        (whole.replace('"status": "finished"', '"status": "done"'), "damaged record (status"),
+    ):
+        path.write_text(damaged)
+        for words in (["run", "--config", "tiny.yaml"], ["plan", "--config", "tiny.yaml"], ["score"]):
+            message = tiny.error(*words)
+            assert wanted in message and "record.json" in message
+    assert "4 finished" not in tiny("plan", "--config", "tiny.yaml", "--method", "random").stdout  # other cells do not care
+    path.unlink()
+    tiny("run", "--config", "tiny.yaml", "--no-figures")
+    assert json.loads(path.read_text())["metrics"] == json.loads(whole)["metrics"]
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[1]", '{"key": 1}', "{}"])
+def test_a_damaged_stage_marker_is_an_unfinished_stage(tiny: Bench, damaged: str) -> None:
+    cell = tiny.cell("histogram")
+    before = {name: (cell / name).read_bytes() for name in ("model.safetensors", "predictions.npz", "scores.npz")}
+    (cell / "record.json").unlink()
+    (cell / "train.json").write_text(damaged)
+    assert "train, predict, score" in tiny("plan", "--config", "tiny.yaml", "--method", "histogram").stdout
+    tiny("run", "--config", "tiny.yaml", "--method", "histogram", "--no-figures")
+    assert {name: (cell / name).read_bytes() for name in before} == before
+
+
+def test_a_marker_of_the_right_key_without_its_facts(tiny: Bench) -> None:
+    cell = tiny.cell("histogram")
+    key = json.loads((cell / "train.json").read_text())["key"]
+    (cell / "record.json").unlink()
+    (cell / "train.json").write_text(json.dumps({"key": key}))
+    tiny("run", "--config", "tiny.yaml", "--method", "histogram", "--no-figures")
+
+
+def test_a_damaged_model(tiny: Bench) -> None:
+    cell = tiny.cell("histogram")
+    (cell / "record.json").unlink()
+    (cell / "predict.json").unlink()
+    (cell / "model.safetensors").write_bytes(b"damaged")
+    stderr = failed_cells(tiny, "--config", "tiny.yaml", "--method", "histogram", "--no-figures")
+    assert "model.safetensors: cannot read the model" in stderr and "--force" in stderr
+    tiny("run", "--config", "tiny.yaml", "--method", "histogram", "--no-figures", "--force")
+
+
+def test_a_damaged_entry_of_a_board(tiny: Bench) -> None:
+    entry = next((tiny.folder / "leaderboards/tiny/entries").glob("*cfog*.json"))
+    board = (tiny.folder / "leaderboards/tiny/matching.md").read_bytes()
+    entry.write_text("{")
+    assert "is not valid JSON" in tiny.error("leaderboard")
+    assert (tiny.folder / "leaderboards/tiny/matching.md").read_bytes() == board

@@ -1,0 +1,70 @@
+"""Where a number comes from: git state, versions, hardware, and nothing that names the machine or its user."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.provenance import git_state, hardware, peak_memory_bytes, versions
+from bench.worker import without_paths
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A git checkout that holds a package and a board; returns the package's folder."""
+    package = tmp_path / "project" / "bench"
+    (package.parent / "leaderboards" / "s").mkdir(parents=True)
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package.parent / "leaderboards" / "s" / "matching.md").write_text("old")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        git(package.parent, *words)
+    return package
+
+
+def git(folder: Path, *words: str) -> str:
+    settings = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *settings, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_commit_and_whether_anything_changed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(os.path.dirname(os.path.dirname(checkout)))  # the folder that counts is the package's, not the current one
+    assert git_state(checkout) == {"commit": git(checkout, "rev-parse", "HEAD"), "dirty": False}
+    (checkout.parent / "leaderboards/s/matching.md").write_text("new")
+    (checkout / "notes.txt").write_text("untracked")
+    assert git_state(checkout) == {"commit": git(checkout, "rev-parse", "HEAD"), "dirty": False}
+    (checkout / "__init__.py").write_text("x = 1\n")
+    state = git_state(checkout)
+    assert state is not None and state["dirty"] is True
+
+
+def test_an_installed_package_has_no_git_state(checkout: Path, tmp_path: Path) -> None:
+    (checkout / "site").mkdir()
+    (checkout / "site" / "__init__.py").write_text("")
+    assert git_state(checkout / "site") is None  # inside a checkout, but not part of it
+    (tmp_path / "plain").mkdir()
+    assert git_state(tmp_path / "plain") is None
+
+
+def test_versions_and_hardware_name_neither_machine_nor_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # nothing is asked of a device that was not used
+    told = versions()
+    assert told["python"] == platform.python_version() and told["torch"] and told["mmdet"] is None or isinstance(told["mmdet"], str)
+    machine = hardware("cpu", 3)
+    assert machine["device"] == "cpu" and machine["threads"] == 3 and machine["cores"] >= 1 and machine["accelerator"] is None
+    assert hardware("cuda:1", 1)["device"] == "cuda" and peak_memory_bytes() > 1e6
+    text = json.dumps([told, machine])
+    for word in (platform.node(), getpass.getuser(), str(Path.home())):
+        assert len(word) < 4 or f'"{word}' not in text
+
+
+def test_the_folders_of_a_message_are_replaced_longest_first() -> None:
+    private = {"/home/a": "~", "/home/a/data": "<data>", "/": ".", "": "<cache>"}
+    assert without_paths("/home/a/data/7.png and /home/a/x and /other", private) == "<data>/7.png and ~/x and /other"
