@@ -55,7 +55,7 @@ def _summary(plan: Plan) -> str:
         unknown = len(trained) - len(known)
         text += f"; expected {_duration(sum(known))}" + (f" plus {unknown} cells of unknown cost" if unknown else "")
     elif trained:
-        text += "; cost unknown: no finished record of these methods yet"
+        text += "; cost unknown: no finished record of these methods on such data yet"
     return text
 
 
