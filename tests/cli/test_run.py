@@ -82,7 +82,7 @@ def test_looking_imports_nothing_heavy(tiny_run: Bench, words: list[str]) -> Non
 
 def test_plan_tells_what_runs_what_is_reused_and_what_it_costs(tiny: Bench) -> None:
     fresh = tiny("plan", "--config", "tiny.yaml", "--runs", "elsewhere").stdout
-    assert fresh.count("train, predict, score") == 4 and "cost unknown: no finished record of these methods yet" in fresh
+    assert fresh.count("train, predict, score") == 4 and "cost unknown: no finished record of these methods on such data yet" in fresh
     assert tiny("plan", "--config", "tiny.yaml").stdout.count("  finished") == 4
     more = tiny("plan", "--config", "tiny.yaml", "--seeds", "0", "7").stdout
     assert re.search(r"random on toy/grouped, seed 7 +[0-9a-f]{12}  train, predict, score, about \d+ s", more)
