@@ -142,20 +142,35 @@ def finished_record(folder: Path, keys: Keys) -> Record | None:
 
 
 class StageStore:
-    """The finished stages of one task under `runs`, found by key, so that a new metric re-scores and trains nothing."""
+    """The finished stages of one task under `runs`, found by key, so that a new metric re-scores and trains nothing.
+
+    An instance reads the folders' markers once, on the first question; make a new one to look again.
+    """
 
     def __init__(self, runs: Path, task: str) -> None:
         self.folder = runs / task
+        self._by_key: dict[tuple[str, str], list[Path]] | None = None
 
     def find(self, stage: str, key: str, first: Path, whole: bool = True) -> Path | None:
         """Return a cell folder that holds the finished `stage` with `key`; `first` is looked at before all others.
 
         `whole=False` is content with the stage's facts: its files may have been cleaned away.
         """
-        for folder in [first, *sorted(path for path in self.folder.glob("*") if path.is_dir())]:
+        for folder in [first, *self._folders().get((stage, key), [])]:
             if stage_done(folder, stage, key, whole):
                 return folder
         return None
+
+    def _folders(self) -> dict[tuple[str, str], list[Path]]:
+        """Return the folders by stage and key. Every marker is read once, so that a plan's cost grows with the cells, not their square."""
+        if self._by_key is None:
+            self._by_key = {}
+            for folder in sorted(path for path in self.folder.glob("*") if path.is_dir()):
+                for stage in STAGE_FILES:
+                    key = _marker(folder, stage).get("key")
+                    if isinstance(key, str):
+                        self._by_key.setdefault((stage, key), []).append(folder)
+        return self._by_key
 
     def state(self, keys: Keys, folder: Path) -> str:
         """Return the first stage that an unfinished cell has to run; a model is needed for predicting only."""
@@ -179,16 +194,22 @@ class StageStore:
 
 def stage_done(folder: Path, stage: str, key: str, whole: bool = True) -> bool:
     """Return whether `folder` holds the finished `stage` with `key`, with `whole` also every file that it left."""
+    marker = _marker(folder, stage)
+    if marker.get("key") != key or not {"facts", "cost", "made_by"} <= set(marker):
+        return False
+    return not whole or all((folder / name).is_file() for name in marker.get("files", ()))
+
+
+def _marker(folder: Path, stage: str) -> dict[str, Any]:
+    """Return what marks a stage as finished, empty where there is nothing or it is damaged: then the stage is unfinished."""
     path = folder / STAGE_FILES[stage][0]
     if not path.is_file():
-        return False
+        return {}
     try:
         marker = read_json(path)
     except BenchError:
-        return False  # a damaged marker is an unfinished stage
-    if not isinstance(marker, dict) or marker.get("key") != key or not {"facts", "cost", "made_by"} <= set(marker):
-        return False
-    return not whole or all((folder / name).is_file() for name in marker.get("files", ()))
+        return {}
+    return marker if isinstance(marker, dict) else {}
 
 
 def write_stage(folder: Path, stage: str, key: str, facts: dict[str, Any]) -> None:

@@ -119,22 +119,23 @@ def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: 
     items: list[PlanItem] = []
     missing: list[str] = []
     costs = _past_costs(workspace.runs)
+    stores = {cell.task: StageStore(workspace.runs, cell.task) for cell in cells}
     for cell in cells:
         try:
             identity = get_task(cell.task).identify(cell, workspace)
         except MissingInputs as error:
             missing += [message for message in error.messages if message not in missing]
             continue
-        items.append(_plan_item(cell, identity, workspace, costs, force))
+        items.append(_plan_item(cell, identity, workspace, stores[cell.task], costs, force))
     return Plan(suite, tuple(items), tuple(missing))
 
 
-def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, costs: dict[str, float], force: bool) -> PlanItem:
+def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, stages: StageStore, costs: dict[str, float], force: bool) -> PlanItem:
     folder = cell_folder(workspace.runs, cell, identity.keys)
     record = None if force else finished_record(folder, identity.keys)
     if record is not None:
         return PlanItem(cell, identity, folder, "done", record=record)
-    state = "train" if force else StageStore(workspace.runs, cell.task).state(identity.keys, folder)
+    state = "train" if force else stages.state(identity.keys, folder)
     resumes = not force and state == "train" and (folder / "checkpoints").is_dir()
     per_sample = costs.get(_cost_key(cell.spec))
     expected = None if per_sample is None or state != "train" else per_sample * identity.samples
