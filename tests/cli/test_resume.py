@@ -137,7 +137,8 @@ def test_killed_in_training_predicting_and_scoring_the_run_ends_in_the_same_byte
 
     bench(*words)
     log = (cell / "log.txt").read_text()
-    assert re.search(r"training goes on after epoch [1-4] of 4", log) and log.count("epoch 1/4") == 1
+    assert re.search(r"training goes on after epoch [1-4] of 4", log)
+    assert log.count("epoch 1/4") <= 1, "a finished epoch was trained again"  # 0: the signal came before its line
     for name in SAME:
         assert (cell / name).read_bytes() == (net_run.cell("infonce") / name).read_bytes(), name
     assert metrics(cell) == metrics(net_run.cell("infonce"))
