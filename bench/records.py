@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import BenchError, first_line
 from bench.store import read_json, write_json
-from bench.task import Cell, Identity, Keys
+from bench.task import Cell, Identity, Keys, slot_of
 
 SCHEMA_VERSION = 1
 RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
@@ -80,8 +80,7 @@ class Record(State):
 
     @property
     def slot(self) -> str:
-        parts = [self.dataset, self.method, "once" if self.seed is None else f"seed{self.seed}"]
-        return "--".join(part.replace("/", "-") for part in parts)
+        return slot_of(self.dataset, self.method, self.seed)
 
 
 def load_record(path: Path) -> Record:

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,14 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write named arrays as a compressed .npz, atomically; equal arrays give equal bytes (NumPy stamps no time into it)."""
+    import numpy as np
+
+    with atomic_write(path) as temporary:
+        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def read_json(path: Path) -> Any:

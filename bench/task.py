@@ -37,6 +37,12 @@ class Selection:
     limit: int | None = None
 
 
+def slot_of(dataset: str, method: str, seed: int | None) -> str:
+    """Return a measurement's place on its board, usable as a file name: "toy-grouped--bnn--seed0", "...--once" without a seed."""
+    parts = [dataset, method, "once" if seed is None else f"seed{seed}"]
+    return "--".join(part.replace("/", "-") for part in parts)
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a suite came from: the words that name it on a command line, and the folder that its relative paths start from."""
@@ -77,8 +83,7 @@ class Cell:
     @property
     def slot(self) -> str:
         """The cell's place on its board: one entry file per slot."""
-        parts = [self.dataset, self.method, "once" if self.seed is None else f"seed{self.seed}"]
-        return "--".join(part.replace("/", "-") for part in parts)
+        return slot_of(self.dataset, self.method, self.seed)
 
     @property
     def row_key(self) -> str:

@@ -39,7 +39,7 @@ from bench.records import (
     write_stage,
 )
 from bench.runner import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, JOB
-from bench.store import atomic_write, folder_lock, read_json, write_json, write_text
+from bench.store import folder_lock, read_json, save_arrays, write_json, write_text
 from bench.task import Cell, Identity, Job, Keys, Scores, Task, get_task
 from bench.workspace import Workspace
 
@@ -201,14 +201,6 @@ def _finish(job: Job, scores: Scores, seconds: float) -> None:
     )
     write_json(job.folder / RECORD, record.model_dump())
     context.log("finished " + job.cell.describe())
-
-
-def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """Write named arrays as a compressed .npz, atomically and byte-deterministically (NumPy stamps no time into it)."""
-    import numpy as np
-
-    with atomic_write(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
 def _forget(folder: Path) -> None:

@@ -18,8 +18,7 @@ from bench.matching.metrics import recall_at_k, roc_auc, roc_curve
 from bench.matching.pairs import HARD, POSITIVE, UNIFORM
 from bench.matching.predictions import PartPredictions, Predictions, load_predictions
 from bench.matching.retrieval import overlap_mask, retrieval_from_matrix
-from bench.matching.scoring import score_predictions
-from bench.records import PREDICTIONS
+from bench.records import PREDICTIONS, RECORD, load_record
 from bench.store import atomic_write
 
 SHOWN = 8  # pairs in a picture
@@ -32,8 +31,7 @@ def draw_cell(folder: Path, title: str, data: LoadedData) -> list[Path]:
     from matplotlib.figure import Figure
 
     predictions = load_predictions(folder / PREDICTIONS)
-    scores = score_predictions(predictions)
-    threshold = scores.facts.get("uniform.threshold")
+    threshold = load_record(folder / RECORD).facts.get("uniform.threshold")
     figures: dict[str, Figure | None] = {
         "matches": _pairs_figure(predictions.test, data.test, "matches", threshold, title),
         "false_matches": _pairs_figure(predictions.test, data.test, "false_matches", threshold, title),

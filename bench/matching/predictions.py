@@ -25,7 +25,7 @@ import numpy as np
 from bench.errors import BenchError, first_line, nearest
 from bench.matching.distances import PAIRWISE
 from bench.matching.pairs import POSITIVE
-from bench.store import atomic_write
+from bench.store import save_arrays
 
 # array -> kinds of NumPy's data types that it may have, number of dimensions
 _TYPES = {
@@ -86,8 +86,7 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
     arrays["gallery.position"] = predictions.gallery_position
     arrays["gallery.distance"] = predictions.gallery_distance
     arrays["fixed_threshold"] = np.array(np.nan if predictions.fixed_threshold is None else predictions.fixed_threshold)
-    with atomic_write(path) as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    save_arrays(path, arrays)
 
 
 def load_predictions(path: Path) -> Predictions:

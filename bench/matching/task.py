@@ -21,7 +21,7 @@ from bench.matching.expand import expand_section
 from bench.matching.matcher import FitData, Matcher, Scalings, Setup
 from bench.matching.spec import METRICS_VERSION, PAIRS_VERSION, TRAINING_VERSION, MatchingSection
 from bench.models import BACKBONES
-from bench.records import MODEL, PREDICTIONS, Record
+from bench.records import MODEL, PREDICTIONS, TRAIN, Record
 from bench.store import atomic_write, canonical_hash, read_json
 from bench.tables import Table
 from bench.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task
@@ -112,7 +112,7 @@ class MatchingTask(Task):
         from bench.matching.predict import predict_cell
 
         data = _load(job)
-        stored = read_json(job.folder / "train.json")["facts"]["scaling"]
+        stored = read_json(job.folder / TRAIN)["facts"]["scaling"]
         scaling = Scalings(ScalingParams(**stored["sar"]), ScalingParams(**stored["optical"]))
         matcher = _matcher(job, scaling)
         if (job.folder / MODEL).is_file():

@@ -145,8 +145,8 @@ class TrainedMatcher(Matcher):
         if n < 2:
             return 0.5
         positions = np.arange(n)
-        sar = self._embed_view("sar", data.validation.sar(positions))
-        optical = self._embed_view("optical", data.validation.optical(positions))
+        sar = self._embed("sar", data.validation.sar(positions))
+        optical = self._embed("optical", data.validation.optical(positions))
         name = self.embedding_distance()
         shifts = [shift for shift in (1, n // 3, n // 2) if 0 < shift < n]
         distance = np.concatenate([paired(name, sar, optical)] + [paired(name, sar, np.roll(optical, s, axis=0)) for s in shifts])
@@ -155,9 +155,6 @@ class TrainedMatcher(Matcher):
         return 0.5 if auc is None else float(auc)
 
     def _embed(self, view: View, images: np.ndarray) -> np.ndarray:
-        return self._embed_view(view, images)
-
-    def _embed_view(self, view: View, images: np.ndarray) -> np.ndarray:
         """Embed (n, ...) native images in blocks, in evaluation mode and fp32, on the context's device."""
         import torch
 
