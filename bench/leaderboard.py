@@ -48,10 +48,15 @@ def file_entries(boards: Path, suite: Suite, cells: Sequence[Cell], records: Seq
 
 
 def prune_entries(folder: Path, cells: Sequence[Cell], whole_tasks: Sequence[str]) -> list[str]:
-    """Remove the entries of tasks that were run whole whose slot the suite no longer has; return their names."""
+    """Remove the entries of tasks that were run whole whose slot the suite no longer has; return their names.
+
+    What was submitted stays: no suite lists it.
+    """
     kept = {f"{cell.task}--{cell.slot}" for cell in cells}
     gone = [
-        path.stem for path in sorted((folder / ENTRIES).glob("*.json")) if path.stem not in kept and path.stem.split("--")[0] in whole_tasks
+        path.stem
+        for path in sorted((folder / ENTRIES).glob("*.json"))
+        if path.stem not in kept and path.stem.split("--")[0] in whole_tasks and not load_record(path).facts.get("submitted")
     ]
     for name in gone:
         for suffix in (".json", ".npz"):
@@ -182,7 +187,7 @@ def to_csv(table: Table) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["dataset", "method", "metric", "mean", "spread", "n", "fingerprints"])
-    rows = {tuple(record.slot for record in row.records): row.records for section in table.sections for row in section.rows}
+    rows = {tuple(record.slot for record in row.records): row.records for section in table.sections for row in section.rows if row.records}
     for records in rows.values():
         prints = " ".join(record.fingerprint[:12] for record in records)
         for metric in sorted({name for record in records for name in record.metrics}):
@@ -193,7 +198,7 @@ def to_csv(table: Table) -> str:
 
 
 def _header(section: Section) -> list[str]:
-    return ["method", "seeds", *(_arrow(column) for column in section.columns), *section.reported]
+    return [section.head, "seeds", *(_arrow(column) for column in section.columns), *section.reported]
 
 
 def _arrow(column: Column) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -30,6 +31,19 @@ class Progress:
     def bar(self, title: str, total: int, unit: str = "it", done: int = 0) -> Bar:
         """Return a bar over `total` steps of which `done` were finished earlier; use it in a `with` statement."""
         return Bar(self, title, total, unit, done)
+
+    @contextmanager
+    def whole(self, title: str, unit: str = "it") -> Iterator[Callable[[int, int], None]]:
+        """Give out report(done, total); a bar opens with the first report, so that work found done already shows none."""
+        bars: list[Bar] = []
+
+        def report(done: int, total: int) -> None:
+            if not bars:
+                bars.append(stack.enter_context(self.bar(title, total, unit)))
+            bars[0].advance(done - bars[0].done)
+
+        with ExitStack() as stack:
+            yield report
 
     def say(self, text: str) -> None:
         """Write one line to the stream (above an open bar) and to the log."""

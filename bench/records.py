@@ -46,6 +46,7 @@ class Record(State):
         schema_version: 1.
         fingerprint: the score key; `keys` holds all three.
         row_key: hash of the spec without the seed; equal for all seeds of a row.
+        requires: "task:train key" of the cells whose training this one started from.
         inputs: hashes and counts of what went in (data manifest, split, initial weights, pairs).
         outputs: hashes of what came out (weights, predictions).
         metrics: full precision; null where not defined.
@@ -117,6 +118,7 @@ def new_record(cell: Cell, identity: Identity, status: Literal["finished", "fail
         keys=asdict(identity.keys),
         row_key=cell.row_key,
         command=cell.command,
+        requires=[f"{task}:{key}" for task, key in identity.requires],
         inputs=dict(identity.inputs),
         **rest,
     )
@@ -189,6 +191,18 @@ class StageStore:
         for name in (*files, marker):
             if (source / name).is_file():
                 _link(source / name, target / name)
+
+
+def find_model(runs: Path, task: str, train_key: str) -> Path:
+    """Return the model that the training with `train_key` left, for a cell that starts from it.
+
+    Raises:
+        BenchError: no folder holds it; the required cell failed or was cleaned away.
+    """
+    folder = StageStore(runs, task).find("train", train_key, runs / task)
+    if folder is None or not (folder / MODEL).is_file():
+        raise BenchError(f"the {task} training {train_key[:12]} that this cell starts from is not under {runs}; run the same command again")
+    return folder / MODEL
 
 
 def stage_done(folder: Path, stage: str, key: str, whole: bool = True) -> bool:

@@ -55,13 +55,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class PlanItem:
-    """One cell of a plan: `state` is "done", or the first stage that has to run; `resumes` says that a checkpoint waits."""
+    """One cell of a plan: `state` is "done", or the first stage that has to run; `resumes` says that a checkpoint waits.
+
+    `again` has everything computed anew, though it is finished: its model is wanted and was cleaned away.
+    """
 
     cell: Cell
     identity: Identity
     folder: Path
     state: str
     resumes: bool = False
+    again: bool = False
     record: Record | None = None
     expected_s: float | None = None
 
@@ -92,7 +96,7 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
         BenchError: a task without a section, an unknown name, an invalid section.
     """
     cells: list[Cell] = []
-    for name in tasks:
+    for name in _concerned(tasks, selection):
         task = get_task(name)
         if name not in suite.tasks:
             raise BenchError(f"suite {suite.name!r} has no section {name!r}; it has: {', '.join(suite.tasks)}")
@@ -111,6 +115,19 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
     return cells
 
 
+def _concerned(tasks: Sequence[str], selection: Selection) -> list[str]:
+    """Return the tasks that know every filter given: `--detector` leaves the matching section out.
+
+    Raises:
+        BenchError: no task knows one of them.
+    """
+    left = [name for name in tasks if set(selection.filters) <= set(get_task(name).filters)]
+    if not left:
+        strange = next(name for name in selection.filters if any(name not in get_task(task).filters for task in tasks))
+        raise BenchError(f"--{strange} does not go with {' and '.join(tasks)}; it selects among the cells of another task")
+    return left
+
+
 def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: bool = False) -> Plan:
     """Find out what each cell needs, without importing torch or decoding a patch.
 
@@ -127,7 +144,20 @@ def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: 
             missing += [message for message in error.messages if message not in missing]
             continue
         items.append(_plan_item(cell, identity, workspace, stores[cell.task], costs, force))
-    return Plan(suite, tuple(items), tuple(missing))
+    return Plan(suite, tuple(_with_models(items, workspace)), tuple(missing))
+
+
+def _with_models(items: Sequence[PlanItem], workspace: Workspace) -> list[PlanItem]:
+    """Train a finished cell once more where another has to start from its model and the model was cleaned away."""
+    wanted = {required for item in items if item.state == "train" for required in item.identity.requires}
+    stores = {task: StageStore(workspace.runs, task) for task, _ in wanted}
+    out = []
+    for item in items:
+        required = (item.cell.task, item.identity.keys.train)
+        if item.state != "train" and required in wanted and stores[required[0]].find("train", required[1], item.folder) is None:
+            item = replace(item, state="train", again=True, record=None)
+        out.append(item)
+    return out
 
 
 def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, stages: StageStore, costs: dict[str, float], force: bool) -> PlanItem:
@@ -197,7 +227,11 @@ def _run_item(
 ) -> None:
     """Execute one cell and add what it came to to `outcome`."""
     known = unreadable.get(item.identity.data_key)
-    if known is not None and item.state != "score" and item.record is None:
+    lost = _failed_requirement(item, outcome)
+    if lost is not None and item.state == "train":
+        record, drawn = _write_failure(item, lost), True
+        say(f"{head}: not run, {lost.message}")
+    elif known is not None and item.state != "score" and item.record is None:
         record, drawn = _write_failure(item, known), True
         say(f"{head}: not run, its data cannot be read (see above)")
     else:
@@ -216,6 +250,14 @@ def _run_item(
         outcome.undrawn.append(item.folder)
     if record.status == "failed":
         outcome.failed.append((item.folder, record))
+
+
+def _failed_requirement(item: PlanItem, outcome: Outcome) -> Failure | None:
+    """Return why a cell cannot start: the training it starts from failed in this run."""
+    for _, record in outcome.failed:
+        if (record.task, record.keys["train"]) in item.identity.requires:
+            return Failure(stage="requires", message=f"the cell it starts from failed: {record.task} {record.slot}", traceback="")
+    return None
 
 
 def _verb(item: PlanItem) -> str:
@@ -238,6 +280,7 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
     A process that dies leaves a failed record.
     """
     item.folder.mkdir(parents=True, exist_ok=True)
+    settings = replace(settings, force=settings.force or item.again)
     write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in (PACKAGE_PARENT, os.environ.get("PYTHONPATH")) if path)
@@ -279,8 +322,13 @@ def _write_failure(item: PlanItem, failure: Failure) -> Record:
 def job_to_json(cell: Cell, identity: Identity, workspace: Workspace, settings: Settings) -> dict[str, Any]:
     """Return a job as JSON: all that a worker on this machine or another needs to execute the cell."""
     return {
-        "cell": {**asdict(replace(cell, requires=())), "spec": dict(cell.spec), "names": dict(cell.names), "places": dict(cell.places)},
-        "identity": {"keys": asdict(identity.keys), "inputs": dict(identity.inputs), "samples": identity.samples},
+        "cell": asdict(cell),
+        "identity": {
+            "keys": asdict(identity.keys),
+            "inputs": dict(identity.inputs),
+            "samples": identity.samples,
+            "requires": identity.requires,
+        },
         "workspace": {
             "runs": str(workspace.runs.resolve()),
             "boards": str(workspace.boards.resolve()),

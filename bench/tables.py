@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.records import Record
+from bench.store import canonical_hash
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Section:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     reported: tuple[str, ...] = ()  # titles of the columns with the paper's values
+    head: str = "method"  # title of the column with the rows' labels
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,23 @@ FOOTNOTES = {
     "§": "measured with uncommitted changes in the package's checkout",
     "¶": "seeds of this row were measured with different settings of the suite; run the suite again",
 }
+
+
+def group_blocks(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
+    """Return (title, records) of each block: only what was measured on the same data, split and protocol is compared in one.
+
+    A label under which the suite once had other data or another split becomes several blocks, each named by its hashes.
+    """
+    by_label: dict[str, dict[str, list[Record]]] = {}
+    for record in records:
+        same = canonical_hash([record.inputs["data"], record.spec["protocol"]])
+        by_label.setdefault(record.dataset, {}).setdefault(same, []).append(record)
+    out = []
+    for label, blocks in by_label.items():
+        for same, block in blocks.items():
+            title = f"{label} (data, split or protocol {same[:6]})" if len(blocks) > 1 else label
+            out.append((title, block))
+    return out
 
 
 def group_rows(records: Sequence[Record]) -> list[tuple[str, list[Record], tuple[str, ...]]]:

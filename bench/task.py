@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 TASKS = Registry("task", "saropt_bench.tasks")
 TASKS.add("matching", "bench.matching.task:MatchingTask", "do a SAR and an optical patch show the same place? (Table II)")
+TASKS.add("detection", "bench.detection.task:DetectionTask", "where are the ships in a SAR scene? (Table III)")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Cell:
         places: files and folders that the config names (data root, initial checkpoint); context, entering no key by name.
         limit: at most so many samples a part; a limited cell is marked and never enters a board.
         requires: cells whose training this one starts from.
+        verb: words of the command line that makes the cell, for one that `bench run TASK` does not make.
     """
 
     task: str
@@ -79,6 +81,7 @@ class Cell:
     places: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     requires: tuple[Cell, ...] = ()
+    verb: str = ""
 
     @property
     def slot(self) -> str:
@@ -93,10 +96,21 @@ class Cell:
     @property
     def command(self) -> str:
         """The command line that reproduces this cell from its suite."""
-        words = ["bench run", self.task, self.config, *(f"--{name} {shlex.quote(value)}" for name, value in self.names.items())]
+        words = [
+            "bench",
+            self.verb or f"run {self.task}",
+            self.config,
+            *(f"--{name} {shlex.quote(value)}" for name, value in self.names.items()),
+        ]
         words += [f"--seeds {self.seed}"] if self.seed is not None else []
         words += [f"--limit {self.limit}"] if self.limit else []
         return " ".join(words)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Cell:
+        """Return the cell that `dataclasses.asdict` took apart, the cells that it requires included."""
+        required = tuple(cls.from_json(cell) for cell in raw["requires"])
+        return cls(**{**raw, "plugins": tuple(raw["plugins"]), "requires": required})
 
     def describe(self) -> str:
         """Return "bnn-resnet18 on s1s2-256/place, seed 1"."""
@@ -118,12 +132,14 @@ class Identity:
     """What planning finds out about a cell: its keys, the hashes that stand for its inputs, and its size for cost estimates.
 
     Cells with an equal `data_key` read the same files: what is unreadable for one of them is so for all ("" says nothing).
+    `requires` holds the train keys of the cells whose training this one starts from, by task.
     """
 
     keys: Keys
     inputs: Mapping[str, Any]
     samples: int
     data_key: str = ""
+    requires: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -151,7 +167,7 @@ class Task(ABC):
 
     name: ClassVar[str]
     Section: ClassVar[type[BaseModel]]
-    filters: ClassVar[Mapping[str, str]]  # option name -> help text, for the command line
+    filters: ClassVar[tuple[str, ...]]  # options of the command line that select among its cells
 
     @abstractmethod
     def expand(self, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:

@@ -67,8 +67,10 @@ def main(folder: Path) -> int:
 
 def _execute(folder: Path, raw: dict[str, Any], log: Callable[[str], None]) -> int:
     settings = raw["settings"]
-    cell = Cell(**{**raw["cell"], "plugins": tuple(raw["cell"]["plugins"]), "requires": ()})
-    identity = Identity(Keys(**raw["identity"]["keys"]), raw["identity"]["inputs"], raw["identity"]["samples"])
+    cell = Cell.from_json(raw["cell"])
+    stored = raw["identity"]
+    requires = tuple((task, key) for task, key in stored["requires"])
+    identity = Identity(Keys(**stored["keys"]), stored["inputs"], stored["samples"], requires=requires)
     finished = not settings["force"] and finished_record(folder, identity.keys) is not None
     wants_figures = settings["figures"] and not (finished and figures_drawn(folder, identity.keys.score))
     if finished and not wants_figures:

@@ -4,22 +4,47 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from bench.config import validate
 from bench.data import DATASETS
-from bench.data.dataset import PairDataset, open_dataset, root_variable
+from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
 from bench.errors import BenchError
 from bench.workspace import Workspace
 
+if TYPE_CHECKING:
+    from bench.data.ships.dataset import ShipDataset
+    from bench.data.ships.verify import ShipReport
+    from bench.data.verify import VerifyReport
+
+_FACTS = (
+    "title",
+    "sar_sensor",
+    "optical_sensor",
+    "sensors",
+    "image_px",
+    "resolution",
+    "polarisation",
+    "sar_scale",
+    "gsd_m",
+    "licence",
+    "citation",
+    "homepage",
+)
+
 EXAMPLES = """  bench data info qxs-saropt
   bench data verify qxs-saropt --root DIR --manifest qxs.sha256
+  bench data verify hrsid --root DIR --option 'annotations: train2017'
   bench data cut s1s2-scenes --root DIR --out patches --patch-px 256 --overlap-px 52 --min-std 6 --max-blank 0.05
   bench data split two-folders --root DIR --spec 'kind: grouped' --spec 'by: scene' --out split.csv
+  bench data split air-sarship-1.0 --root DIR --spec '{kind: folds, folds: 3, fold: 0, stratify: [shore, resolution_m]}' --out fold0.csv
+  bench data coco hrsid --root DIR --spec '{kind: random, by: scene, test: 0.3}' --part test --out truth.json
   bench data toy --out toy --scenes 4 --patches-per-scene 50
   bench data weights resnet50 --download"""
 
@@ -28,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     info = _action(actions, "info", _info, "declared facts of a data set, and what to place where")
     info.add_argument("name", help="a data set of `bench list datasets`")
-    check = _action(actions, "verify", _verify, "counts, unpaired, unreadable, unequal, constant and duplicate files; SHA-256 manifest")
+    check = _action(actions, "verify", _verify, "counts, files without partner, damaged or equal files, wrong boxes; SHA-256 manifest")
     _add_dataset(check)
-    check.add_argument("--limit", type=int, metavar="N", help="open only the first N pairs")
+    check.add_argument("--limit", type=int, metavar="N", help="open only the first N pairs or images")
     check.add_argument("--manifest", type=Path, metavar="FILE", help="write the SHA-256 of every file (checked by `sha256sum -c`)")
     cutting = _action(actions, "cut", _cut, "registered scenes -> patches in the QXS-SAROPT layout, with a CSV of scene and position")
     _add_dataset(cutting, default="s1s2-scenes")
@@ -50,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_dataset(split)
     split.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML; may repeat")
     split.add_argument("--out", type=Path, required=True, metavar="CSV")
+    coco = _action(
+        actions, "coco", _coco, "write the truth of a detection set as a COCO file, with the image ids that `bench submit` expects"
+    )
+    _add_dataset(coco)
+    coco.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML, for --part; may repeat")
+    coco.add_argument("--part", choices=("train", "validation", "test"), help="this part of the split alone (default: all images)")
+    coco.add_argument("--out", type=Path, required=True, metavar="JSON")
     toy = _action(actions, "toy", _toy, "write the generated toy pairs in the QXS-SAROPT layout")
     toy.add_argument("--out", type=Path, required=True, metavar="DIR")
     for name, default in (("scenes", 4), ("patches-per-scene", 50), ("patch-px", 64), ("seed", 0)):
@@ -81,11 +113,12 @@ def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None) ->
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)")
 
 
-def _open(args: argparse.Namespace, **extra: Any) -> PairDataset:
+def _open(args: argparse.Namespace, kind: Literal["pairs", "ships"] | None = None, **extra: Any) -> Dataset:
     if args.root is not None and not args.root.is_dir():
         raise BenchError(f"--root {args.root} is not a folder; give the folder that holds the data set")
     options = {**_yaml_pairs(args.option, "--option"), **extra}
-    return open_dataset(args.name, options, args.root, Workspace(args.runs).cache)
+    dataset: Dataset = open_dataset(args.name, options, args.root, Workspace(args.runs).cache, kind=kind)
+    return dataset
 
 
 def _yaml_pairs(texts: list[str], flag: str) -> dict[str, Any]:
@@ -103,27 +136,26 @@ def _yaml_pairs(texts: list[str], flag: str) -> dict[str, Any]:
 
 
 def _info(args: argparse.Namespace) -> int:
-    cls: type[PairDataset] = DATASETS.get(args.name)
+    cls: type[Dataset] = DATASETS.get(args.name)
     facts = cls.facts
-    for name in ("title", "sar_sensor", "optical_sensor", "polarisation", "sar_scale", "gsd_m", "licence", "citation", "homepage"):
-        print(f"{name.ljust(15)} {getattr(facts, name)}")
-    print(f"{'expected pairs'.ljust(15)} {'not declared' if facts.expected_pairs is None else facts.expected_pairs}")
+    declared = asdict(facts)
+    shown = [name for name in _FACTS if name in declared] + [name for name in declared if name.startswith("expected_")]
+    for name in shown:
+        value, label = declared[name], name.replace("_", " ") if name.startswith("expected_") else name
+        unknown = "not declared" if name.startswith("expected_") or name == "sar_scale" else None
+        print(f"{label.ljust(15)} {unknown if value is None else value}")
+    for line in textwrap.wrap(declared.get("notes", ""), 120):
+        print(line)
     print(f"what to place where (root: --root, ${root_variable(args.name)}, or $BENCH_DATA/{facts.folder}):\n{facts.place_what}")
     print("options: " + ", ".join(cls.Options.model_fields))
     return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from bench.data.verify import verify
-    from bench.progress import Progress
+    from bench.data.ships.dataset import ShipDataset
 
     dataset = _open(args)
-    with Progress().bar("verify", len(dataset.scan().pairs) if args.limit is None else args.limit, unit="pair") as bar:
-        report = verify(dataset, args.limit, lambda done, total: bar.advance(done - bar.done))
-    expected = "not declared" if report.expected_pairs is None else report.expected_pairs
-    print(f"{report.name}: {report.pairs} pairs (expected: {expected}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB")
-    for what, counts in (("sizes", report.sizes), ("SAR types", report.sar_dtypes), ("optical types", report.optical_dtypes)):
-        print(f"{what.ljust(14)} " + ", ".join(f"{key}: {count}" for key, count in counts.items()))
+    report = _verified_ships(dataset, args.limit) if isinstance(dataset, ShipDataset) else _verified_pairs(dataset, args.limit)
     print(f"{'manifest'.ljust(14)} {report.manifest.sha256}")
     if args.manifest is not None:
         report.write_manifest(args.manifest)
@@ -134,6 +166,41 @@ def _verify(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def _verified_pairs(dataset: Dataset, limit: int | None) -> VerifyReport:
+    from bench.data.verify import verify
+    from bench.progress import Progress
+
+    assert isinstance(dataset, PairDataset)
+    with Progress().bar("verify", len(dataset.scan().pairs) if limit is None else limit, unit="pair") as bar:
+        report = verify(dataset, limit, lambda done, total: bar.advance(done - bar.done))
+    expected = "not declared" if report.expected_pairs is None else report.expected_pairs
+    print(f"{report.name}: {report.pairs} pairs (expected: {expected}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB")
+    _print_counts({"sizes": report.sizes, "SAR types": report.sar_dtypes, "optical types": report.optical_dtypes})
+    return report
+
+
+def _verified_ships(dataset: ShipDataset, limit: int | None) -> ShipReport:
+    from bench.data.ships.verify import verify_ships
+    from bench.progress import Progress
+
+    with Progress().bar("verify", len(dataset.scan().claims) if limit is None else limit, unit="image") as bar:
+        report = verify_ships(dataset, limit, lambda done, total: bar.advance(done - bar.done))
+    images, ships = ("not declared" if number is None else number for number in (report.expected_scenes, report.expected_ships))
+    print(
+        f"{report.name}: {report.scenes} images (expected: {images}), {report.ships} ships and {report.ignored} to ignore "
+        f"(expected: {ships}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB"
+    )
+    _print_counts({"sizes": report.sizes, "types": report.dtypes})
+    for line in report.notes:
+        print(f"{'note'.ljust(14)} {line}")
+    return report
+
+
+def _print_counts(kinds: dict[str, dict[str, int]]) -> None:
+    for what, counts in kinds.items():
+        print(f"{what.ljust(14)} " + ", ".join(f"{key}: {count}" for key, count in counts.items()))
+
+
 def _cut(args: argparse.Namespace) -> int:
     from bench.data.cut import cut
     from bench.data.scene_pairs import ScenePairs
@@ -142,7 +209,8 @@ def _cut(args: argparse.Namespace) -> int:
     reject = {"min_std": args.min_std, "max_blank_fraction": args.max_blank, "min_gradient_fraction": args.min_gradient}
     reject = {key: value for key, value in reject.items() if value is not None}
     if not issubclass(DATASETS.get(args.name), ScenePairs):
-        raise BenchError(f"{args.name} holds patches, not scenes; cutting needs a scene set such as s1s2-scenes")
+        held = "patches, not scenes" if DATASETS.get(args.name).kind == "pairs" else "scenes without optical partners"
+        raise BenchError(f"{args.name} holds {held}; cutting needs a scene set such as s1s2-scenes")
     dataset = _open(args, patch_px=args.patch_px, overlap_px=args.overlap_px, reject=reject)
     assert isinstance(dataset, ScenePairs)
     bars: list[Any] = []
@@ -176,6 +244,21 @@ def _split(args: argparse.Namespace) -> int:
     print(f"split {split.sha256}")
     for key, value in split.summary.items():
         print(f"  {key}: {value}")
+    return 0
+
+
+def _coco(args: argparse.Namespace) -> int:
+    from bench.data.splits import SplitSpec, make_split
+    from bench.detection.coco_results import write_coco_truth
+
+    if bool(args.spec) != (args.part is not None):
+        raise BenchError("--spec and --part belong together: the split, and which part of it")
+    dataset: Any = _open(args, kind="ships")
+    index = dataset.index()
+    if args.part is not None:
+        index = index.take(getattr(make_split(index, validate(SplitSpec, _yaml_pairs(args.spec, "--spec"), "--spec")), args.part))
+    write_coco_truth(args.out, index.items)
+    print(f"wrote {args.out}: {len(index)} images, {sum(len(item.boxes) for item in index.items)} boxes")
     return 0
 
 

@@ -31,8 +31,10 @@ def execute(args: argparse.Namespace) -> int:
         wanted += "s"
     for kind in kinds if wanted is None else (wanted,):
         print(f"{kind}:")
-        for name, summary in _entries(kind):
-            print(f"  {name.ljust(14)} {summary}")
+        entries = _entries(kind)
+        width = max([14, *(len(name) for name, _ in entries)])
+        for name, summary in entries:
+            print(f"  {name.ljust(width)} {summary}")
     return 0
 
 

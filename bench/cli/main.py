@@ -18,6 +18,7 @@ VERBS = {
     "plan": "show what a run would do: cells to run, to reuse, what is missing, expected cost",
     "list": "list components: tasks, datasets, matchers, backbones, configs",
     "leaderboard": "rebuild boards from the committed entries",
+    "submit": "put another tool's boxes on a detection board, from a COCO results file",
     "score": "score stored predictions again, without model or data",
     "data": "look at data: info, verify, cut, split, toy, weights",
     "clean": "show what can be freed in the runs folder, and free it",

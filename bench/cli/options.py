@@ -19,10 +19,13 @@ from bench.workspace import Workspace, shipped_configs
 
 FILTERS = {
     "dataset": "data sets, by label or registry name",
-    "split": "splits, by label or kind (random, grouped)",
+    "split": "splits, by label or kind (random, grouped, folds, file)",
     "method": "rows, by label",
     "matcher": "matchers, by registry name; one without a row joins with its defaults",
     "backbone": "backbones; one without a row re-targets the rows with a network to it",
+    "control": "controls of matching rows (none, shuffled); one without a row re-targets the rows with a network",
+    "detector": "detectors, by registry name; one without a row joins with its defaults",
+    "pretrain": "pretrainings of detectors: none, imagenet, osm, osm-shuffled, checkpoint:PATH; one without a row joins them all",
 }
 
 
@@ -91,12 +94,12 @@ def choose(args: argparse.Namespace) -> Chosen:
     filters = {name: tuple(getattr(args, name)) for name in FILTERS if getattr(args, name)}
     selection = Selection(filters, _seeds(args.seeds), args.limit)
     tasks = [args.task] if args.task else list(suite.tasks)
-    cells = expand(suite, selection, tasks, _origin(config, args.settings))
+    cells = expand(suite, selection, tasks, origin_of(config, args.settings))
     whole = not filters and args.seeds is None and args.limit is None and not args.settings
     return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), make_workspace(args))
 
 
-def _origin(config: str, settings: Sequence[str]) -> Origin:
+def origin_of(config: str, settings: Sequence[str]) -> Origin:
     """Return where a suite came from. An absolute path is shortened to its name: records hold no path of a machine."""
     path = find_config(config)
     shipped = path == shipped_configs().get(path.stem)

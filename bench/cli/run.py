@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose, terminal_width
@@ -38,15 +39,25 @@ def execute(args: argparse.Namespace) -> int:
     chosen = choose(args)
     if args.threads < 1 or args.workers < 0:
         raise BenchError(f"--threads {args.threads} --workers {args.workers}: threads from 1, workers from 0")
-    plan = make_plan(chosen.suite, chosen.cells, chosen.workspace, args.force)
+    return complete(chosen, Settings(args.device, args.threads, args.workers, not args.no_figures, args.force))
+
+
+def complete(chosen: Chosen, settings: Settings) -> int:
+    """Plan the chosen cells, run what is not finished, file and print; return the exit code.
+
+    `settings.device` may be "auto": it is settled only when something has to run.
+
+    Raises:
+        BenchError: something is missing on disk, a folder cannot be written to, or there is no such device.
+    """
+    plan = make_plan(chosen.suite, chosen.cells, chosen.workspace, settings.force)
     if plan.missing:
         raise BenchError("\n\n".join(plan.missing))
-    _check_writable(args.runs, args.boards)
+    _check_writable(chosen.workspace.runs, chosen.workspace.boards)
     pending = [item for item in plan.items if item.state != "done"]
     done = len(plan.items) - len(pending)
     _say(f"{chosen.suite.name}: {len(plan.items)} cells, {done} finished already, {len(pending)} to run")
-    device = _device(args.device) if pending else "cpu"
-    settings = Settings(device, args.threads, args.workers, not args.no_figures, args.force)
+    settings = replace(settings, device=_device(settings.device) if pending else "cpu")
     outcome = run_plan(plan, chosen.workspace, settings, _say)
     return _report(chosen, plan, outcome)
 

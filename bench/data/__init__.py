@@ -7,3 +7,8 @@ DATASETS.add("qxs-saropt", "bench.data.datasets.qxs_saropt:QxsSaropt", "QXS-SARO
 DATASETS.add("s1s2-scenes", "bench.data.datasets.s1s2_scenes:S1S2Scenes", "48 Sentinel-1/Sentinel-2 scene pairs, 10 m, cut on the fly")
 DATASETS.add("two-folders", "bench.data.datasets.two_folders:TwoFolders", "any two parallel folders of registered patches")
 DATASETS.add("toy-pairs", "bench.data.datasets.toy_pairs:ToyPairs", "generated textured shapes, made on demand")
+DATASETS.add("air-sarship-1.0", "bench.data.datasets.air_sarship:AirSarShip", "AIR-SARShip-1.0: 31 Gaofen-3 scenes, 461 ships, VOC")
+DATASETS.add("hrsid", "bench.data.datasets.hrsid:Hrsid", "HRSID: 5,604 SAR tiles of 800 px, 16,951 ships, COCO")
+DATASETS.add("voc-folder", "bench.data.datasets.voc_folder:VocFolder", "any SAR images with Pascal VOC XML boxes")
+DATASETS.add("coco-folder", "bench.data.datasets.coco_folder:CocoFolder", "any SAR images with COCO JSON boxes")
+DATASETS.add("toy-ships", "bench.data.datasets.toy_ships:ToyShips", "generated ships on speckled sea, made on demand")

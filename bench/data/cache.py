@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.images import read_pair
-from bench.data.index import PairIndex, PairSample
+from bench.data.index import PairIndex, PairSample, Sampled
 from bench.data.whole_folder import whole_folder
 from bench.data.windows import read_window
 from bench.errors import BenchError
@@ -148,11 +148,11 @@ class PairView:
         return PairView(self.cache, self.index, self.positions[i], self.all_groups)
 
 
-def default_groups(index: PairIndex) -> tuple[str, ...]:
+def default_groups(index: Sampled) -> tuple[str, ...]:
     """Return the leakage group of every sample where no split states one: its scene, or its id where the scene is
     unknown.
     """
-    return tuple([sample.id if sample.scene is None else sample.scene for sample in index.samples])
+    return tuple([name if scene is None else scene for name, scene in zip(index.ids, index.scenes, strict=True)])
 
 
 def _load(folder: Path) -> PatchCache | None:
@@ -186,7 +186,7 @@ def _build(folder: Path, index: PairIndex, root: Path, progress: Report | None) 
     first_optical, first_sar = next(pairs)
     shapes = {"optical": (len(index), *first_optical.shape), "sar": (len(index), *first_sar.shape)}
     dtypes = {"optical": first_optical.dtype, "sar": first_sar.dtype}
-    _check_space(folder, sum(dtypes[view].itemsize * int(np.prod(shapes[view])) for view in shapes))
+    check_space(folder, sum(dtypes[view].itemsize * int(np.prod(shapes[view])) for view in shapes))
     constant: dict[str, list[str]] = {"optical": [], "sar": []}
     with (folder / "optical.npy").open("wb") as optical_file, (folder / "sar.npy").open("wb") as sar_file:
         streams = {"optical": optical_file, "sar": sar_file}
@@ -220,7 +220,8 @@ def _build(folder: Path, index: PairIndex, root: Path, progress: Report | None) 
     )
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def check_space(folder: Path, needed: int) -> None:
+    """Raise BenchError unless `needed` bytes are free where `folder` lies."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise BenchError(

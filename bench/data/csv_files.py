@@ -48,6 +48,20 @@ def read_csv(path: Path, required: tuple[str, ...] = ()) -> list[dict[str, str]]
     return [dict(zip(header, (field.strip() for field in row), strict=True)) for row in lines[1:]]
 
 
+def rows_by_id(table: Path) -> dict[str, dict[str, str]]:
+    """Return id -> row of a table with a column `id`.
+
+    Raises:
+        BenchError: as `read_csv`, or an id stands twice.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    for row in read_csv(table, required=("id",)):
+        if row["id"] in rows:
+            raise BenchError(f"{table} has two rows for id {row['id']!r}; remove one")
+        rows[row["id"]] = row
+    return rows
+
+
 def place_of(row: dict[str, str], path: Path) -> tuple[float, float, float, float] | None:
     """Return (x_min, y_min, x_max, y_max) in metres from a row's `x_min_m` ... columns; None where the columns are
     absent or blank.

@@ -1,7 +1,8 @@
 """The contract of a data set reader, and the way from a name and options to an opened data set.
 
 Owns where a data set's root is looked for, how options are validated, and the message of a missing set. Families of
-layouts live in `folders.py` and `scene_pairs.py`; the facts of each set in `datasets/`.
+layouts live in `folders.py`, `scene_pairs.py` and, for scenes with ships, `ships/`; the facts of each set in
+`datasets/`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.data import DATASETS
-from bench.data.facts import DatasetFacts
-from bench.data.index import PairIndex
+from bench.data.facts import DatasetFacts, SetFacts
+from bench.data.index import PairIndex, Sampled
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.scaling import SarScale
 from bench.errors import BenchError, nearest
@@ -46,12 +47,13 @@ class Scan:
     unpaired: tuple[str, ...]
 
 
-class PairDataset(ABC):
-    """Base class of every reader of SAR-optical pairs.
+class Dataset(ABC):
+    """Base class of every data set reader, whatever it holds.
 
     Class attributes:
+        kind: "pairs" (SAR-optical pairs) or "ships" (SAR scenes with ship boxes).
         facts: what is declared of the set.
-        version: raise it when the same files give other pairs; it belongs into the train key.
+        version: raise it when the same files give other samples; it belongs into the train key.
         Options: pydantic model of the options (frozen, extra keys refused).
         generated: whether the set makes itself when no root is given (see `prepare`).
 
@@ -61,7 +63,8 @@ class PairDataset(ABC):
         cache: folder for results that can be made again, None for none.
     """
 
-    facts: ClassVar[DatasetFacts]
+    kind: ClassVar[str]
+    facts: ClassVar[SetFacts]
     version: ClassVar[int] = 1
     Options: ClassVar[type[DatasetOptions]] = DatasetOptions
     generated: ClassVar[bool] = False
@@ -70,42 +73,35 @@ class PairDataset(ABC):
         self.root = Path(root)
         self.options = options
         self.cache = cache
-        self._found: Scan | None = None
 
     @property
     def sar_scale(self) -> SarScale:
-        """What the stored SAR values are: the facts' declaration, unless the options declare it."""
-        declared = getattr(self.options, "sar_scale", None)
-        return self.facts.sar_scale if declared is None else SarScale(declared)
-
-    def scan(self) -> Scan:
-        """Return the files on disk, paired, without opening an image. Looks once; open the set anew to look again.
+        """What the stored SAR values are: the facts' declaration, unless the options declare it.
 
         Raises:
-            BenchError: a folder or table is missing, or two files claim the same id.
+            BenchError: neither declares it.
         """
-        if self._found is None:
-            self._found = self._scan()
-        return self._found
+        declared = getattr(self.options, "sar_scale", None) or self.facts.sar_scale
+        if declared is None:
+            raise BenchError(
+                f"data set {self.facts.name} needs the option sar_scale ({', '.join(SarScale)}): what SAR values are is never guessed"
+            )
+        return SarScale(declared)
 
     @abstractmethod
-    def _scan(self) -> Scan:
-        """Look at the folders; called once by `scan`."""
-
-    @abstractmethod
-    def index(self) -> PairIndex:
-        """Return all pairs in a fixed order.
+    def index(self) -> Sampled:
+        """Return all samples in a fixed order.
 
         Raises:
-            BenchError: no pairs, a missing partner, an inconsistent table.
+            BenchError: no samples, a file without its partner, an inconsistent table or annotation.
         """
 
-    def tables(self) -> list[Path]:
-        """Return the CSV files that the index reads."""
-        return []
+    @abstractmethod
+    def _file_names(self) -> list[str]:
+        """Return the paths of every file that the index reads; called by `files` and `manifest`."""
 
     def files(self) -> list[Path]:
-        """Return every image and CSV file that the index reads: what the manifest is made of."""
+        """Return every image, table and annotation file that the index reads: what the manifest is made of."""
         return [Path(name) for name in self._file_names()]
 
     def manifest(self) -> Manifest:
@@ -115,11 +111,6 @@ class PairDataset(ABC):
             BenchError: a file is unreadable, or the cache cannot be written.
         """
         return build_manifest(self.root, self._file_names(), self.cache)
-
-    def _file_names(self) -> list[str]:
-        prefix = os.fspath(self.root)
-        names = [f"{prefix}/{name}" for pair in self.scan().pairs for name in (pair.optical, pair.sar)]
-        return [os.fspath(table) for table in self.tables()] + names
 
     @classmethod
     def locate(cls, root: Path, options: Any) -> Path:
@@ -148,6 +139,48 @@ class PairDataset(ABC):
         return cls(cls.locate(Path(root), parsed), parsed, cache)
 
 
+class PairDataset(Dataset):
+    """Base class of every reader of SAR-optical pairs; see `Dataset`."""
+
+    kind = "pairs"
+    facts: ClassVar[DatasetFacts]
+
+    def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
+        super().__init__(root, options, cache)
+        self._found: Scan | None = None
+
+    def scan(self) -> Scan:
+        """Return the files on disk, paired, without opening an image. Looks once; open the set anew to look again.
+
+        Raises:
+            BenchError: a folder or table is missing, or two files claim the same id.
+        """
+        if self._found is None:
+            self._found = self._scan()
+        return self._found
+
+    @abstractmethod
+    def _scan(self) -> Scan:
+        """Look at the folders; called once by `scan`."""
+
+    @abstractmethod
+    def index(self) -> PairIndex:
+        """Return all pairs in a fixed order.
+
+        Raises:
+            BenchError: no pairs, a missing partner, an inconsistent table.
+        """
+
+    def tables(self) -> list[Path]:
+        """Return the CSV files that the index reads."""
+        return []
+
+    def _file_names(self) -> list[str]:
+        prefix = os.fspath(self.root)
+        names = [f"{prefix}/{name}" for pair in self.scan().pairs for name in (pair.optical, pair.sar)]
+        return [os.fspath(table) for table in self.tables()] + names
+
+
 def root_variable(name: str) -> str:
     """Return the environment variable that may hold the root of data set `name`: BENCH_ROOT_QXS_SAROPT for
     qxs-saropt.
@@ -155,7 +188,7 @@ def root_variable(name: str) -> str:
     return "BENCH_ROOT_" + "".join(char if char.isalnum() else "_" for char in name).upper()
 
 
-def missing(facts: DatasetFacts, tried: list[str]) -> BenchError:
+def missing(facts: SetFacts, tried: list[str]) -> BenchError:
     """Return the one error of a missing data set: what to place where, from where, and what to run meanwhile."""
     where = f" (looked at {', '.join(tried)})" if tried else ""
     return BenchError(
@@ -166,7 +199,7 @@ def missing(facts: DatasetFacts, tried: list[str]) -> BenchError:
     )
 
 
-def resolve_root(facts: DatasetFacts, explicit: Path | None, env: Mapping[str, str]) -> Path:
+def resolve_root(facts: SetFacts, explicit: Path | None, env: Mapping[str, str]) -> Path:
     """Return the data set's root folder: `explicit`, else $BENCH_ROOT_<NAME>, else $BENCH_DATA/<folder>. The first
     one given must exist.
 
@@ -217,23 +250,40 @@ def _inner_model(model: Any, name: str) -> Any:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
+KINDS = {"pairs": "SAR-optical pairs, for matching", "ships": "SAR scenes with ship boxes, for detection"}
+
+
 def open_dataset(
-    name: str, options: Mapping[str, Any], root: Path | None, cache: Path, env: Mapping[str, str] | None = None
-) -> PairDataset:
-    """Open the data set called `name`.
+    name: str,
+    options: Mapping[str, Any],
+    root: Path | None,
+    cache: Path,
+    env: Mapping[str, str] | None = None,
+    *,
+    kind: Literal["pairs", "ships"] | None = None,
+) -> Any:
+    """Open the data set called `name`: a `PairDataset`, or a `bench.data.ships.dataset.ShipDataset`.
 
     Args:
         options: as written in the config.
         root: folder given by the user, None to look into `env` (default: the process environment), or to generate a
             generated set.
         cache: folder for results that can be made again.
+        kind: "pairs" or "ships" where the caller can use no other.
 
     Raises:
-        BenchError: unknown name or option, missing set, unexpected layout.
+        BenchError: unknown name or option, a set of the other kind, missing set, unexpected layout.
     """
-    cls: type[PairDataset] = DATASETS.get(name)
+    cls: type[Dataset] = DATASETS.get(name)
+    if kind is not None and cls.kind != kind:
+        raise BenchError(f"data set {name} holds {KINDS[cls.kind]}; {KINDS[kind]} are needed here{_of_kind(kind)}")
     parsed = parse_options(cls.Options, options, f"data set {name}")
     if cls.generated and root is None:
         return cls(cls.prepare(None, parsed, cache), parsed, cache)
     found = cls.locate(resolve_root(cls.facts, root, os.environ if env is None else env), parsed)
     return cls(cls.prepare(found, parsed, cache), parsed, cache)
+
+
+def _of_kind(kind: str) -> str:
+    """Return the tail of a message that lists the registered sets of a kind."""
+    return "; known: " + ", ".join(name for name in DATASETS.names() if DATASETS.get(name).kind == kind)

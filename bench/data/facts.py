@@ -9,36 +9,67 @@ from dataclasses import dataclass
 from bench.data.scaling import SarScale
 
 
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What is known of a data set before looking at a copy of it.
+@dataclass(frozen=True, kw_only=True)
+class SetFacts:
+    """What is known of any data set before looking at a copy of it.
 
     Attributes:
         name: registry name.
         title: one line for lists.
-        sar_sensor, optical_sensor: instruments or sources.
         gsd_m: ground sample distance in metres per pixel, None where it varies or is unknown.
-        polarisation: of the SAR view ("VH", "single", "unknown").
-        sar_scale: what the stored SAR values are.
+        polarisation: of the SAR images ("VH", "single", "unknown").
+        sar_scale: what the stored SAR values are; None where the user must declare it.
         licence, citation, homepage: terms, how to cite, where to get it.
         folder: expected folder name under a data root ($BENCH_DATA).
         place_what: lines that draw what to place where, below the root folder.
-        expected_pairs: number of file pairs (scene pairs, for sets that are cut) of the complete set, None where the
-            user decides.
-        patch_px: edge length of its square patches in pixels, None where it varies.
     """
 
     name: str
     title: str
-    sar_sensor: str
-    optical_sensor: str
     gsd_m: float | None
     polarisation: str
-    sar_scale: SarScale
+    sar_scale: SarScale | None
     licence: str
     citation: str
     homepage: str
     folder: str
     place_what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts(SetFacts):
+    """The facts of a set of SAR-optical pairs.
+
+    Attributes:
+        sar_sensor, optical_sensor: instruments or sources.
+        expected_pairs: number of file pairs (scene pairs, for sets that are cut) of the complete set, None where the
+            user decides.
+        patch_px: edge length of its square patches in pixels, None where it varies.
+    """
+
+    sar_sensor: str
+    optical_sensor: str
     expected_pairs: int | None
     patch_px: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShipFacts(SetFacts):
+    """The facts of a set of SAR scenes with ship boxes.
+
+    Attributes:
+        sensors: instruments and modes.
+        image_px: size of its images, in words.
+        resolution: in words, where `gsd_m` cannot say it.
+        expected_scenes, expected_ships: number of images and of boxes of the complete set, None where the user decides.
+        dtypes: pixel types of its files, empty where any will do.
+        notes: what one must know to compare with published numbers: disputed counts, conventions of the boxes.
+    """
+
+    sensors: str
+    image_px: str
+    resolution: str
+    expected_scenes: int | None
+    expected_ships: int | None
+    dtypes: tuple[str, ...] = ()
+    notes: str = ""

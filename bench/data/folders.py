@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.data.csv_files import PLACE_COLUMNS, place_of, read_csv
+from bench.data.csv_files import PLACE_COLUMNS, place_of, rows_by_id
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.index import PairIndex, PairSample
@@ -94,7 +94,7 @@ class FolderPairs(PairDataset):
         scan = self.scan()
         check_pairs(scan, self.root, self.folders(self.options))
         table = self.table()
-        rows = _rows_by_id(table) if table else {}
+        rows = rows_by_id(table) if table else {}
         samples = []
         for pair in scan.pairs:
             if table is None:
@@ -178,12 +178,3 @@ def _number(stem: str, path: str) -> str:
     if not digits:
         raise BenchError(f"{path} has no number in its name, and pairs go by number; rename it or use pair_by: stem")
     return str(int(digits[-1]))
-
-
-def _rows_by_id(table: Path) -> dict[str, dict[str, str]]:
-    rows: dict[str, dict[str, str]] = {}
-    for row in read_csv(table, required=("id",)):
-        if row["id"] in rows:
-            raise BenchError(f"{table} has two rows for id {row['id']!r}; remove one")
-        rows[row["id"]] = row
-    return rows

@@ -7,11 +7,45 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
 from bench.errors import BenchError, nearest
 from bench.store import canonical_hash
+
+
+class Sampled(Protocol):
+    """What a split asks of an index: of pairs (`PairIndex`) or of scenes with ships (`bench.data.ships.index.SceneIndex`)."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def noun(self) -> str:
+        """What one sample is called in messages: "pair", "scene"."""
+
+    @property
+    def where(self) -> str:
+        """The data set's name in messages."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of every sample, in order."""
+
+    @property
+    def scenes(self) -> tuple[str | None, ...]:
+        """The scene of every sample, None where unknown."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names that `column` takes."""
+
+    @property
+    def places(self) -> np.ndarray:
+        """(N, 4) float64 rectangles on the ground in metres; NaN where unknown."""
+
+    def column(self, name: str) -> list[str]:
+        """Return one value a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +82,7 @@ class PairIndex:
     samples: tuple[PairSample, ...]
     crs: str | None = None
     where: str = "the data set"
+    noun = "pair"
 
     def __post_init__(self) -> None:
         if not self.samples:

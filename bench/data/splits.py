@@ -1,8 +1,9 @@
-"""Splits: which pairs train, validate and test, under which rule, with which leakage guard; hashed, and kept as a CSV
+"""Splits: which samples train, validate and test, under which rule, with which leakage guard; hashed, and kept as a CSV
 file.
 
 Owns the assignment and its checks. The order of chance is that of SHA-256 over (seed, name), so a split depends
-neither on the order of the index nor on a library's random stream. Geometry lives in `places.py`.
+neither on the order of the index nor on a library's random stream. What a user writes is in `split_spec.py`, the
+dealing of folds in `folds.py`, geometry in `places.py`.
 """
 
 from __future__ import annotations
@@ -13,100 +14,21 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.data.cache import default_groups
-from bench.data.csv_files import CellText, read_csv
-from bench.data.index import PairIndex
+from bench.data.csv_files import read_csv
+from bench.data.folds import by_chance, deal_folds
+from bench.data.index import Sampled
 from bench.data.places import overlapping, within
+from bench.data.split_spec import SplitSpec
 from bench.errors import BenchError, nearest
 from bench.store import atomic_write
 
 PARTS = ("train", "validation", "test", "dropped")
 TRAIN, VALIDATION, TEST, DROPPED = range(4)
-
-
-class SplitSpec(BaseModel):
-    """How to split.
-
-    Attributes:
-        kind: "random" by pair (as the paper; leaks places), "grouped" by a column, or "file" (a CSV written by
-            `write_split`).
-        train, test: shares; given one, the other is what remains; default test 0.3. Not with `test_groups`.
-        validation: share; default 0.1, 0 for none. Not with `validation_groups`.
-        validation_from: "train": validation is that share *of the training share* (train 0.7, validation 0.1: 63 %
-            and 7 %); "all": a share of everything beside train and test.
-        by: column of the leakage groups ("grouped": none is in test and elsewhere). Default: scene. Under "random" it
-            only names the groups.
-        validation_by: column that separates train from validation; default `by`. Finer than `by` where test is one of
-            two big groups.
-        test_groups, validation_groups: exactly these values of `by` / `validation_by`.
-        guard_m: training and validation pairs whose place has a gap to any test place smaller than this are dropped,
-            then training pairs near a validation place. 0 drops nothing, not even overlapping places.
-        require: only pairs whose columns have these values; others are dropped.
-        seed: of the chance.
-        path: the CSV of kind "file".
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["random", "grouped", "file"] = "random"
-    train: float | None = Field(default=None, gt=0, lt=1)
-    validation: float | None = Field(default=None, ge=0, lt=1)
-    test: float | None = Field(default=None, gt=0, lt=1)
-    validation_from: Literal["train", "all"] = "train"
-    by: str | None = None
-    validation_by: str | None = None
-    test_groups: tuple[CellText, ...] | None = None
-    validation_groups: tuple[CellText, ...] | None = None
-    guard_m: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    require: dict[str, CellText] = {}
-    seed: int = Field(default=0, ge=0)
-    path: str | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> SplitSpec:
-        if (self.path is not None) != (self.kind == "file"):
-            raise ValueError("`path` and kind: file belong together")
-        if self.kind == "file":
-            extra = sorted(self.model_fields_set - {"kind", "path"})
-            changed = [name for name in extra if getattr(self, name) != type(self).model_fields[name].default]
-            if changed:
-                raise ValueError(f"a split file settles everything; remove {', '.join(changed)}")
-        if self.kind != "grouped" and (self.test_groups or self.validation_groups or self.validation_by):
-            raise ValueError("test_groups, validation_groups and validation_by need kind: grouped")
-        if self.test_groups is not None and (self.train is not None or self.test is not None):
-            raise ValueError("test_groups settles the test part; remove train and test")
-        if self.validation_groups is not None and self.validation is not None:
-            raise ValueError("validation_groups settles the validation part; remove validation")
-        if self.test_groups is None and self.kind != "file":
-            self.shares()
-        return self
-
-    def shares(self) -> tuple[Fraction, Fraction, Fraction]:
-        """Return the exact shares (train, validation, test) of all pairs.
-
-        Raises:
-            ValueError: they do not add up to 1.
-        """
-        beside = Fraction(0) if self.validation_from == "train" else self.validation_share()
-        test = _exact(0.3 if self.test is None else self.test)
-        if self.test is None and self.train is not None:
-            test = 1 - beside - _exact(self.train)
-        train = _exact(self.train) if self.train is not None else 1 - beside - test
-        if train <= 0 or test <= 0 or abs(train + test + beside - 1) > Fraction(1, 10**6):
-            parts = "train + test" if self.validation_from == "train" else "train + validation + test"
-            raise ValueError(f"{parts} must add up to 1 with none of them 0; got train {float(train):g}, test {float(test):g}")
-        if self.validation_from == "train":
-            return train * (1 - self.validation_share()), train * self.validation_share(), test
-        return train, beside, test
-
-    def validation_share(self) -> Fraction:
-        """Return the validation share as written: of train or of all, by `validation_from`."""
-        return _exact(0.1 if self.validation is None else self.validation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +39,8 @@ class Split:
         train, validation, test, dropped: sorted int64 positions in the index; together a partition of it.
         groups: leakage group of every sample of the index.
         sha256: hash over the sorted (id, part) lines; equal hash, equal split.
-        summary: JSON facts: pairs and groups a part, how many were dropped and why, and how many training and
-            validation pairs still share ground with a test pair (None where places are unknown).
+        summary: JSON facts: samples ("pairs", "scenes") and groups a part, how many were dropped and why, and how many training and
+            validation samples still share ground with a test sample (None where places are unknown).
     """
 
     train: np.ndarray
@@ -130,8 +52,8 @@ class Split:
     summary: dict[str, Any]
 
 
-def make_split(index: PairIndex, spec: SplitSpec) -> Split:
-    """Split `index` as `spec` says.
+def make_split(index: Sampled, spec: SplitSpec) -> Split:
+    """Split `index` (of pairs or of scenes) as `spec` says.
 
     Raises:
         BenchError: unknown column, group or value; too few groups; a guard without places; a part left empty.
@@ -143,6 +65,10 @@ def make_split(index: PairIndex, spec: SplitSpec) -> Split:
     if spec.kind == "random":
         groups = tuple(index.column(spec.by)) if spec.by else default_groups(index)
         _split_random(index, spec, parts)
+    elif spec.kind == "folds":
+        by = spec.by or ("scene" if "scene" in index.columns else "id")
+        groups = tuple(index.column(by))
+        _split_folds(index, spec, parts, groups, by)
     else:
         groups = tuple(index.column(spec.by or "scene"))
         _split_grouped(index, spec, parts, groups)
@@ -152,7 +78,7 @@ def make_split(index: PairIndex, spec: SplitSpec) -> Split:
     return _finish(index, parts, groups, reasons, wanted)
 
 
-def write_split(split: Split, index: PairIndex, path: Path) -> None:
+def write_split(split: Split, index: Sampled, path: Path) -> None:
     """Write a split as CSV with columns id, part, group, in index order, atomically.
 
     Raises:
@@ -167,7 +93,7 @@ def write_split(split: Split, index: PairIndex, path: Path) -> None:
         writer.writerows([name, PARTS[code], group] for name, code, group in zip(index.ids, parts.tolist(), split.groups, strict=True))
 
 
-def read_split(path: Path, index: PairIndex) -> Split:
+def read_split(path: Path, index: Sampled) -> Split:
     """Read a split CSV (columns id, part; group is optional) for `index`.
 
     Raises:
@@ -182,25 +108,20 @@ def read_split(path: Path, index: PairIndex) -> Split:
         name, part = row["id"], row["part"]
         if name not in position:
             raise BenchError(
-                f"{path} names pair {name!r}, which {index.where} does not have; is it the split of another set or patch size?"
+                f"{path} names {index.noun} {name!r}, which {index.where} does not have; is it the split of another set or patch size?"
             )
         if part not in PARTS:
-            raise BenchError(f"{path}: pair {name!r} is in part {part!r}{nearest(part, PARTS)}")
+            raise BenchError(f"{path}: {index.noun} {name!r} is in part {part!r}{nearest(part, PARTS)}")
         if parts[position[name]] != -1:
-            raise BenchError(f"{path} names pair {name!r} twice")
+            raise BenchError(f"{path} names {index.noun} {name!r} twice")
         parts[position[name]] = PARTS.index(part)
         groups[position[name]] = row.get("group") or groups[position[name]]
     lacking = np.flatnonzero(parts == -1)
     if len(lacking):
         raise BenchError(
-            f"{path} lacks {len(lacking)} pairs of {index.where}, first {index.ids[lacking[0]]!r}; give each a part (or dropped)"
+            f"{path} lacks {len(lacking)} {index.noun}s of {index.where}, first {index.ids[lacking[0]]!r}; give each a part (or dropped)"
         )
     return _finish(index, parts, tuple(groups), {"file": int((parts == DROPPED).sum())}, bool((parts == VALIDATION).any()))
-
-
-def _exact(share: float) -> Fraction:
-    """Return the decimal number the user wrote: 0.3, not the float below it."""
-    return Fraction(repr(float(share)))
 
 
 def _count(share: Fraction, total: int) -> int:
@@ -208,24 +129,18 @@ def _count(share: Fraction, total: int) -> int:
     return int(share * total + Fraction(1, 2))
 
 
-def _by_chance(names: list[str], seed: int) -> list[int]:
-    """Return the positions of `names` in the order of SHA-256 over (seed, name)."""
-    keys = [hashlib.sha256(f"{seed}\x1f{name}".encode()).digest() for name in names]
-    return sorted(range(len(names)), key=keys.__getitem__)
-
-
-def _apply_require(index: PairIndex, spec: SplitSpec, parts: np.ndarray) -> int:
+def _apply_require(index: Sampled, spec: SplitSpec, parts: np.ndarray) -> int:
     for column, value in spec.require.items():
         cells = index.column(column)
         if value not in cells:
-            raise BenchError(f"no pair of {index.where} has {column} = {value!r}{nearest(value, cells)}")
+            raise BenchError(f"no {index.noun} of {index.where} has {column} = {value!r}{nearest(value, cells)}")
         parts[[cell != value for cell in cells]] = DROPPED
     return int((parts == DROPPED).sum())
 
 
-def _split_random(index: PairIndex, spec: SplitSpec, parts: np.ndarray) -> None:
+def _split_random(index: Sampled, spec: SplitSpec, parts: np.ndarray) -> None:
     eligible = np.flatnonzero(parts == TRAIN)
-    order = eligible[_by_chance([index.ids[i] for i in eligible.tolist()], spec.seed)]
+    order = eligible[by_chance([index.ids[i] for i in eligible.tolist()], spec.seed)]
     _, validation, test = spec.shares()
     n_test = _count(test, len(eligible))
     if spec.validation_from == "train":
@@ -236,13 +151,26 @@ def _split_random(index: PairIndex, spec: SplitSpec, parts: np.ndarray) -> None:
     parts[order[n_test : n_test + n_validation]] = VALIDATION
 
 
-def _split_grouped(index: PairIndex, spec: SplitSpec, parts: np.ndarray, groups: tuple[str, ...]) -> None:
+def _split_folds(index: Sampled, spec: SplitSpec, parts: np.ndarray, groups: tuple[str, ...], by: str) -> None:
+    if spec.fold is None or spec.folds is None:
+        raise BenchError(f"kind: folds names no fold; say which one is tested (fold: 0 ... {(spec.folds or 2) - 1})")
+    eligible = np.flatnonzero(parts == TRAIN).tolist()
+    columns = [index.column(name) for name in spec.stratify]
+    strata = [tuple(column[i] for column in columns) for i in eligible]
+    folds = deal_folds([groups[i] for i in eligible], strata, spec.folds, spec.seed)
+    parts[[i for i in eligible if folds[groups[i]] == spec.fold]] = TEST
+    if spec.validation_share() > 0:
+        target = spec.validation_share() * int((parts == TRAIN).sum())
+        parts[_chosen(groups, parts, target, spec.seed, by, 1)] = VALIDATION
+
+
+def _split_grouped(index: Sampled, spec: SplitSpec, parts: np.ndarray, groups: tuple[str, ...]) -> None:
     eligible = int((parts == TRAIN).sum())
     by = spec.by or "scene"
     inner_by = spec.validation_by or by
     automatic = spec.validation_groups is None and spec.validation_share() > 0
     if spec.test_groups is not None:
-        test = _named(groups, parts, spec.test_groups, f"test_groups: no pair has {by}")
+        test = _named(groups, parts, spec.test_groups, f"test_groups: no {index.noun} has {by}")
     else:
         reserved = spec.validation_groups if spec.validation_groups and inner_by == by else ()
         target = spec.shares()[2] * eligible
@@ -252,7 +180,7 @@ def _split_grouped(index: PairIndex, spec: SplitSpec, parts: np.ndarray, groups:
         return
     inner = groups if inner_by == by else tuple(index.column(inner_by))
     if spec.validation_groups is not None:
-        validation = _named(inner, parts, spec.validation_groups, f"validation_groups: no pair outside test has {inner_by}")
+        validation = _named(inner, parts, spec.validation_groups, f"validation_groups: no {index.noun} outside test has {inner_by}")
     else:
         base = int((parts == TRAIN).sum()) if spec.validation_from == "train" else eligible
         validation = _chosen(inner, parts, spec.validation_share() * base, spec.seed, inner_by, 1)
@@ -302,20 +230,20 @@ def _chosen(
         )
     chosen: set[str] = set()
     count = 0
-    for name in (names[i] for i in _by_chance(names, seed)):
+    for name in (names[i] for i in by_chance(names, seed)):
         if len(chosen) < len(names) - leave and abs(count + sizes[name] - target) < abs(count - target):
             chosen.add(name)
             count += sizes[name]
     return _members(groups, parts, chosen or {min(names, key=lambda name: (sizes[name], name))})
 
 
-def _apply_guard(index: PairIndex, guard_m: float, parts: np.ndarray) -> dict[str, int]:
+def _apply_guard(index: Sampled, guard_m: float, parts: np.ndarray) -> dict[str, int]:
     places = index.places
     unknown = np.isnan(places).any(axis=1) & (parts != DROPPED)
     if unknown.any():
         first = index.ids[int(np.flatnonzero(unknown)[0])]
         raise BenchError(
-            f"guard_m: {guard_m:g} needs the place of every pair, and {int(unknown.sum())} of {index.where} have none "
+            f"guard_m: {guard_m:g} needs the place of every {index.noun}, and {int(unknown.sum())} of {index.where} have none "
             f"(first {first!r}); leave them out with `require`, or set guard_m: 0"
         )
     dropped = {}
@@ -327,7 +255,7 @@ def _apply_guard(index: PairIndex, guard_m: float, parts: np.ndarray) -> dict[st
     return dropped
 
 
-def _finish(index: PairIndex, parts: np.ndarray, groups: tuple[str, ...], reasons: dict[str, int], validation_wanted: bool) -> Split:
+def _finish(index: Sampled, parts: np.ndarray, groups: tuple[str, ...], reasons: dict[str, int], validation_wanted: bool) -> Split:
     """Check that no part is empty, hash and summarise."""
     counts = {name: int((parts == code).sum()) for code, name in enumerate(PARTS)}
     needed = ["train", "test"] + (["validation"] if validation_wanted else [])
@@ -338,7 +266,7 @@ def _finish(index: PairIndex, parts: np.ndarray, groups: tuple[str, ...], reason
     lines = sorted(f"{name}\t{PARTS[code]}\n" for name, code in zip(index.ids, parts.tolist(), strict=True))
     positions = {name: np.flatnonzero(parts == code).astype(np.int64) for code, name in enumerate(PARTS)}
     summary: dict[str, Any] = {
-        "pairs": counts,
+        f"{index.noun}s": counts,
         "groups": {name: len({groups[i] for i in positions[name].tolist()}) for name in PARTS},
         "dropped": reasons,
         "sharing_ground_with_test": _shared_ground(index, positions),
@@ -346,7 +274,7 @@ def _finish(index: PairIndex, parts: np.ndarray, groups: tuple[str, ...], reason
     return Split(**positions, groups=groups, sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), summary=summary)
 
 
-def _shared_ground(index: PairIndex, positions: dict[str, np.ndarray]) -> dict[str, int | None]:
+def _shared_ground(index: Sampled, positions: dict[str, np.ndarray]) -> dict[str, int | None]:
     places = index.places
     out: dict[str, int | None] = {}
     for name in ("train", "validation"):

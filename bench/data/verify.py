@@ -87,7 +87,16 @@ class VerifyReport:
         Raises:
             BenchError: the file cannot be written.
         """
-        write_text(Path(path), "".join(f"{entry[2]}  {name}\n" for name, entry in sorted(self.manifest.files.items())))
+        write_manifest(self.manifest, path)
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write `sha256  path` lines, sorted by path.
+
+    Raises:
+        BenchError: the file cannot be written.
+    """
+    write_text(Path(path), "".join(f"{entry[2]}  {name}\n" for name, entry in sorted(manifest.files.items())))
 
 
 @dataclass
@@ -132,7 +141,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: Callable[[i
         unreadable=tuple(findings.unreadable),
         mismatched=tuple(findings.mismatched),
         constant=tuple(findings.constant),
-        duplicates=_duplicates(manifest, images),
+        duplicates=equal_files(manifest, images),
         other=tuple(_other(dataset, len(scan.pairs), bool(scan.unpaired), findings)),
         manifest=manifest,
     )
@@ -168,7 +177,8 @@ def _collect(findings: _Findings, pair: FilePair, result: tuple[np.ndarray | Ben
         findings.sizes[f"{sar.shape[0]} x {sar.shape[1]}"] += 1
 
 
-def _duplicates(manifest: Manifest, images: set[str]) -> tuple[tuple[str, ...], ...]:
+def equal_files(manifest: Manifest, images: set[str]) -> tuple[tuple[str, ...], ...]:
+    """Return the groups of `images` (paths relative to the root) that have equal content."""
     by_hash: dict[str, list[str]] = defaultdict(list)
     for name in sorted(images):
         by_hash[manifest.files[name][2]].append(name)

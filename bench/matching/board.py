@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from bench.matching.reported import find_reported
 from bench.matching.scoring import DECISIONS, DIRECTIONS
 from bench.records import Record
-from bench.store import canonical_hash
-from bench.tables import Column, Row, Section, Table, TableCell, aggregate, group_rows, row_command, seeds_text
+from bench.tables import Column, Row, Section, Table, TableCell, aggregate, group_blocks, group_rows, row_command, seeds_text
 
 PAPER = "paper (acc / prec / rec)"
 _LABELS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
@@ -17,30 +16,13 @@ _LABELS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall",
 def matching_table(title: str, description: str, records: Sequence[Record]) -> Table:
     """Return the board: per data set and split the decisions (Table II's form), then ranking and retrieval."""
     sections: list[Section] = []
-    for dataset, block in _blocks(records):
+    for dataset, block in group_blocks(records):
         rows = group_rows(block)
         sections += [_decisions(dataset, rows), _rankings(dataset, rows)]
     return Table(title, description, tuple(sections), {})
 
 
 Group = tuple[str, list[Record], tuple[str, ...]]
-
-
-def _blocks(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
-    """Return (title, records) of each block: only what was measured on the same data, split and protocol is compared in one.
-
-    A label under which the suite once had other data or another split becomes several blocks, each named by its hashes.
-    """
-    by_label: dict[str, dict[str, list[Record]]] = {}
-    for record in records:
-        same = canonical_hash([record.inputs["data"], record.spec["protocol"]])
-        by_label.setdefault(record.dataset, {}).setdefault(same, []).append(record)
-    out = []
-    for label, blocks in by_label.items():
-        for same, block in blocks.items():
-            title = f"{label} (data, split or protocol {same[:6]})" if len(blocks) > 1 else label
-            out.append((title, block))
-    return out
 
 
 def _decisions(dataset: str, rows: Sequence[Group]) -> Section:

@@ -5,25 +5,21 @@ Views of the predictions file, of `curves.csv` and of the decoded images; nothin
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.data.cache import PairView
+from bench.figures import BLUE, ORANGE, RED, grey_levels, plain_axes, training_curves, write_figures
 from bench.matching.data import LoadedData
 from bench.matching.metrics import recall_at_k, roc_auc, roc_curve
 from bench.matching.pairs import HARD, POSITIVE, UNIFORM
 from bench.matching.predictions import PartPredictions, Predictions, load_predictions
 from bench.matching.retrieval import overlap_mask, retrieval_from_matrix
 from bench.records import PREDICTIONS, RECORD, load_record
-from bench.store import atomic_write
 
 SHOWN = 8  # pairs in a picture
-BLUE, ORANGE, RED = "#2b6cb0", "#dd8a1f", "#b83232"
-DPI = 110
 
 
 def draw_cell(folder: Path, title: str, data: LoadedData) -> list[Path]:
@@ -39,16 +35,9 @@ def draw_cell(folder: Path, title: str, data: LoadedData) -> list[Path]:
         "distances": _distances_figure(predictions, threshold, title),
         "roc": _roc_figure(predictions, title),
         "recall": _recall_figure(predictions, title),
-        "curves": _curves_figure(folder / "curves.csv", title),
+        "curves": training_curves(folder / "curves.csv", title),
     }
-    written = []
-    for name, figure in figures.items():
-        if figure is not None:
-            path = folder / "figures" / f"{name}.png"
-            with atomic_write(path) as temporary:
-                figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
-            written.append(path)
-    return written
+    return write_figures(folder, figures)
 
 
 def choose_pairs(part: PartPredictions, what: str, threshold: float | None) -> np.ndarray:
@@ -96,7 +85,7 @@ def _pairs_figure(part: PartPredictions, view: PairView, what: str, threshold: f
     for axis in grid.ravel():
         axis.set_axis_off()
     sar, optical = part.pair_sar[chosen], part.pair_optical[chosen]
-    pictures = [_shown(view.sar(sar)), _shown(view.optical(optical))] + ([_shown(view.optical(sar))] if third else [])
+    pictures = [grey_levels(view.sar(sar)), grey_levels(view.optical(optical))] + ([grey_levels(view.optical(sar))] if third else [])
     for column, index in enumerate(chosen):
         for row, images in enumerate(pictures):
             axis = grid[row][column]
@@ -108,16 +97,8 @@ def _pairs_figure(part: PartPredictions, view: PairView, what: str, threshold: f
     return figure
 
 
-def _shown(images: np.ndarray) -> np.ndarray:
-    """Return images as uint8 for display: 8-bit as they are, others stretched between their 1 % and 99 % values."""
-    if images.dtype == np.uint8:
-        return images
-    low, high = np.percentile(images, (1, 99))
-    return (np.clip((images - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
-
-
 def _distances_figure(predictions: Predictions, threshold: float | None, title: str) -> Any:
-    figure, axis = _axes(title)
+    figure, axis = plain_axes(title)
     test = predictions.test
     finite = test.distance[np.isfinite(test.distance)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -138,7 +119,7 @@ def _distances_figure(predictions: Predictions, threshold: float | None, title: 
 
 
 def _roc_figure(predictions: Predictions, title: str) -> Any:
-    figure, axis = _axes(title)
+    figure, axis = plain_axes(title)
     for kind, label, colour in ((UNIFORM, "uniform negatives", ORANGE), (HARD, "hard negatives", RED)):
         truth, distance = predictions.test.select(kind)
         if truth.all():
@@ -157,7 +138,7 @@ def _recall_figure(predictions: Predictions, title: str) -> Any:
     size = len(predictions.gallery_position)
     places = predictions.test.place[predictions.gallery_position]
     retrieval = retrieval_from_matrix(predictions.gallery_distance, overlap_mask(places))
-    figure, axis = _axes(title)
+    figure, axis = plain_axes(title)
     ks = np.arange(1, size + 1)
     for ranks, label, colour in (
         (retrieval.sar_to_optical, "SAR → optical", BLUE),
@@ -168,37 +149,3 @@ def _recall_figure(predictions: Predictions, title: str) -> Any:
     axis.set(xlabel=f"k (gallery of {size})", ylabel="recall@k", xscale="log", ylim=(0, 1.01))
     axis.legend(fontsize=8, loc="lower right")
     return figure
-
-
-def _curves_figure(path: Path, title: str) -> Any:
-    """Training loss and validation AUC by epoch; None for methods without curves."""
-    if not path.is_file():
-        return None
-    with open(path, newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    figure, axis = _axes(title)
-    epochs = [int(row["epoch"]) for row in rows]
-    handles = axis.plot(epochs, _numbers(rows, "loss"), color=BLUE, marker=".", label="training loss")
-    axis.set(xlabel="epoch", ylabel="loss")
-    metric = next((name for name in rows[0] if name.startswith("val_")), None) if rows else None
-    shown = "validation " + (metric or "").removeprefix("val_").replace("auc", "AUC")
-    if metric is not None:
-        other = axis.twinx()
-        handles += other.plot(epochs, _numbers(rows, metric), color=ORANGE, marker=".", label=shown)
-        other.set_ylabel(shown)
-    figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=2)
-    return figure
-
-
-def _numbers(rows: Sequence[dict[str, str]], name: str) -> list[float]:
-    return [float(row[name]) if row.get(name) else float("nan") for row in rows]
-
-
-def _axes(title: str) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
-    axis = figure.subplots()
-    axis.set_title(title, fontsize=10)
-    axis.spines[["top", "right"]].set_visible(False)
-    return figure, axis

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,19 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import PLUGIN_PREFIX, Suite
+from bench.config import Suite
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
-from bench.errors import BenchError, MissingInputs, first_line
+from bench.errors import BenchError, MissingInputs
 from bench.matching import MATCHERS
-from bench.matching.data import LoadedData, PlannedData, fit_scalings, load_data, plan_data
+from bench.matching.data import LoadedData, fit_scalings, load_data
 from bench.matching.expand import expand_section
 from bench.matching.matcher import FitData, Matcher, Scalings, Setup
 from bench.matching.spec import METRICS_VERSION, PAIRS_VERSION, TRAINING_VERSION, MatchingSection
 from bench.models import BACKBONES
+from bench.models.states import load_state, save_state
+from bench.planning import PlannedData, plan_data, plugin_sha256
 from bench.records import MODEL, PREDICTIONS, TRAIN, Record
-from bench.store import atomic_write, canonical_hash, read_json
+from bench.store import canonical_hash, read_json
 from bench.tables import Table
 from bench.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task
 from bench.workspace import Workspace
@@ -33,6 +34,7 @@ class MatchingTask(Task):
 
     name = "matching"
     Section = MatchingSection
+    filters = ("dataset", "split", "method", "matcher", "backbone", "control")
 
     def expand(self, suite: Suite, section: MatchingSection, selection: Selection, origin: Origin) -> list[Cell]:
         return expand_section(suite, section, selection, origin)
@@ -43,7 +45,7 @@ class MatchingTask(Task):
         initial = None if weights is None else file_sha256(weights, workspace.cache)
         backbone = None if method["backbone"] is None else BACKBONES.get(method["backbone"]).version
         matcher = MATCHERS.get(method["matcher"])
-        plugin = _plugin_hash(matcher, workspace)
+        plugin = plugin_sha256(matcher, workspace)
         train = canonical_hash(
             {
                 "task": self.name,
@@ -61,17 +63,20 @@ class MatchingTask(Task):
         drawn = {key: protocol[key] for key in ("hard", "clusters", "negative_seed", "gallery")}
         predict = canonical_hash({"train": train, "pairs": drawn, "pairs_version": PAIRS_VERSION})
         score = canonical_hash({"predict": predict, "protocol": protocol["name"], "metrics_version": METRICS_VERSION})
-        counts = {part: len(plan.part(part)) for part in ("train", "validation", "test")}
+        counts = plan.counts()
         inputs = {
             "data": plan.identity(),
             "initial_weights_sha256": initial,
             "split_counts": counts,
             "split_summary": plan.split.summary,
+            "training_pixels": None,
         }
         options = method["options"]
         trained = options.get("entries") or counts["train"] * options.get("epochs", 1)
-        data_key = canonical_hash({key: value for key, value in plan.identity().items() if key != "split"})
-        return Identity(Keys(train, predict, score), inputs, trained + counts["test"], data_key)
+        side = options.get("input_px") or getattr(plan.dataset.options, "patch_px", None) or plan.dataset.facts.patch_px
+        if backbone is not None and side is not None:
+            inputs["training_pixels"] = 2 * trained * side**2
+        return Identity(Keys(train, predict, score), inputs, trained + counts["test"], plan.data_key())
 
     def prepare(self, job: Job) -> None:
         _load(job)
@@ -136,13 +141,6 @@ class MatchingTask(Task):
         return matching_table(title, description, records)
 
 
-def _plugin_hash(matcher: type[Matcher], workspace: Workspace) -> str | None:
-    """Return the SHA-256 of the plug-in file that defines a matcher, None for an installed one, which its `version` stands for."""
-    if not matcher.__module__.startswith(PLUGIN_PREFIX):
-        return None
-    return file_sha256(Path(str(sys.modules[matcher.__module__].__file__)), workspace.cache)
-
-
 def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Path | None]:
     """Return the planned data and the file of the initial weights; what is missing of either is told together."""
     missing: list[str] = []
@@ -163,18 +161,8 @@ def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Path | 
 def _load(job: Job) -> LoadedData:
     """Open the decoded cache, building it with progress on the first call."""
     plan: PlannedData = plan_data(job.cell, job.workspace)
-    bars: list[Any] = []
-
-    def report(done: int, total: int) -> None:
-        if not bars:
-            bars.append(job.context.progress.bar("decode images", total, unit="pair").__enter__())
-        bars[0].advance(done - bars[0].done)
-
-    try:
+    with job.context.progress.whole("decode images", "pair") as report:
         return load_data(plan, job.workspace.cache, report)
-    finally:
-        for bar in bars:
-            bar.__exit__(None, None, None)
 
 
 def _matcher(job: Job, scaling: Scalings) -> Matcher:
@@ -202,34 +190,3 @@ def _initial_weights(cell: Cell, workspace: Workspace) -> Path | None:
     if not path.is_file():
         raise BenchError(f"matching.methods.{cell.method}.init: {path} does not exist; give none, imagenet, or the path of a checkpoint")
     return path
-
-
-def save_state(path: Path, state: dict[str, np.ndarray]) -> None:
-    """Write a matcher's state as safetensors, atomically; equal arrays give equal bytes.
-
-    Raises:
-        BenchError: the folder cannot be written to, or the disk is full.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    with atomic_write(path) as temporary:
-        try:
-            save_file({name: np.asarray(array, order="C") for name, array in state.items()}, str(temporary))
-        except SafetensorError as error:
-            raise BenchError(f"cannot write {path}: {first_line(error)}; free space or choose another folder") from error
-
-
-def load_state(path: Path) -> dict[str, np.ndarray]:
-    """Read a matcher's state.
-
-    Raises:
-        BenchError: missing or damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(str(path))
-    except (OSError, SafetensorError) as error:
-        raise BenchError(f"{path}: cannot read the model ({error}); run the cell again with --force") from error

@@ -177,7 +177,7 @@ def test_folders_and_context_change_nothing(tmp_path: Path, workspace: Workspace
 
 def test_changed_data_change_the_train_key(tmp_path: Path, workspace: Workspace, base: Keys) -> None:
     from bench.data.images import write_image
-    from bench.matching.data import _open, _plan
+    from bench.planning import _open, _plan
 
     write_toy_pairs(tmp_path / "copy", ToyScene(scenes=3, patches_per_scene=6, patch_px=16))
     write_image(tmp_path / "copy/sar_16_oc_0/4", np.zeros((16, 16), dtype=np.uint8))

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from bench.data import DATASETS
-from bench.data.dataset import PairDataset, open_dataset, parse_options, resolve_root, root_variable
+from bench.data.dataset import Dataset, open_dataset, parse_options, resolve_root, root_variable
 from bench.data.datasets.qxs_saropt import QxsSaropt
 from bench.data.scaling import SarScale
 from bench.errors import BenchError
@@ -82,7 +82,7 @@ def test_every_registered_set_declares_its_facts() -> None:
     assert {"qxs-saropt", "s1s2-scenes", "toy-pairs", "two-folders"} <= set(names)
     for name in names:
         cls: Any = DATASETS.get(name)
-        assert issubclass(cls, PairDataset) and cls.facts.name == name
+        assert issubclass(cls, Dataset) and cls.facts.name == name
         assert cls.Options.model_config["frozen"] and cls.Options.model_config["extra"] == "forbid"
         assert cls.facts.licence and cls.facts.citation and cls.facts.place_what.strip()
         cls.Options()  # every option has a default

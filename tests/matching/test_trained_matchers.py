@@ -23,9 +23,9 @@ from bench.matching.distances import PAIRWISE, paired, pairwise
 from bench.matching.infonce import InfoNce, InfoNceOptions
 from bench.matching.matcher import FitData, Scalings, Setup
 from bench.matching.networks import BnnHead, BnnNetwork, InfoNceNetwork
-from bench.matching.task import load_state, save_state
 from bench.matching.trained import epochs_of
 from bench.models.backbones import RESNET18
+from bench.models.states import load_state, save_state
 from bench.progress import Progress
 
 

@@ -1,0 +1,114 @@
+"""The index of a detection set: which scenes there are, in which files, how large, and where their ships lie. Decodes no pixel.
+
+Boxes are absolute pixels x1, y1, x2, y2 with continuous coordinates, origin at the top-left corner of the top-left pixel, x right, y
+down, no legacy +1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from bench.errors import BenchError, nearest
+from bench.store import canonical_hash
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShipScene:
+    """One image with its ships.
+
+    Attributes:
+        id: unique name in the set (file stem).
+        image: file path relative to the set's root, with "/" between parts.
+        image_id: integer that COCO files know the image by.
+        height, width: pixels.
+        boxes: (k, 4) float64 x1, y1, x2, y2.
+        ignore: (k,) bool; detections of these count neither for nor against (VOC "difficult", COCO "iscrowd").
+        scene: name of the acquisition or place the image was cut from, None where unknown: the leakage group.
+        attributes: further facts as text, such as shore ("inshore", "offshore") or resolution_m.
+    """
+
+    id: str
+    image: str
+    image_id: int
+    height: int
+    width: int
+    boxes: np.ndarray
+    ignore: np.ndarray
+    scene: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class SceneIndex:
+    """All images of a detection set, in a fixed order. `where` names the set in messages.
+
+    It offers what a split asks of an index (`ids`, `scenes`, `columns`, `column`, `places`), so that scenes are split as pairs are.
+
+    Raises:
+        BenchError: no image, or an id or image id that occurs twice.
+    """
+
+    items: tuple[ShipScene, ...]
+    where: str = "the data set"
+    noun = "scene"
+
+    def __post_init__(self) -> None:
+        if not self.items:
+            raise BenchError(f"{self.where} has no scenes")
+        for name in ("id", "image_id"):
+            values = [getattr(item, name) for item in self.items]
+            if len(set(values)) < len(values):
+                twice = next(value for value in values if values.count(value) > 1)
+                raise BenchError(f"{self.where} has two images with {name} {twice!r}; remove one")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """The name of every image."""
+        return tuple(item.id for item in self.items)
+
+    @cached_property
+    def scenes(self) -> tuple[str | None, ...]:
+        """The leakage group of every image."""
+        return tuple(item.scene for item in self.items)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that every image has a value in."""
+        shared = set.intersection(*(set(item.attributes) for item in self.items))
+        scene = ("scene",) if all(item.scene is not None for item in self.items) else ()
+        return ("id", *scene, *(name for name in self.items[0].attributes if name in shared))
+
+    def column(self, name: str) -> list[str]:
+        """Return one value an image: "id", "scene" or an attribute.
+
+        Raises:
+            BenchError: no such column (the nearest names are listed), or some images lack it.
+        """
+        if name not in self.columns:
+            raise BenchError(f"{self.where} has no column {name!r}{nearest(name, self.columns)}")
+        if name == "id":
+            return list(self.ids)
+        if name == "scene":
+            return [str(item.scene) for item in self.items]
+        return [item.attributes[name] for item in self.items]
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """The place of every image on the ground, (N, 4) float64: unknown (NaN), since no set here tells it."""
+        return np.full((len(self.items), 4), np.nan)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of what decides pixels and truth: ids, files, sizes, boxes and ignore flags, in order."""
+        return canonical_hash([[s.id, s.image, s.height, s.width, s.boxes.tolist(), s.ignore.tolist()] for s in self.items])
+
+    def take(self, positions: np.ndarray) -> SceneIndex:
+        """Return the index of the images at `positions` (int64), in that order."""
+        return SceneIndex(tuple(self.items[int(i)] for i in positions), self.where)

@@ -1,0 +1,146 @@
+"""Pascal VOC annotation files: one XML file an image, an `object` with a `bndbox` for each ship. Parsing only; it opens no image and
+follows no file name.
+
+The parser refuses document type declarations, so there are no entities to expand and nothing outside the file to fetch; size and nesting
+are bounded.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from xml.parsers import expat
+
+import numpy as np
+
+from bench.errors import BenchError
+
+MAX_BYTES = 16 * 2**20
+MAX_DEPTH = 64
+_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True, eq=False)
+class VocAnnotation:
+    """What one XML file says.
+
+    Attributes:
+        filename: as written, None where missing; a text of unknown trust, not a path to open.
+        size: (height, width) in pixels as written, None where missing or 0.
+        boxes: (k, 4) float64 x1, y1, x2, y2 in pixels, unchecked against the image.
+        names: what each object is called.
+        difficult: (k,) bool.
+    """
+
+    filename: str | None
+    size: tuple[int, int] | None
+    boxes: np.ndarray
+    names: tuple[str, ...]
+    difficult: np.ndarray
+
+
+def parse_voc(path: Path, one_based: bool = False) -> VocAnnotation:
+    """Read one VOC XML file.
+
+    Args:
+        one_based: the corners are pixel numbers counted from 1, both inside the box, as in Pascal VOC itself: 1 is subtracted from xmin
+            and ymin. Otherwise they are taken as continuous coordinates as they stand.
+
+    Raises:
+        BenchError: unreadable or too large file, no well-formed XML, a document type declaration, another schema, an object without name or
+            with a box that is no four finite numbers.
+    """
+    path = Path(path)
+    root = _tree(path)
+    if root.tag != "annotation":
+        raise BenchError(f"{path} is no VOC annotation: its root is <{root.tag}>, expected <annotation>")
+    if root.find("objects") is not None:
+        raise BenchError(f"{path} has <objects>, the schema of AIR-SARShip-2.0 and FAIR1M, not VOC's <object>; convert it first")
+    objects = root.findall("object")
+    boxes = np.array([_box(item, path, number) for number, item in enumerate(objects, start=1)], dtype=np.float64).reshape(-1, 4)
+    if one_based:
+        boxes[:, :2] -= 1
+    return VocAnnotation(
+        filename=(root.findtext("filename") or "").strip() or None,
+        size=_size(root, path),
+        boxes=boxes,
+        names=tuple(_name(item, path, number) for number, item in enumerate(objects, start=1)),
+        difficult=np.array([_flag(item, path, number) for number, item in enumerate(objects, start=1)], dtype=bool),
+    )
+
+
+def _tree(path: Path) -> ET.Element:
+    """Parse a file into elements without ever meeting a declaration of entities."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > MAX_BYTES:
+        raise BenchError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, too large for the annotation of one image")
+    builder = ET.TreeBuilder()
+    parser = expat.ParserCreate()
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise BenchError(f"{path} nests elements more than {MAX_DEPTH} deep; it is no VOC annotation")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(*_: object) -> None:
+        raise BenchError(f"{path} declares a document type (DOCTYPE or ENTITY), which is refused; remove the declaration")
+
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, builder.data
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ExternalEntityRefHandler = refuse  # type: ignore[assignment]
+    try:
+        parser.Parse(data, True)
+        return builder.close()
+    except expat.ExpatError as error:
+        raise BenchError(f"{path} is no well-formed XML ({error}); fetch or save it again") from error
+    except (ValueError, LookupError) as error:  # an encoding that Python lacks
+        raise BenchError(f"{path} has an unusable encoding ({error}); save it as UTF-8") from error
+
+
+def _size(root: ET.Element, path: Path) -> tuple[int, int] | None:
+    texts = [(root.findtext(f"size/{name}") or "").strip() for name in ("height", "width")]
+    try:
+        height, width = (int(text or 0) for text in texts)
+    except ValueError as error:
+        raise BenchError(f"{path}: size {' x '.join(texts)} is no pair of whole numbers") from error
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _name(item: ET.Element, path: Path, number: int) -> str:
+    name = (item.findtext("name") or "").strip()
+    if not name:
+        raise BenchError(f"{path}: object {number} has no <name>")
+    return name
+
+
+def _flag(item: ET.Element, path: Path, number: int) -> bool:
+    text = (item.findtext("difficult") or "0").strip()
+    if text not in ("0", "1"):
+        raise BenchError(f"{path}: object {number} has difficult = {text!r}; expected 0 or 1")
+    return text == "1"
+
+
+def _box(item: ET.Element, path: Path, number: int) -> list[float]:
+    found = item.findall("bndbox")
+    if len(found) != 1:
+        raise BenchError(f"{path}: object {number} has {len(found)} <bndbox>; expected one (rotated boxes must be converted first)")
+    texts = [(found[0].findtext(name) or "").strip() for name in _CORNERS]
+    try:
+        values = [float(text) for text in texts]
+    except ValueError as error:
+        raise BenchError(f"{path}: object {number} has the box {texts}; expected numbers in {', '.join(_CORNERS)}") from error
+    if not np.isfinite(values).all():
+        raise BenchError(f"{path}: object {number} has the box {texts}, which is not finite")
+    return values

@@ -1,0 +1,48 @@
+"""The data of a detection cell, loaded as views on the decoded scenes (planned by `bench.planning`), and its scaling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.data.scaling import ScalingParams, check_scaling, default_scaling, fit_scaling
+from bench.data.ships.scene_cache import open_scenes
+from bench.data.ships.view import SceneView
+from bench.planning import PARTS, PlannedData
+
+
+@dataclass(frozen=True)
+class LoadedShips:
+    """The three parts as views on the decoded scenes."""
+
+    plan: PlannedData
+    train: SceneView
+    validation: SceneView
+    test: SceneView
+
+    def part(self, name: str) -> SceneView:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+
+def load_ships(plan: PlannedData, cache: Path, progress: Any = None) -> LoadedShips:
+    """Open (or build) the decoded scenes and return the views of the three parts."""
+    store = open_scenes(plan.index, plan.root, plan.manifest.sha256, f"{plan.name}-v{plan.version}", cache, progress)
+    return LoadedShips(plan, **{name: SceneView(store, plan.index, plan.part(name)) for name in PARTS})
+
+
+def fit_sar_scaling(data: LoadedShips, name: str | None) -> ScalingParams:
+    """Return the scaling of SAR values to [0, 1], its statistics taken from the training scenes alone.
+
+    Raises:
+        BenchError: the scaling does not suit the files or their declared scale.
+    """
+    declared, dtype = data.plan.dataset.sar_scale, data.train.image(0).dtype
+    chosen = name or default_scaling(dtype, declared)
+    check_scaling(chosen, dtype, declared)
+    return fit_scaling(chosen, data.train.blocks())
+
+
+def count_ships(plan: PlannedData) -> dict[str, int]:
+    """Return how many ships that count each part holds."""
+    return {name: sum(int((~plan.index.items[i].ignore).sum()) for i in plan.part(name).tolist()) for name in PARTS}

@@ -1,0 +1,159 @@
+"""Pretraining arms: what a detector's backbone starts from, and the matching cell that an OSM arm depends on.
+
+The SAR branch of a network trained for matching *is* the OSM pretraining. Detection knows the matching task by its cells alone: it asks the
+task to expand the suite's `matching` section and picks the trained row with its own backbone, so that Table II's cell is Table III's start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.config import Suite, validate
+from bench.detection.spec import ARMS, COMPUTE, OsmSource
+from bench.errors import BenchError, nearest
+from bench.task import Cell, Origin, Selection, get_task
+from bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bench.detection.detector import InitialWeights
+
+MATCHING, SAR_BRANCH = "matching", "sar.backbone."
+CHECKPOINT = "checkpoint:"
+_BRANCHES = (SAR_BRANCH, "sar.", "backbone.")  # where a backbone stands in our matchers, in two-branch files, in detectors
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One pretraining.
+
+    Attributes:
+        text: as the user wrote it.
+        start: "none", "imagenet", "osm", "osm-shuffled" or "checkpoint".
+        path: of a checkpoint.
+        compute: train longer by what the OSM pretraining cost.
+    """
+
+    text: str
+    start: str
+    path: str | None = None
+    compute: bool = False
+
+    @property
+    def label(self) -> str:
+        """The arm's part of a row's label, usable as a file name."""
+        name = f"checkpoint-{Path(self.path).stem}" if self.path else self.start
+        return name + (COMPUTE if self.compute else "")
+
+    @property
+    def needs_matching(self) -> bool:
+        """Whether the arm depends on a matching cell: for its weights, or for its cost."""
+        return self.start.startswith("osm") or self.compute
+
+
+def parse_arm(text: str, where: str) -> Arm:
+    """Return the arm that `text` names.
+
+    Raises:
+        BenchError: unknown; "+compute" behind an OSM arm; a checkpoint without a path.
+    """
+    compute = text.endswith(COMPUTE)
+    word = text.removesuffix(COMPUTE)
+    if word.startswith(CHECKPOINT):
+        path = word.removeprefix(CHECKPOINT)
+        if not path:
+            raise BenchError(f"{where}: {text!r} names no file; write checkpoint:PATH")
+        return Arm(text, "checkpoint", path, compute)
+    if word not in ARMS:
+        raise BenchError(f"{where}: unknown pretraining {text!r}{nearest(word, [*ARMS, 'checkpoint:PATH'])}")
+    if compute and word.startswith("osm"):
+        raise BenchError(f"{where}: {text!r} makes no sense: the control {COMPUTE} gives another start what {word} has had already")
+    return Arm(text, word, None, compute)
+
+
+def matching_cell(
+    arm: Arm, source: OsmSource, suite: Suite, backbone: str, seed: int | None, selection: Selection, origin: Origin, where: str
+) -> Cell:
+    """Return the matching cell that an arm depends on: same backbone, same seed, same limit.
+
+    Raises:
+        BenchError: the suite has no matching section, or no trained row there for this backbone.
+    """
+    if MATCHING not in suite.tasks:
+        raise BenchError(f"{where}: {arm.text!r} starts from a matching network, and the suite has no `matching` section; add one")
+    task = get_task(MATCHING)
+    section = validate(task.Section, suite.tasks[MATCHING], f"{suite.name}: {MATCHING}")
+    named = {"dataset": source.dataset, "split": source.split, "method": source.methods.get(backbone)}
+    seeds = None if seed is None else (seed,)
+
+    def cells(**filters: str | None) -> list[Cell]:
+        chosen = {name: (value,) for name, value in {**named, **filters}.items() if value is not None}
+        try:
+            found = task.expand(suite, section, Selection(chosen, seeds, selection.limit), origin)
+        except BenchError as error:
+            raise BenchError(f"{where}: pretraining {arm.text!r} finds no row to start from: {error}") from error
+        mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone]
+        return [cell for cell in mine if cell.dataset == mine[0].dataset]
+
+    true = cells(backbone=backbone, control="none")
+    if not true:
+        raise BenchError(
+            f"{where}: the suite's matching section has no trained row with backbone {backbone!r}; add one, or name it under detection.osm"
+        )
+    if arm.start != "osm-shuffled":
+        return true[0]
+    data, row = true[0].names["dataset"], true[0].names
+    if backbone in source.shuffled:
+        found = cells(method=source.shuffled[backbone])
+    else:
+        twins = cells(dataset=data, split=row["split"], method=None, control="shuffled", backbone=backbone)
+        found = [cell for cell in twins if _twin(cell, true[0])] or _retargeted(cells, true[0])
+    if not found:
+        raise BenchError(f"{where}: no matching row trains backbone {backbone!r} on shuffled pairs; name one under detection.osm.shuffled")
+    return found[0]
+
+
+def _twin(cell: Cell, true: Cell) -> bool:
+    """Return whether a control differs from its true row in nothing but the control."""
+    return {**cell.spec["method"], "control": "none"} == dict(true.spec["method"])
+
+
+def _retargeted(cells: object, true: Cell) -> Sequence[Cell]:
+    """Return the true row, trained on shuffled pairs, as a row of its own."""
+    assert callable(cells)
+    how = {name: value for name, value in true.names.items() if name not in ("dataset", "split")}
+    found: list[Cell] = cells(dataset=true.names["dataset"], split=true.names["split"], control="shuffled", **how)
+    return found
+
+
+def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
+    """Return the file that a cell's backbone starts from; None for a random start, and for an OSM arm, whose file does not exist yet.
+
+    Raises:
+        BenchError: the file is missing; the message names it, where to put it, and the command that downloads it.
+    """
+    start, backbone = cell.spec["method"]["pretrain"], cell.spec["method"]["backbone"]
+    if start.removesuffix(COMPUTE) == "imagenet":
+        from bench.models.weight_files import find_weights
+
+        return find_weights(backbone, workspace.env)
+    if "pretrain" not in cell.places:
+        return None
+    path = Path(cell.places["pretrain"])
+    if not path.is_file():
+        raise BenchError(f"{cell.describe()}: pretrain checkpoint {path} does not exist; write checkpoint:PATH of a file that is there")
+    return path
+
+
+def initial_weights(path: Path | None) -> InitialWeights | None:
+    """Return the file with the prefix under which the backbone stands in it: the SAR branch of a two-branch file, a detector's backbone."""
+    from bench.detection.detector import InitialWeights
+    from bench.models.weights import load_weights
+
+    if path is None:
+        return None
+    state, _ = load_weights(path)
+    branch = next((prefix for prefix in _BRANCHES if any(key.startswith(prefix) for key in state)), "")
+    return InitialWeights(path, branch)

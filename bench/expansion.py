@@ -1,0 +1,123 @@
+"""What both tasks do to turn a section of a suite into cells: choosing blocks, restricting rows, and parting spec from places.
+
+A block is one data set with one split. Labels and folders never enter a spec: a spec goes into keys and records.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.data.splits import SplitSpec
+from bench.errors import BenchError, nearest
+
+Filters = Mapping[str, tuple[str, ...]]
+
+
+class Entry(Protocol):
+    """What the entry of a data set looks like in every task's section."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def options(self) -> dict[str, Any]: ...
+    @property
+    def splits(self) -> dict[str, SplitSpec]: ...
+    @property
+    def root(self) -> str | None: ...
+
+
+def select_blocks(datasets: Mapping[str, Any], filters: Filters) -> list[tuple[str, str, Any]]:
+    """Return (data set label, split label, entry) for each block that passes --dataset and --split.
+
+    Raises:
+        BenchError: an unknown name (the nearest are listed), or nothing left.
+    """
+    blocks = [(label, split, entry) for label, entry in datasets.items() for split in entry.splits]
+    if "dataset" in filters:
+        known = {label for label, _, _ in blocks} | {entry.dataset for _, _, entry in blocks}
+        check_known("dataset", filters["dataset"], known)
+        blocks = [b for b in blocks if {b[0], b[2].dataset} & set(filters["dataset"])]
+    if "split" in filters:
+        names = {b[:2]: split_names(b[1], b[2].splits[b[1]]) for b in blocks}
+        check_known("split", filters["split"], set().union(*names.values()))
+        blocks = [b for b in blocks if names[b[:2]] & set(filters["split"])]
+    if not blocks:
+        raise BenchError(f"no data set of the suite fits {shown(filters)}; it has: {', '.join(datasets)}")
+    return blocks
+
+
+def check_restriction(task: str, label: str, names: Sequence[str] | None, datasets: Mapping[str, Any]) -> None:
+    """Raise BenchError where a row's `datasets` names a block that the section does not have."""
+    splits = [(data, split, entry.splits[split]) for data, entry in datasets.items() for split in entry.splits]
+    known = {*datasets, *(f"{data}/{name}" for data, split, spec in splits for name in split_names(split, spec) - {spec.kind})}
+    for name in names or ():
+        if name not in known:
+            raise BenchError(f"{task}.methods.{label}.datasets: unknown data set {name!r}{nearest(name, known)}")
+
+
+def allowed(names: Sequence[str] | None, data_label: str, split_label: str, spec: SplitSpec) -> bool:
+    """Return whether a row restricted to `names` runs on a block; None restricts nothing."""
+    return names is None or bool({data_label, *(f"{data_label}/{name}" for name in split_names(split_label, spec))} & set(names))
+
+
+def with_folds(splits: Mapping[str, SplitSpec]) -> dict[str, SplitSpec]:
+    """Return the splits with each that leaves its fold open written out: "cv" of three folds as "cv-1of3", "cv-2of3", "cv-3of3"."""
+    out = {}
+    for label, spec in splits.items():
+        if spec.kind == "folds" and spec.fold is None:
+            for fold in range(spec.folds or 0):
+                out[f"{label}-{fold + 1}of{spec.folds}"] = spec.model_copy(update={"fold": fold})
+        else:
+            out[label] = spec
+    return out
+
+
+def fold_of(label: str) -> tuple[str, int] | None:
+    """Return ("cv", 0) of "cv-1of3", None of a split that is no written-out fold."""
+    found = re.fullmatch(r"(.+)-(\d+)of(\d+)", label)
+    return (found[1], int(found[2]) - 1) if found else None
+
+
+def split_names(label: str, spec: SplitSpec) -> set[str]:
+    """Return what a split is selected by: its label, its kind, and of a fold the label of all folds."""
+    fold = fold_of(label) if spec.kind == "folds" else None
+    return {label, spec.kind} | ({fold[0]} if fold else set())
+
+
+def check_known(kind: str, wanted: Iterable[str], known: Iterable[str]) -> None:
+    """Raise BenchError, with the nearest names, where a filter names what the suite does not have."""
+    known = set(known)
+    for name in wanted:
+        if name not in known:
+            raise BenchError(f"--{kind} {name!r} is not in this suite{nearest(name, known)}")
+
+
+def shown(filters: Filters) -> str:
+    """Return the filters as the user wrote them."""
+    return " ".join(f"--{name} {' '.join(values)}" for name, values in filters.items())
+
+
+def split_spec(spec: SplitSpec) -> dict[str, Any]:
+    """Return the spec of a split; of a split file only the bare name, since its content is hashed."""
+    values = spec.model_dump(mode="json")
+    return values if values["path"] is None else {**values, "path": Path(values["path"]).name}
+
+
+def bare(option: Any) -> Any:
+    """Return a data set's option as it is, of an absolute path only the name: the manifest has what it holds."""
+    return Path(option).name if isinstance(option, str) and Path(option).is_absolute() else option
+
+
+def places_of(entry: Entry, split: SplitSpec, folder: Path, **named: str | None) -> dict[str, str]:
+    """Return the files and folders that the config names; relative ones are looked up beside the config first.
+
+    They are kept out of the spec, so that no key and no record depends on where something lies: "root", "split" (a split file), what
+    `named` adds, and "options.NAME" for options that are absolute paths.
+    """
+    paths = {"root": entry.root, "split": split.path, **named}
+    beside = {key: folder / value for key, value in paths.items() if value}
+    absolute = {f"options.{key}": value for key, value in entry.options.items() if bare(value) != value}
+    return {key: str(path if path.exists() else paths[key]) for key, path in beside.items()} | absolute
