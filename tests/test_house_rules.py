@@ -26,6 +26,7 @@ HEAVY = {
     "safetensors",
 }
 EXECUTION_ONLY = {  # imported when a cell runs, never while planning
+    "bench/detection/mmdet_models.py",
     "bench/matching/networks.py",
     "bench/models/darknet.py",
     "bench/models/resnet.py",

@@ -37,7 +37,7 @@ def fit_sar_scaling(data: LoadedShips, name: str | None) -> ScalingParams:
     Raises:
         BenchError: the scaling does not suit the files or their declared scale.
     """
-    declared, dtype = data.plan.dataset.sar_scale, data.train.image(0).dtype
+    declared, dtype = data.plan.dataset.sar_scale, data.train.store.dtype
     chosen = name or default_scaling(dtype, declared)
     check_scaling(chosen, dtype, declared)
     return fit_scaling(chosen, data.train.blocks())

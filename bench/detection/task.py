@@ -204,7 +204,7 @@ def _detector(job: Job, scaling: ScalingParams, data: LoadedShips) -> Detector:
     detector: Detector = cls(cls.Options.model_validate(spec["method"]["options"]))
     dataset = data.plan.dataset
     tiles, merging = Tiles.model_validate(spec["dataset"]["tiles"]), Merging.model_validate(spec["protocol"]["merging"])
-    detector.prepare(Setup(spec["method"]["backbone"], scaling, tiles, merging, job.context, dataset.facts.gsd_m, dataset.sar_scale))
+    detector.prepare(Setup(spec["method"]["backbone"], scaling, tiles, merging, job.context, dataset.gsd_m, dataset.sar_scale))
     return detector
 
 
