@@ -6,7 +6,7 @@ task to expand the suite's `matching` section and picks the trained row with its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,12 +120,10 @@ def _twin(cell: Cell, true: Cell) -> bool:
     return {**cell.spec["method"], "control": "none"} == dict(true.spec["method"])
 
 
-def _retargeted(cells: object, true: Cell) -> Sequence[Cell]:
+def _retargeted(cells: Callable[..., list[Cell]], true: Cell) -> list[Cell]:
     """Return the true row, trained on shuffled pairs, as a row of its own."""
-    assert callable(cells)
     how = {name: value for name, value in true.names.items() if name not in ("dataset", "split")}
-    found: list[Cell] = cells(dataset=true.names["dataset"], split=true.names["split"], control="shuffled", **how)
-    return found
+    return cells(dataset=true.names["dataset"], split=true.names["split"], control="shuffled", **how)
 
 
 def find_initial(cell: Cell, workspace: Workspace) -> Path | None:

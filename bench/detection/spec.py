@@ -28,9 +28,9 @@ class Tiles(Spec):
         min_visible: training keeps the cut box of a ship when at least this share of its area is in the tile, and ignores it otherwise.
     """
 
-    size_px: int = Field(512, ge=32)
-    overlap_px: int = Field(200, ge=0)
-    min_visible: float = Field(0.5, gt=0, le=1)
+    size_px: int = Field(default=512, ge=32)
+    overlap_px: int = Field(default=200, ge=0)
+    min_visible: float = Field(default=0.5, gt=0, le=1)
 
     @model_validator(mode="after")
     def _overlap_fits(self) -> Tiles:
@@ -50,9 +50,9 @@ class Merging(Spec):
             another tile.
     """
 
-    iou: float = Field(0.5, gt=0, lt=1)
-    margin_px: float = Field(8, ge=0)
-    contained: float = Field(0.7, gt=0, le=1)
+    iou: float = Field(default=0.5, gt=0, lt=1)
+    margin_px: float = Field(default=8, ge=0)
+    contained: float = Field(default=0.7, gt=0, le=1)
 
 
 class ShipsEntry(Spec):
@@ -142,7 +142,7 @@ class DetectionProtocol(Spec):
 
     name: str = "det/clean-v1"
     merging: Merging = Field(default_factory=lambda: Merging.model_validate({}))
-    score_floor: float = Field(0.0, ge=0, lt=1)
+    score_floor: float = Field(default=0.0, ge=0, lt=1)
     strata: str | None = None
 
 

@@ -45,7 +45,7 @@ def cell(folder: Path, part: PartPredictions, **facts: Any) -> Path:
         spec={},
         keys={},
         inputs={},
-        metrics=scores.metrics,
+        metrics=dict(scores.metrics),
         facts={**scores.facts, **facts},
         **names,
     )

@@ -33,7 +33,7 @@ def test_scene_is_a_function_of_options_and_number() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_boxes_are_bright_whole_and_apart(bits: int) -> None:
+def test_boxes_are_bright_whole_and_apart(bits: Any) -> None:
     for number in range(8):
         made = render_ships(ToyShipScenes(bits=bits), number)
         assert made.amplitude.dtype == (np.uint8 if bits == 8 else np.uint16)
