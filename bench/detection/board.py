@@ -126,15 +126,17 @@ def _size(rows: Sequence[Group]) -> str:
     for _, group, _ in rows:
         for record in group:
             if record.status == "finished":
-                ships, counts, spec = record.inputs["ships"], record.inputs["split_counts"], record.spec
-                tiles = spec["dataset"]["tiles"]
-                sources = list(dict.fromkeys(_source(r) for _, records, _ in rows for r in records if r.inputs.get("pretrained_by")))
-                return (
-                    f"AP at IoU 0.5 (area) over {ships['test']} ships in {counts['test']} test scenes; trained on {ships['train']} ships in "
-                    f"{counts['train']} scenes (split {record.inputs['data']['split'][:8]}); tiles of {tiles['size_px']} px, "
-                    f"{tiles['overlap_px']} px shared." + ("" if not sources else f" Pretrained by: {'; '.join(sources)}.")
-                )
+                return _told(record, list(dict.fromkeys(_source(r) for _, some, _ in rows for r in some if r.inputs.get("pretrained_by"))))
     return ""
+
+
+def _told(record: Record, sources: Sequence[str]) -> str:
+    ships, counts, tiles = record.inputs["ships"], record.inputs["split_counts"], record.spec["dataset"]["tiles"]
+    return (
+        f"AP at IoU 0.5 (area) over {ships['test']} ships in {counts['test']} test scenes; trained on {ships['train']} ships in "
+        f"{counts['train']} scenes (split {record.inputs['data']['split'][:8]}); tiles of {tiles['size_px']} px, {tiles['overlap_px']} px "
+        f"shared." + (f" Pretrained by: {'; '.join(sources)}." if sources else "")
+    )
 
 
 def _source(record: Record) -> str:
