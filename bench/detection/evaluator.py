@@ -99,12 +99,6 @@ class BoxTable:
         rows = slice(int(self.offset[scene]), int(self.offset[scene + 1]))
         return Detections(self.box[rows], self.score[rows])
 
-    def above(self, floor: float) -> BoxTable:
-        """Return the table without detections of a score below `floor`."""
-        keep = self.score >= floor
-        offset = np.concatenate([[0], np.cumsum(keep)])[self.offset]
-        return BoxTable(self.truth_offset, self.truth_box, self.truth_ignore, offset, self.box[keep], self.score[keep])
-
 
 @dataclass(frozen=True, eq=False)
 class Matches:

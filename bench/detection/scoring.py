@@ -42,15 +42,11 @@ BEST = ("best_f1", "best_f1_precision", "best_f1_recall")
 DECISIONS = ("f1", "precision", "recall")
 
 
-def score_predictions(predictions: DetectionPredictions, score_floor: float = 0.0) -> Scores:
-    """Return every metric of a cell, the counts behind them, and the per-sample arrays of `matches_from_samples`.
-
-    Args:
-        score_floor: detections with a lower score are dropped first; 0 keeps all that the detector gave.
-    """
+def score_predictions(predictions: DetectionPredictions) -> Scores:
+    """Return every metric of a cell, the counts behind them, and the per-sample arrays of `matches_from_samples`."""
     test = predictions.test
-    coco, voc = match_both(_floored(test.scene, score_floor))
-    threshold = _validation_decision(predictions.validation, score_floor)
+    coco, voc = match_both(test.scene)
+    threshold = _validation_decision(predictions.validation)
     levels = {"scene": np.ones(len(test), dtype=np.int64)}
     levels |= {f"scene.{name}": (test.stratum == name).astype(np.int64) for name in sorted(set(test.stratum.tolist()) - {""})}
     metrics: dict[str, float | None] = {}
@@ -60,9 +56,8 @@ def score_predictions(predictions: DetectionPredictions, score_floor: float = 0.
         metrics |= _metrics(level, coco, voc, weights) | _decisions(level, voc, weights, threshold)
         facts |= _facts(level, test.scene, coco, voc, weights)
     if len(test.tile_scene):
-        tiles = _floored(test.tile, score_floor)
-        coco_tiles, voc_tiles = match_both(tiles)
-        everywhere = np.ones(len(tiles), dtype=np.int64)
+        coco_tiles, voc_tiles = match_both(test.tile)
+        everywhere = np.ones(len(test.tile), dtype=np.int64)
         metrics |= _metrics("tile", coco_tiles, voc_tiles, everywhere)
         facts |= _facts("tile", test.tile, coco_tiles, voc_tiles, everywhere)
     else:
@@ -91,13 +86,9 @@ def all_aps(coco: Matches, voc: Matches, weights: np.ndarray | None = None) -> d
     return out
 
 
-def _floored(table: BoxTable, floor: float) -> BoxTable:
-    return table.above(floor) if floor > 0 else table
-
-
-def _validation_decision(part: PartPredictions, floor: float) -> Decision | None:
+def _validation_decision(part: PartPredictions) -> Decision | None:
     """Return the best decision on the validation scenes; None where they hold no ship."""
-    voc = match(_floored(part.scene, floor), "voc", (PASCAL_IOU,))
+    voc = match(part.scene, "voc", (PASCAL_IOU,))
     return best_decision(curve_from_matches(voc, PASCAL_IOU)) if voc.positives.sum() else None
 
 
@@ -117,7 +108,7 @@ def _decisions(level: str, voc: Matches, weights: np.ndarray, chosen: Decision |
 
 
 def _facts(level: str, table: BoxTable, coco: Matches, voc: Matches, weights: np.ndarray) -> dict[str, Any]:
-    """Return the counts behind a level's metrics, after the score floor; sizes count as their APs do, both bounds included."""
+    """Return the counts behind a level's metrics; sizes count as their APs do, both bounds included."""
     chosen = weights > 0
     ignored = np.diff(np.concatenate([[0], np.cumsum(table.truth_ignore)])[table.truth_offset])
     found = np.bincount(voc.scene, minlength=len(table))[chosen]

@@ -163,6 +163,13 @@ def test_a_results_file_enters_the_board_and_stays(ships: Bench) -> None:
     assert "| two | 2 (1, 2) |" in (ships.folder / "leaderboards/ships/detection.md").read_text()
 
 
+def test_a_score_floor_drops_what_is_below(ships: Bench) -> None:
+    results, _ = truth_of(ships)
+    ships.write("boxes.json", json.dumps([{**box, "score": 0.9 if i else 0.1} for i, box in enumerate(results)]))
+    ships(*SUBMIT, "--set", "detection.protocol.score_floor=0.5")
+    assert record(ships, "detection", "--mine--")["facts"]["scene.detections"] == len(results) - 1
+
+
 def test_bad_results_files_end_in_one_line_and_file_nothing(ships: Bench) -> None:
     results, _ = truth_of(ships)
     box = results[0]

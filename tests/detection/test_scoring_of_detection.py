@@ -93,12 +93,9 @@ def test_counts() -> None:
     assert [facts[f"scene.{name}"] for name in ("scenes", "ships", "ignored", "detections", "max_detections")] == [2, 3, 1, 3, 3]
     assert [facts[f"scene.ships_{size}"] for size in ("small", "medium", "large")] == [2, 1, 0]
     assert [facts[f"scene.b.{name}"] for name in ("scenes", "ships", "ignored", "detections", "without_detection")] == [1, 1, 0, 0, 1]
-    floored = score_predictions(DetectionPredictions(NOTHING, part), score_floor=0.3)
-    assert floored.facts["scene.detections"] == 2 and floored.metrics["scene.a.recall"] is None
-    assert floored.metrics["scene.ap_medium"] == 0.0
 
 
-def test_a_floor_of_zero_keeps_negative_scores() -> None:
+def test_negative_scores_count() -> None:
     assert score_predictions(simple([-3.0, -2.0, -1.0])).facts["scene.detections"] == 4
 
 
