@@ -34,15 +34,17 @@ def detection_table(title: str, description: str, records: Sequence[Record]) -> 
     merged, single = merge_folds(records)
     sections: list[Section] = []
     for dataset, block in group_blocks(merged):
-        sections += _block(f"{dataset}, mean over {block[0].facts['folds']} folds", block, folds=True)
+        sections += _block(f"{dataset}, mean over {block[0].facts['folds']} folds", block, keep=False)
     for dataset, block in group_blocks(single):
-        sections += _block(dataset, block, folds=False)
+        sections += _block(dataset, block, keep=True)
     return Table(title, description, tuple(sections), {})
 
 
-def _block(dataset: str, block: Sequence[Record], folds: bool) -> list[Section]:
+def _block(dataset: str, block: Sequence[Record], keep: bool) -> list[Section]:
+    """Return the sections of one block; `keep` says that its rows are records on disk, for the CSV."""
     rows = group_rows(block)
-    tables = [_table_iii(dataset, rows), _everything(dataset, rows, keep=not folds), _strata(dataset, rows, keep=not folds)]
+    first = _table_iii(dataset, rows)
+    tables = [first, _everything(dataset, rows, keep, alone=first is None), _strata(dataset, rows, keep)]
     return [table for table in tables if table is not None]
 
 
@@ -79,15 +81,15 @@ def _untrained(records: Sequence[Record]) -> TableCell | None:
     return None if records[0].spec["method"]["backbone"] else aggregate(records, MAIN)
 
 
-def _everything(dataset: str, rows: Sequence[Group], keep: bool) -> Section:
-    """Every row with every definition of AP."""
+def _everything(dataset: str, rows: Sequence[Group], keep: bool, alone: bool) -> Section:
+    """Every row with every definition of AP; `alone`: no table before it has said what the numbers rest on."""
     out = [_row(label, records, marks, _ALL, keep) for label, records, marks in rows]
     note = (
         "AP: area under the interpolated precision-recall curve at IoU 0.5 (VOC 2010 on), over whole scenes after merging tiles; "
         "11-point: VOC 2007 on the same matches; COCO AP: mean over IoU 0.50 to 0.95; S, M, L: below 32², to 96², above, in px². "
         "Best F1 takes its threshold from the test scenes. Tile AP counts cut ships once a tile and is no scene-level number."
     )
-    return Section(f"{dataset}: all metrics", "" if not keep else note, _ALL, tuple(out))
+    return Section(f"{dataset}: all metrics", f"{_size(rows)} {note}".strip() if alone else note, _ALL, tuple(out))
 
 
 def _strata(dataset: str, rows: Sequence[Group], keep: bool) -> Section | None:
@@ -132,10 +134,13 @@ def _size(rows: Sequence[Group]) -> str:
 
 def _told(record: Record, sources: Sequence[str]) -> str:
     ships, counts, tiles = record.inputs["ships"], record.inputs["split_counts"], record.spec["dataset"]["tiles"]
+    rest = f"trained on {ships['train']} ships in {counts['train']} scenes"
+    if "folds" in record.facts:
+        rest = f"each tested in one of {record.facts['folds']} folds"
     return (
-        f"AP at IoU 0.5 (area) over {ships['test']} ships in {counts['test']} test scenes; trained on {ships['train']} ships in "
-        f"{counts['train']} scenes (split {record.inputs['data']['split'][:8]}); tiles of {tiles['size_px']} px, {tiles['overlap_px']} px "
-        f"shared." + (f" Pretrained by: {'; '.join(sources)}." if sources else "")
+        f"AP at IoU 0.5 (area) over {ships['test']} ships in {counts['test']} test scenes; {rest} (split "
+        f"{record.inputs['data']['split'][:8]}); tiles of {tiles['size_px']} px, {tiles['overlap_px']} px shared."
+        + (f" Pretrained by: {'; '.join(sources)}." if sources else "")
     )
 
 
