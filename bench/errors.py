@@ -14,6 +14,10 @@ class BenchError(Exception):
     """Bad input, told in one line: what is wrong, where, and what to do about it."""
 
 
+class NotSelected(BenchError):
+    """A filter of the command line leaves nothing of one task's section, or names what that section does not have."""
+
+
 class MissingInputs(BenchError):
     """Several things are missing on disk, one message each; a plan lists each message once, however many cells miss it."""
 

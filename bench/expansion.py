@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.data.splits import SplitSpec
-from bench.errors import BenchError, nearest
+from bench.errors import BenchError, NotSelected, nearest
 
 Filters = Mapping[str, tuple[str, ...]]
 
@@ -45,7 +45,7 @@ def select_blocks(datasets: Mapping[str, Any], filters: Filters) -> list[tuple[s
         check_known("split", filters["split"], set().union(*names.values()))
         blocks = [b for b in blocks if names[b[:2]] & set(filters["split"])]
     if not blocks:
-        raise BenchError(f"no data set of the suite fits {shown(filters)}; it has: {', '.join(datasets)}")
+        raise NotSelected(f"no data set of the suite fits {shown(filters)}; it has: {', '.join(datasets)}")
     return blocks
 
 
@@ -88,11 +88,11 @@ def split_names(label: str, spec: SplitSpec) -> set[str]:
 
 
 def check_known(kind: str, wanted: Iterable[str], known: Iterable[str]) -> None:
-    """Raise BenchError, with the nearest names, where a filter names what the suite does not have."""
+    """Raise NotSelected, with the nearest names, where a filter names what the suite does not have."""
     known = set(known)
     for name in wanted:
         if name not in known:
-            raise BenchError(f"--{kind} {name!r} is not in this suite{nearest(name, known)}")
+            raise NotSelected(f"--{kind} {name!r} is not in this suite{nearest(name, known)}")
 
 
 def shown(filters: Filters) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import Suite, validate
-from bench.errors import BenchError, MissingInputs
+from bench.errors import BenchError, MissingInputs, NotSelected
 from bench.records import (
     RECORD,
     Failure,
@@ -96,15 +96,23 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
         BenchError: a task without a section, an unknown name, an invalid section.
     """
     cells: list[Cell] = []
+    refused: list[NotSelected] = []
     for name in _concerned(tasks, selection):
         task = get_task(name)
         if name not in suite.tasks:
             raise BenchError(f"suite {suite.name!r} has no section {name!r}; it has: {', '.join(suite.tasks)}")
         section = validate(task.Section, suite.tasks[name], f"{suite.name}: {name}")
-        for cell in task.expand(suite, section, selection, origin):
+        try:
+            found = task.expand(suite, section, selection, origin)
+        except NotSelected as error:  # a row of one task is unknown to the other
+            refused.append(error)
+            continue
+        for cell in found:
             for wanted in (*cell.requires, cell):
                 if wanted not in cells:
                     cells.append(wanted)
+    if not cells and refused:
+        raise refused[0]
     if not cells:
         raise BenchError("nothing to run: no cell is left after the selection")
     slots: dict[tuple[str, str], Cell] = {}

@@ -14,7 +14,7 @@ from bench.data import DATASETS
 from bench.detection import DETECTORS
 from bench.detection.pretraining import Arm, matching_cell, parse_arm
 from bench.detection.spec import DetectionSection, DetectorEntry, ShipsEntry
-from bench.errors import BenchError
+from bench.errors import BenchError, NotSelected
 from bench.expansion import allowed, bare, check_known, check_restriction, places_of, select_blocks, shown, split_spec, with_folds
 from bench.models import BACKBONES
 from bench.task import Cell, Origin, Selection
@@ -130,7 +130,7 @@ def _rows(suite: Suite, section: DetectionSection, selection: Selection) -> list
         for arm in _arms(method, selection, where):
             rows.append(_Row(f"{label}/{arm.label}", method, arm, {**how, "pretrain": arm.text}, where))
     if not rows:
-        raise BenchError(f"no method of the suite fits {shown(selection.filters)}; it has: {', '.join(section.methods)}")
+        raise NotSelected(f"no method of the suite fits {shown(selection.filters)}; it has: {', '.join(section.methods)}")
     return rows
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from bench.config import Suite, validate
 from bench.data import DATASETS
-from bench.errors import BenchError
+from bench.errors import BenchError, NotSelected
 from bench.expansion import allowed, bare, check_known, check_restriction, places_of, select_blocks, shown, split_spec
 from bench.matching import MATCHERS
 from bench.matching.spec import DatasetEntry, MatchingSection, MethodEntry
@@ -126,7 +126,7 @@ def _select_methods(section: MatchingSection, selection: Selection) -> Methods:
         check_known("control", filters["control"], get_args(MethodEntry.model_fields["control"].annotation))
         methods = _with_controls(methods, filters["control"])
     if not methods:
-        raise BenchError(f"no method of the suite fits {shown(filters)}; it has: {', '.join(section.methods)}")
+        raise NotSelected(f"no method of the suite fits {shown(filters)}; it has: {', '.join(section.methods)}")
     return methods
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -42,24 +39,13 @@ def image() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def mmdet_darknet() -> ModuleType:
-    """mmdet's own Darknet class, from its one file: the package around it needs compiled operators."""
-    pytest.importorskip("mmcv.cnn")
-    distribution = importlib.metadata.distribution("mmdet")
-    path = Path(str(distribution.locate_file("mmdet/models/backbones/darknet.py")))
-    from mmdet.registry import MODELS
+    """The module of mmdet's own Darknet class."""
+    from bench.detection import mmcv_bridge
 
-    known = dict(MODELS._module_dict)
-    spec = importlib.util.spec_from_file_location("mmdet_darknet_alone", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[spec.name]
-        MODELS._module_dict.clear()
-        MODELS._module_dict.update(known)
-    return module
+    mmcv_bridge.install()
+    from mmdet.models.backbones import darknet
+
+    return darknet
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
