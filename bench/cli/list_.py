@@ -1,10 +1,11 @@
-"""List what is registered: tasks, datasets, matchers, backbones, and the shipped configs. Imports nothing heavy."""
+"""List what is registered: tasks, datasets, matchers, detectors, backbones, and the shipped configs. Imports nothing heavy."""
 
 from __future__ import annotations
 
 import argparse
 
 from bench.data import DATASETS
+from bench.detection import DETECTORS
 from bench.errors import BenchError, nearest
 from bench.matching import MATCHERS
 from bench.models import BACKBONES
@@ -15,7 +16,7 @@ from bench.workspace import shipped_configs
 EXAMPLES = """  bench list
   bench list matchers"""
 
-KINDS: dict[str, Registry] = {"tasks": TASKS, "datasets": DATASETS, "matchers": MATCHERS, "backbones": BACKBONES}
+KINDS: dict[str, Registry] = {"tasks": TASKS, "datasets": DATASETS, "matchers": MATCHERS, "detectors": DETECTORS, "backbones": BACKBONES}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

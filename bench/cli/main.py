@@ -16,7 +16,7 @@ from bench.errors import BenchError, nearest
 VERBS = {
     "run": "run a suite: train, predict, score, and write the boards",
     "plan": "show what a run would do: cells to run, to reuse, what is missing, expected cost",
-    "list": "list components: tasks, datasets, matchers, backbones, configs",
+    "list": "list components: tasks, datasets, matchers, detectors, backbones, configs",
     "leaderboard": "rebuild boards from the committed entries",
     "submit": "put another tool's boxes on a detection board, from a COCO results file",
     "score": "score stored predictions again, without model or data",
