@@ -73,3 +73,25 @@ class ShipFacts(SetFacts):
     expected_ships: int | None
     dtypes: tuple[str, ...] = ()
     notes: str = ""
+
+
+def facts_of_users_own(name: str, title: str, folder: str, place_what: str, notes: str = "") -> ShipFacts:
+    """Return the facts of a family of layouts: the data are the user's, who declares what they are in the options."""
+    return ShipFacts(
+        name=name,
+        title=title,
+        sensors="as the user declares",
+        image_px="any",
+        resolution="as the user declares (option gsd_m)",
+        gsd_m=None,
+        polarisation="unknown",
+        sar_scale=None,  # the option sar_scale declares it
+        expected_scenes=None,
+        expected_ships=None,
+        licence="the data's own",
+        citation="the data's own",
+        homepage="your own data",
+        folder=folder,
+        place_what=place_what,
+        notes=notes,
+    )

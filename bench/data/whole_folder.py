@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bench.errors import BenchError
-from bench.store import folder_lock
+from bench.store import canonical_hash, folder_lock, write_json
 
 T = TypeVar("T")
+_STAMP = "toy.json"
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free space or choose another folder",
@@ -108,3 +110,24 @@ def _remove_unless_locked(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def generated_folder(cache: Path, name: str, spec: Mapping[str, Any], write: Callable[[Path], None], whole: Callable[[Path], bool]) -> Path:
+    """Return the folder of a generated data set below `cache`, made on the first call.
+
+    Args:
+        spec: JSON values that settle its content; they are stamped into it, and name it.
+        write: makes the content. whole: whether a stamped folder still has it; an OSError means no.
+    """
+
+    def load(folder: Path) -> Path | None:
+        try:
+            return folder if json.loads((folder / _STAMP).read_bytes()) == spec and whole(folder) else None
+        except (OSError, ValueError):
+            return None
+
+    def build(folder: Path) -> None:
+        write(folder)
+        write_json(folder / _STAMP, dict(spec))
+
+    return whole_folder(cache / f"{name}-{canonical_hash(dict(spec))[:16]}", load, build)

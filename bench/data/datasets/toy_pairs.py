@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from bench.data.facts import DatasetFacts
 from bench.data.folders import FolderPairs, PairBy
 from bench.data.patch_folder import TABLE, folder_names
 from bench.data.scaling import SarScale
-from bench.data.whole_folder import whole_folder
-from bench.store import canonical_hash, write_json
+from bench.data.whole_folder import generated_folder
 
 
 class ToyOptions(toy.ToyScene, DatasetOptions):
@@ -66,23 +64,12 @@ class ToyPairs(FolderPairs):
         if root is not None:
             return root
         spec = {"version": toy.VERSION, "options": options.model_dump(mode="json")}
-
-        def load(folder: Path) -> Path | None:
-            return folder if _is_whole(folder, spec, options) else None
-
-        def build(folder: Path) -> None:
-            toy.write_toy_pairs(folder, options)
-            write_json(folder / "toy.json", spec)
-
-        return whole_folder(cache / f"toy-{canonical_hash(spec)[:16]}", load, build)
+        return generated_folder(
+            cache, "toy", spec, lambda folder: toy.write_toy_pairs(folder, options), lambda folder: _is_whole(folder, options)
+        )
 
 
-def _is_whole(folder: Path, spec: dict[str, Any], options: Any) -> bool:
-    """Return whether a generated folder has its stamp and as many files as it should."""
-    try:
-        if json.loads((folder / "toy.json").read_bytes()) != spec or not (folder / TABLE).is_file():
-            return False
-        counts = {len(os.listdir(folder / name)) for name in folder_names(options.patch_px, 0)}
-    except (OSError, ValueError):
-        return False
-    return counts == {options.scenes * options.patches_per_scene}
+def _is_whole(folder: Path, options: Any) -> bool:
+    """Return whether a generated folder has its table and as many files as it should."""
+    counts = {len(os.listdir(folder / name)) for name in folder_names(options.patch_px, 0)}
+    return (folder / TABLE).is_file() and counts == {options.scenes * options.patches_per_scene}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ from bench.data.facts import ShipFacts
 from bench.data.scaling import SarScale
 from bench.data.ships import toy
 from bench.data.ships.coco_scenes import CocoScenes
-from bench.data.whole_folder import whole_folder
-from bench.store import canonical_hash, write_json
+from bench.data.whole_folder import generated_folder
 
 
 class ToyShipOptions(toy.ToyShipScenes, DatasetOptions):
@@ -66,22 +64,11 @@ class ToyShips(CocoScenes):
         if root is not None:
             return root
         spec = {"version": toy.VERSION, "options": options.model_dump(mode="json")}
-
-        def load(folder: Path) -> Path | None:
-            return folder if _is_whole(folder, spec, options) else None
-
-        def build(folder: Path) -> None:
-            toy.write_toy_ships(folder, options)
-            write_json(folder / "toy.json", spec)
-
-        return whole_folder(cache / f"toy-ships-{canonical_hash(spec)[:16]}", load, build)
+        return generated_folder(
+            cache, "toy-ships", spec, lambda folder: toy.write_toy_ships(folder, options), lambda folder: _is_whole(folder, options)
+        )
 
 
-def _is_whole(folder: Path, spec: dict[str, Any], options: Any) -> bool:
-    """Return whether a generated folder has its stamp, its list and as many images as it should."""
-    try:
-        if json.loads((folder / "toy.json").read_bytes()) != spec or not (folder / toy.LIST).is_file():
-            return False
-        return len(os.listdir(folder / toy.IMAGES)) == options.scenes
-    except (OSError, ValueError):
-        return False
+def _is_whole(folder: Path, options: Any) -> bool:
+    """Return whether a generated folder has its list and as many images as it should."""
+    return (folder / toy.LIST).is_file() and len(os.listdir(folder / toy.IMAGES)) == int(options.scenes)
