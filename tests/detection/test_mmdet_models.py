@@ -95,8 +95,9 @@ def test_yolov3_leaves_cells_in_ignored_boxes_out_of_the_background(yolo: Detect
     assert everything == [0.0, 0.0, 0.0]
     kept = [2 / 3, 1 / 2, 1 / 2]  # columns of cells with their centre at 48 px or beyond; all cells give about the same at first
     assert [part / whole for part, whole in zip(aside, plain, strict=True)] == pytest.approx(kept, rel=0.02)
+    nothing: list[list[list[float]]] = [[]]
     for part in ("loss_cls", "loss_xy", "loss_wh"):
-        ship, beside = (sum(yolo.loss(batch_of([[SHIP]], ignored, seed=1))[part]).detach() for ignored in ([[]], left))
+        ship, beside = (sum(yolo.loss(batch_of([[SHIP]], ignored, seed=1))[part]).detach() for ignored in (nothing, left))
         assert torch.allclose(ship, beside)
 
 
