@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MATCHING, SAR_BRANCH = "matching", "sar.backbone."
 CHECKPOINT = "checkpoint:"
-_BRANCHES = (SAR_BRANCH, "sar.", "backbone.")  # where a backbone stands in our matchers, in two-branch files, in detectors
+_BRANCHES = (SAR_BRANCH, "sar.", "model.backbone.", "backbone.")  # in our matchers, two-branch files, our detectors, mmdet's
 
 
 @dataclass(frozen=True)

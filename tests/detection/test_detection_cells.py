@@ -15,7 +15,7 @@ import yaml
 import bench.detection.task as detection_task
 from bench.config import load_suite
 from bench.data.images import write_image
-from bench.detection.pretraining import parse_arm
+from bench.detection.pretraining import initial_weights, parse_arm
 from bench.errors import BenchError, MissingInputs
 from bench.runner import Settings, expand, job_to_json, make_plan
 from bench.task import Cell, Origin, Selection, get_task
@@ -207,6 +207,23 @@ def test_bad_sections_are_told_in_one_line(tmp_path: Path, name: str) -> None:
 def test_an_arm_is_parsed() -> None:
     arm = parse_arm("checkpoint:a/b.safetensors+compute", "here")
     assert (arm.start, arm.path, arm.compute, arm.label) == ("checkpoint", "a/b.safetensors", True, "checkpoint-b+compute")
+
+
+@pytest.mark.parametrize("branch", ["", "sar.backbone.", "model.backbone.", "backbone."])
+def test_the_backbone_is_found_in_files_of_matchers_detectors_and_backbones(tmp_path: Path, branch: str) -> None:
+    import torch
+
+    from bench.models import BACKBONES
+    from bench.models.weights import load_initial_weights, save_weights
+
+    state = BACKBONES.get("resnet18").build().state_dict()
+    beside = {"head.weight": torch.zeros(2)} if branch else {}
+    save_weights(tmp_path / "file.safetensors", {branch + key: value for key, value in state.items()} | beside)
+    found = initial_weights(tmp_path / "file.safetensors")
+    assert found is not None and found.branch == branch
+    assert load_initial_weights("resnet18", found.path, found.branch).keys() == state.keys()
+    with pytest.raises(BenchError, match="holds a resnet network, not darknet53"):
+        load_initial_weights("darknet53", found.path, found.branch)
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------------------
