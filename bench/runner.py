@@ -291,6 +291,7 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
     settings = replace(settings, force=settings.force or item.again)
     write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait cost a shared machine several times the work
     environment["PYTHONPATH"] = os.pathsep.join(path for path in (PACKAGE_PARENT, os.environ.get("PYTHONPATH")) if path)
     process = subprocess.Popen([sys.executable, "-m", "bench.worker", str(item.folder)], env=environment)
     try:
