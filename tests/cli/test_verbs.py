@@ -21,7 +21,8 @@ DATA = ("info", "verify", "cut", "split", "toy", "weights")
 
 def test_list_shows_every_kind_with_summaries(bench: Bench) -> None:
     out = bench("list").stdout
-    for word in ("tasks:", "datasets:", "matchers:", "detectors:", "faster-rcnn", "cfar", "backbones:", "configs:", "qxs-saropt", "cfog", "darknet53", "quickstart", "s1s2"):
+    kinds = ("tasks:", "datasets:", "matchers:", "detectors:", "backbones:", "configs:")
+    for word in (*kinds, "qxs-saropt", "cfog", "faster-rcnn", "cfar", "darknet53", "quickstart", "s1s2", "hrsid"):
         assert word in out
     assert bench("list", "matchers").stdout == bench("list", "matcher").stdout
     assert all(len(line.split()) > 1 for line in out.splitlines() if line.startswith("  "))
