@@ -20,6 +20,7 @@ from bench.task import get_task
 
 EXAMPLES = """  bench run --config quickstart
   bench run matching --backbone darknet53
+  bench run detection --pretrain osm --seeds 0 1 2
   bench run --config s1s2 --root DIR --matcher cfog --seeds 0 1 2
   bench run --config my.yaml --set matching.methods.bnn.options.epochs=5"""
 
