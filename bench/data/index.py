@@ -4,10 +4,10 @@ decodes no pixel.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -119,13 +119,7 @@ class PairIndex:
         Raises:
             BenchError: no such column (the nearest names are listed), or some samples lack it.
         """
-        if name not in self.columns:
-            raise BenchError(f"{self.where} has no column {name!r}{nearest(name, self.columns)}")
-        if name == "id":
-            return list(self.ids)
-        if name == "scene":
-            return [str(scene) for scene in self.scenes]
-        return [sample.attributes[name] for sample in self.samples]
+        return read_column(self, self.samples, name)
 
     @cached_property
     def places(self) -> np.ndarray:
@@ -145,3 +139,18 @@ class PairIndex:
     def take(self, positions: np.ndarray) -> PairIndex:
         """Return the index of the samples at `positions` (int64), in that order."""
         return PairIndex(tuple(self.samples[int(i)] for i in positions), self.crs, self.where)
+
+
+def read_column(index: Sampled, rows: Sequence[Any], name: str) -> list[str]:
+    """Return one value a row of `index`: "id", "scene", or an attribute of `rows`, the samples it holds.
+
+    Raises:
+        BenchError: no such column (the nearest names are listed), or some rows lack it.
+    """
+    if name not in index.columns:
+        raise BenchError(f"{index.where} has no column {name!r}{nearest(name, index.columns)}")
+    if name == "id":
+        return list(index.ids)
+    if name == "scene":
+        return [str(scene) for scene in index.scenes]
+    return [row.attributes[name] for row in rows]

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError
+from bench.models.states import Stateful
 
 if TYPE_CHECKING:
     from bench.context import ExecutionContext
@@ -111,7 +112,7 @@ class Setup:
     sar_scale: SarScale | None = None
 
 
-class Detector:
+class Detector(Stateful):
     """Base class of every detector.
 
     Class attributes:
@@ -168,19 +169,6 @@ class Detector:
         for found in (out.merged, *out.per_tile):
             check_detections(found, type(self).__name__)
         return out
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the fitted state as named arrays (kept as safetensors)."""
-        return {}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take over a state that `state` returned.
-
-        Raises:
-            BenchError: the state is another network's.
-        """
-        if state:
-            raise BenchError(f"{type(self).__name__} keeps no state, but one was given; is it another method's?")
 
     # -- hooks -----------------------------------------------------------------------------------------------------------------
     def _fit(self, data: FitData) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError
+from bench.models.states import Stateful
 
 if TYPE_CHECKING:
     from bench.context import ExecutionContext
@@ -69,7 +70,7 @@ class Setup:
     context: ExecutionContext | None = None
 
 
-class Matcher:
+class Matcher(Stateful):
     """Base class of every matcher.
 
     Class attributes:
@@ -143,19 +144,6 @@ class Matcher:
                 f"{type(self).__name__}._score_pairs returned shape {out.shape} for {len(pairs)} pairs; expected ({len(pairs)},)"
             )
         return out
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the fitted state as named arrays (kept as safetensors)."""
-        return {}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take over a state that `state` returned.
-
-        Raises:
-            BenchError: the state is another network's.
-        """
-        if state:
-            raise BenchError(f"{type(self).__name__} keeps no state, but one was given; is it another method's?")
 
     # -- hooks -----------------------------------------------------------------------------------------------------------------
     def _fit(self, data: FitData) -> dict[str, Any]:

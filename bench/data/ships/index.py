@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.errors import BenchError, nearest
+from bench.data.index import read_column
+from bench.errors import BenchError
 from bench.store import canonical_hash
 
 
@@ -91,13 +92,7 @@ class SceneIndex:
         Raises:
             BenchError: no such column (the nearest names are listed), or some images lack it.
         """
-        if name not in self.columns:
-            raise BenchError(f"{self.where} has no column {name!r}{nearest(name, self.columns)}")
-        if name == "id":
-            return list(self.ids)
-        if name == "scene":
-            return [str(item.scene) for item in self.items]
-        return [item.attributes[name] for item in self.items]
+        return read_column(self, self.items, name)
 
     @cached_property
     def places(self) -> np.ndarray:
