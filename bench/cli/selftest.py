@@ -1,0 +1,76 @@
+"""Feed known predictions through every metric and compare what comes out with what must, without data, model or GPU.
+
+Truth, nothing, shuffled, constant and slightly shifted predictions, ties, failures, duplicates: for each, the numbers follow from how it is
+made. Exit code 1 when one is off; --all prints every number with its derivation.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+
+from bench.selftest import Check, run_checks
+from bench.task import TASKS
+
+EXAMPLES = """  bench selftest                     every task and the statistics, one line a prediction
+  bench selftest detection --all     every number: expected, got, and why"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", nargs="?", help=f"one of: {', '.join(TASKS.names())}; all, and the statistics, when left out")
+    parser.add_argument("--all", action="store_true", help="print every number, not one line a prediction")
+
+
+def execute(args: argparse.Namespace) -> int:
+    names = TASKS.names() if args.task is None else [TASKS.entry(args.task).name]
+    checks = list(run_checks(names, statistics=args.task is None))
+    failed = [check for check in checks if not check.ok]
+    if args.all:
+        _print_numbers(checks)
+    else:
+        _print_predictions(checks)
+        if failed:
+            print()
+            _print_numbers(failed)
+    for name in names:
+        if not any(check.task == name for check in checks):
+            print(f"\n{name}: the task has no selftest")
+    print(f"\n{len(checks) - len(failed)} of {len(checks)} numbers as expected" + (f", {len(failed)} FAILED" if failed else ""))
+    return 1 if failed else 0
+
+
+def _print_predictions(checks: Sequence[Check]) -> None:
+    by_prediction: dict[tuple[str, str, str], list[bool]] = {}
+    for check in checks:
+        by_prediction.setdefault((check.task, check.prediction, check.about), []).append(check.ok)
+    rows = [("task", "prediction", "numbers", "result", "what goes in")]
+    for (task, prediction, about), good in by_prediction.items():
+        rows.append((task, prediction, str(len(good)), "ok" if all(good) else f"{good.count(False)} FAILED", about))
+    _print_table(rows, right=(2,))
+
+
+def _print_numbers(checks: Sequence[Check]) -> None:
+    rows = [("task", "prediction", "metric", "expected", "got", "result", "why")]
+    for check in checks:
+        expected = _shown(check.expected.value) + (f" +- {check.expected.within:.2g}" if check.expected.within > 1e-6 else "")
+        result = "ok" if check.ok else "FAILED"
+        rows.append((check.task, check.prediction, check.metric, expected, _shown(check.got), result, check.expected.why))
+    _print_table(rows)
+
+
+def _print_table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> None:
+    """Print rows in aligned columns, a blank line between tasks; the last column is as long as it is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    before = ""
+    for row in rows:
+        cells = [
+            text.rjust(width) if i in right else text.ljust(width) for i, (text, width) in enumerate(zip(row[:-1], widths, strict=True))
+        ]
+        if before and row[0] != before:
+            print()
+        print("  ".join([*cells, row[-1]]).rstrip())
+        before = row[0]
+
+
+def _shown(value: float | int | str | None) -> str:
+    return "undefined" if value is None else value if isinstance(value, str) else f"{value + 0.0:.15g}"  # no "-0"
