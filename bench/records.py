@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,7 @@ from bench.errors import BenchError, first_line
 from bench.store import read_json, write_json
 from bench.task import Cell, Identity, Keys, slot_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
 MODEL, PREDICTIONS, SCORES = "model.safetensors", "predictions.npz", "scores.npz"
 FIGURES, DRAWN = "figures", "drawn.txt"  # the pictures, and the fingerprint of the record they show
@@ -43,7 +43,8 @@ class Record(State):
     """One measurement, finished or failed.
 
     Attributes:
-        schema_version: 1.
+        schema_version: 2; older files are brought up to it when they are read.
+        smoke: of a wiring check with a few samples and iterations (`--smoke`): it measures nothing and enters no board.
         fingerprint: the score key; `keys` holds all three.
         row_key: hash of the spec without the seed; equal for all seeds of a row.
         requires: "task:train key" of the cells whose training this one started from.
@@ -56,7 +57,7 @@ class Record(State):
         command: the command line that reproduces the row.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     status: Literal["finished", "failed"]
     task: str
     suite: str
@@ -64,6 +65,7 @@ class Record(State):
     method: str
     seed: int | None
     limit: int | None
+    smoke: bool = False
     names: dict[str, str]
     spec: dict[str, Any]
     fingerprint: str
@@ -84,16 +86,30 @@ class Record(State):
         return slot_of(self.dataset, self.method, self.seed)
 
 
+def _from_1(raw: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 knew no smoke runs: what it holds is a measurement."""
+    return {"smoke": False, **raw}
+
+
+# from version -> what brings a record one version further; in memory only, the file stays as it is
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+
+
 def load_record(path: Path) -> Record:
-    """Read and validate a record.
+    """Read and validate a record; one of an older schema is brought up to the present one in memory.
 
     Raises:
         BenchError: missing, damaged, or written by a newer version.
     """
     raw = read_json(path)
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise BenchError(f"{path}: record schema {version!r} is not {SCHEMA_VERSION}; made by another version of saropt-bench")
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise BenchError(f"{path}: record schema {version} is newer than {SCHEMA_VERSION}; made by a newer saropt-bench, update this one")
+    if not isinstance(raw, dict) or type(version) is not int or version not in (*_UPGRADES, SCHEMA_VERSION):
+        raise BenchError(f"{path}: record schema {version!r} is not one of 1 to {SCHEMA_VERSION}; delete the file and run again")
+    while version < SCHEMA_VERSION:
+        raw = _UPGRADES[version](raw) | {"schema_version": version + 1}
+        version += 1
     try:
         return Record.model_validate(raw)
     except ValidationError as error:
@@ -112,6 +128,7 @@ def new_record(cell: Cell, identity: Identity, status: Literal["finished", "fail
         method=cell.method,
         seed=cell.seed,
         limit=cell.limit,
+        smoke=cell.smoke,
         names=dict(cell.names),
         spec=dict(cell.spec),
         fingerprint=identity.keys.score,
@@ -190,7 +207,7 @@ class StageStore:
         marker, *files = STAGE_FILES[stage]
         for name in (*files, marker):
             if (source / name).is_file():
-                _link(source / name, target / name)
+                link_file(source / name, target / name)
 
 
 def find_model(runs: Path, task: str, train_key: str) -> Path:
@@ -208,9 +225,9 @@ def find_model(runs: Path, task: str, train_key: str) -> Path:
 def stage_done(folder: Path, stage: str, key: str, whole: bool = True) -> bool:
     """Return whether `folder` holds the finished `stage` with `key`, with `whole` also every file that it left."""
     marker = _marker(folder, stage)
-    if marker.get("key") != key or not {"facts", "cost", "made_by"} <= set(marker):
+    if marker.get("key") != key or not all(isinstance(marker.get(name), dict) for name in ("facts", "cost", "made_by")):
         return False
-    return not whole or all((folder / name).is_file() for name in marker.get("files", ()))
+    return not whole or all((folder / name).is_file() for name in marker["files"])
 
 
 def _marker(folder: Path, stage: str) -> dict[str, Any]:
@@ -222,7 +239,10 @@ def _marker(folder: Path, stage: str) -> dict[str, Any]:
         marker = read_json(path)
     except BenchError:
         return {}
-    return marker if isinstance(marker, dict) else {}
+    if not isinstance(marker, dict):
+        return {}
+    files = marker.get("files")
+    return marker if isinstance(files, list) and all(isinstance(name, str) for name in files) else {}
 
 
 def write_stage(folder: Path, stage: str, key: str, facts: dict[str, Any]) -> None:
@@ -231,7 +251,12 @@ def write_stage(folder: Path, stage: str, key: str, facts: dict[str, Any]) -> No
     write_json(folder / marker, {"key": key, "files": [name for name in files if (folder / name).is_file()], **facts})
 
 
-def _link(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
+    """Make `target` the file `source`, whole or not at all: a hard link where the file system has them, else a copy.
+
+    Raises:
+        BenchError: the folder cannot be written to, or the disk is full.
+    """
     temporary = target.with_name(f".{target.name}.link")
     try:
         if target.exists() and target.samefile(source):
@@ -249,10 +274,4 @@ def _link(source: Path, target: Path) -> None:
 def figures_drawn(folder: Path, fingerprint: str) -> bool:
     """Return whether the pictures of the record `fingerprint` have been drawn completely."""
     path = folder / FIGURES / DRAWN
-    return path.is_file() and path.read_text(encoding="utf-8").strip() == fingerprint
-
-
-def iter_records(runs: Path, task: str | None = None) -> Iterator[tuple[Path, Record]]:
-    """Yield (folder, record) of every readable record under `runs`, in name order; damaged ones raise BenchError."""
-    for path in sorted(runs.glob(f"{task or '*'}/*/{RECORD}")):
-        yield path.parent, load_record(path)
+    return path.is_file() and path.read_bytes().strip() == fingerprint.encode()

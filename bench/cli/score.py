@@ -1,45 +1,68 @@
 """Score stored predictions again, without model, images or GPU, and compare every number with the record beside them.
 
-Exit code 1 when a number moved: then a metric's code changed, or a file did.
+With --all the committed entries too: from predictions where they are at hand, else what their per-sample scores settle. Exit code 1 when a
+number moved (a metric's code changed, or a file did), or when a file cannot be read.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.errors import BenchError
-from bench.records import RECORD, Record, iter_records, load_record
+from bench.entries import read_samples
+from bench.errors import BenchError, first_line
+from bench.evidence import AGREE
+from bench.lineage import CHANGED, Source, file_state, find_sources, output_hashes
+from bench.records import PREDICTIONS, RECORD, Record, load_record
 from bench.task import get_task
 
 EXAMPLES = """  bench score                        every finished cell under runs/
-  bench score runs/matching/CELL     one cell, with all its metrics"""
+  bench score runs/matching/CELL     one cell, with all its metrics
+  bench score --all                  every finished cell and every entry of every board"""
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What came out of scoring again.
+
+    Attributes:
+        values: metric -> the number now; where an entry's predictions are gone, only what its per-sample scores settle.
+        moved: the metrics whose number is another one in the record.
+        how: in words, what the numbers were computed from.
+        problem: why nothing could be computed, "" otherwise.
+    """
+
+    values: Mapping[str, float | None] = field(default_factory=dict)
+    moved: tuple[str, ...] = ()
+    how: str = ""
+    problem: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cell", nargs="*", type=Path, help="cell folders; every finished cell when left out")
+    parser.add_argument("--all", action="store_true", dest="everything", help="the entries of every board too")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)")
+    parser.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="where boards are (default: leaderboards)")
 
 
 def execute(args: argparse.Namespace) -> int:
-    cells = _named(args.cell) if args.cell else [(f, r) for f, r in iter_records(args.runs) if r.status == "finished"]
-    if not cells:
-        raise BenchError(f"no finished cell under {args.runs}; run a suite first: bench run --config quickstart")
-    moved_cells = 0
-    for folder, record in cells:
-        scores = get_task(record.task).score(folder)
-        moved = [name for name, value in scores.metrics.items() if record.metrics.get(name) != value]
-        moved += [name for name in record.metrics if name not in scores.metrics]
-        moved_cells += bool(moved)
-        print(f"{folder.name}: " + (f"{len(moved)} numbers moved" if moved else f"{len(scores.metrics)} numbers as recorded"))
-        for name in sorted(scores.metrics) if args.cell else sorted(moved):
-            print(f"  {name.ljust(38)} {_shown(scores.metrics.get(name))}" + _was(record, name, name in moved))
-    if moved_cells:
-        print(f"{moved_cells} of {len(cells)} cells moved; `bench run` scores them again under the present metrics version")
-    return 1 if moved_cells else 0
+    if args.cell and args.everything:
+        raise BenchError("give cells or --all, not both")
+    if args.cell:
+        return _report([(source, from_predictions(source.path.parent, source.record)) for source in _named(args.cell)], [], in_full=True)
+    sources, damaged = find_sources(args.runs, args.boards if args.everything else None)
+    finished = [source for source in sources if source.record.status == "finished"]
+    if not finished and not damaged:
+        where = f"{args.runs} or {args.boards}" if args.everything else f"{args.runs}"
+        raise BenchError(f"no finished cell under {where}; run a suite first: bench run --config quickstart")
+    at_hand = {source.record.fingerprint: source.path.parent for source in finished if not source.board}
+    return _report([(source, _rescored(source, at_hand)) for source in finished], damaged)
 
 
-def _named(folders: list[Path]) -> list[tuple[Path, Record]]:
+def _named(folders: Sequence[Path]) -> list[Source]:
     out = []
     for folder in folders:
         if not (folder / RECORD).is_file():
@@ -47,8 +70,75 @@ def _named(folders: list[Path]) -> list[tuple[Path, Record]]:
         record = load_record(folder / RECORD)
         if record.status != "finished":
             raise BenchError(f"{folder}: this cell failed; there is nothing to score")
-        out.append((folder, record))
+        out.append(Source(folder / RECORD, record))
     return out
+
+
+def _rescored(source: Source, at_hand: Mapping[str, Path]) -> Rescored:
+    """Score one record again from the best that is at hand. A file that cannot be read is told, and costs the others nothing."""
+    folder = at_hand.get(source.record.fingerprint)
+    try:
+        if folder is not None and (not source.board or (folder / PREDICTIONS).is_file()):
+            return from_predictions(folder, source.record)
+        return from_samples(source)
+    except BenchError as error:
+        return Rescored(problem=first_line(error))
+
+
+def from_predictions(folder: Path, record: Record) -> Rescored:
+    """Return every metric of a cell from its predictions file.
+
+    Raises:
+        BenchError: the file is missing or damaged.
+    """
+    scores = get_task(record.task).score(folder)
+    moved = [name for name, value in scores.metrics.items() if record.metrics.get(name) != value]
+    moved += [name for name in record.metrics if name not in scores.metrics]
+    sha256 = output_hashes(record).get("predictions_sha256")
+    if sha256 is not None and file_state(folder / PREDICTIONS, sha256) == CHANGED:
+        return Rescored(scores.metrics, tuple(sorted(moved)), "", f"{PREDICTIONS} is not the file that its record was made of")
+    return Rescored(scores.metrics, tuple(sorted(moved)))
+
+
+def from_samples(source: Source) -> Rescored:
+    """Return the metrics of an entry that its per-sample scores settle; those may differ from the record by rounding alone.
+
+    Raises:
+        BenchError: the file of its per-sample scores is missing or damaged.
+    """
+    if not source.samples.is_file():
+        raise BenchError("no per-sample scores beside it and no predictions at hand; file the cell again with `bench run`")
+    record, task = source.record, get_task(source.record.task)
+    samples = read_samples(source.samples)
+    known = {name: value for name, value in record.metrics.items() if value is not None}
+    try:
+        results = {name: task.resampled(name, record, samples) for name in known}
+        values = {name: result.value for name, result in results.items() if result is not None}
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # arrays of other shapes than this entry's can have
+        raise BenchError(f"{source.samples}: damaged per-sample scores ({first_line(error)})") from error
+    if not values:
+        raise BenchError("its per-sample scores settle none of its metrics; file the cell again with `bench run`")
+    moved = [name for name, value in values.items() if value is None or not math.isclose(value, known[name], rel_tol=0, abs_tol=AGREE)]
+    return Rescored(values, tuple(sorted(moved)), f", of {len(known)}, from per-sample scores")
+
+
+def _report(results: Sequence[tuple[Source, Rescored]], damaged: Sequence[str], in_full: bool = False) -> int:
+    """Print what came out; return the exit code."""
+    for source, result in results:
+        name = f"{source.board}/{source.path.stem}" if source.board else source.path.parent.name
+        told = f"{len(result.moved)} numbers moved" if result.moved else f"{len(result.values)} numbers as recorded{result.how}"
+        print(f"{name}: " + (f"PROBLEM {result.problem}" + (f"; {told}" if result.values else "") if result.problem else told))
+        for metric in sorted(result.values) if in_full else result.moved:
+            print(f"  {metric.ljust(38)} {_shown(result.values.get(metric))}" + _was(source.record, metric, metric in result.moved))
+    for problem in damaged:
+        print(f"PROBLEM {problem}")
+    moved = sum(bool(result.moved) for _, result in results)
+    bad = sum(bool(result.problem) for _, result in results) + len(damaged)
+    if moved:
+        print(f"{moved} of {len(results)} cells moved; `bench run` scores them again under the present metrics version")
+    if bad:
+        print(f"{bad} cells or entries have a problem; what is named above was not compared in full")
+    return 1 if moved or bad else 0
 
 
 def _shown(value: float | None) -> str:

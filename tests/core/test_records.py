@@ -12,12 +12,12 @@ import pytest
 from bench.errors import BenchError
 from bench.records import (
     FIGURES,
+    SCHEMA_VERSION,
     Record,
     StageStore,
     cell_folder,
     figures_drawn,
     finished_record,
-    iter_records,
     load_record,
     new_record,
     stage_done,
@@ -26,7 +26,8 @@ from bench.records import (
 from bench.store import write_json
 from bench.task import Cell, Identity, Keys
 
-V1 = Path(__file__).parent / "records_v1"
+HERE = Path(__file__).parent
+EXAMPLES = sorted(HERE.glob("records_v*/*.json"))
 KEYS = Keys("t" * 64, "p" * 64, "s" * 64)
 FACTS: dict[str, Any] = {"facts": {}, "cost": {}, "made_by": {}}
 
@@ -50,18 +51,41 @@ def test_a_record_round_trips_in_full_precision(tmp_path: Path) -> None:
     assert again.fingerprint == KEYS.score and again.row_key == a_cell(seed=8).row_key != a_cell(spec={"a": 2}).row_key
 
 
-def test_the_first_schema_stays_readable() -> None:
-    finished, failed = load_record(V1 / "finished.json"), load_record(V1 / "failed.json")
-    assert finished.schema_version == 1 and finished.metrics["uniform.accuracy"] is not None and finished.failure is None
-    assert failed.failure is not None and failed.failure.stage == "train" and failed.row_key == finished.row_key
-    assert finished.model_dump() == json.loads((V1 / "finished.json").read_text())
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_schema_stays_readable(path: Path) -> None:
+    raw = json.loads(path.read_text())
+    assert raw["schema_version"] == int(path.parent.name.removeprefix("records_v"))
+    record = load_record(path)
+    assert record.schema_version == SCHEMA_VERSION and record.smoke is raw.get("smoke", False)
+    unchanged = record.model_dump(exclude={"schema_version", "smoke"})
+    assert unchanged == {name: value for name, value in raw.items() if name not in {"schema_version", "smoke"}}
+    assert (record.failure is None) == (record.status == "finished") == bool(record.metrics)
+
+
+def test_the_examples_of_the_schemas_are_what_they_are_called() -> None:
+    assert {int(path.parent.name[-1]) for path in EXAMPLES} == set(range(1, SCHEMA_VERSION + 1))
+    detection, submitted = (load_record(HERE / "records_v2" / f"{name}.json") for name in ("finished_detection", "submitted"))
+    assert detection.requires and detection.requires[0] == "matching:" + detection.inputs["pretrained_by"][0]["train"]
+    assert submitted.facts["submitted"] is True and submitted.command.startswith("bench submit")
+    failure = load_record(HERE / "records_v2" / "failed.json").failure
+    assert failure is not None and failure.stage == "train"
+
+
+def test_a_smoke_cell_leaves_a_marked_record(tmp_path: Path) -> None:
+    record = new_record(a_cell(smoke=True), Identity(KEYS, {}, 5), "finished")
+    write_json(tmp_path / "record.json", record.model_dump())
+    assert load_record(tmp_path / "record.json").smoke and not a_record().smoke
 
 
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        ({"schema_version": 2}, "record schema 2 is not 1; made by another version"),
-        ({"schema_version": None}, "record schema None is not 1"),
+        ({"schema_version": SCHEMA_VERSION + 1}, f"is newer than {SCHEMA_VERSION}; made by a newer saropt-bench, update this one"),
+        ({"schema_version": None}, "record schema None is not one of 1 to"),
+        ({"schema_version": 0}, "record schema 0 is not one of 1 to"),
+        ({"schema_version": True}, "record schema True is not one of 1 to"),
+        ({"schema_version": "1"}, "record schema '1' is not one of 1 to"),
+        ({"smoke": None}, "damaged record (smoke"),
         ({"status": "done"}, "damaged record (status"),
         ({"metrics": {"x": "high"}}, "damaged record (metrics.x"),
         ({"unheard": 1}, "damaged record (unheard"),
@@ -76,7 +100,7 @@ def test_what_is_no_record_is_refused_with_its_place(tmp_path: Path, change: dic
     assert wanted in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}', b'{"schema_version": 2}'])
 def test_damaged_files_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "record.json").write_bytes(content)
     with pytest.raises(BenchError, match="record.json"):
@@ -143,13 +167,9 @@ def test_adopting_links_files_marker_last_and_never_onto_itself(tmp_path: Path) 
     assert (source / "model.safetensors").read_text() == "w"
 
 
-def test_records_are_found_in_name_order_and_pictures_belong_to_one_record(tmp_path: Path) -> None:
-    for name in ("b", "a"):
-        write_json(tmp_path / "matching" / name / "record.json", a_record().model_dump())
-    assert [folder.name for folder, _ in iter_records(tmp_path)] == ["a", "b"]
-    assert list(iter_records(tmp_path, "detection")) == []
+def test_pictures_belong_to_one_record(tmp_path: Path) -> None:
     folder = tmp_path / "matching" / "a"
     assert not figures_drawn(folder, "x")
-    (folder / FIGURES).mkdir()
+    (folder / FIGURES).mkdir(parents=True)
     (folder / FIGURES / "drawn.txt").write_text("x\n")
     assert figures_drawn(folder, "x") and not figures_drawn(folder, "y")

@@ -1,0 +1,88 @@
+"""Records made by hand, with per-sample scores that give their number: boards and runs folders for tests of lineage and comparison."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.records import Record, load_record, write_stage
+from bench.store import save_arrays, write_json
+
+V2 = Path(__file__).parent / "core" / "records_v2"
+DETECTION, MATCHING, FAILED = (load_record(V2 / f"{name}.json") for name in ("finished_detection", "finished_matching", "failed"))
+METRIC = "scene.ap_area"
+
+
+def sha(*words: Any) -> str:
+    """Return a made-up hash, the same for the same words."""
+    return hashlib.sha256(repr(words).encode()).hexdigest()
+
+
+def detected(method: str, seed: int | None, found: Sequence[int], ships: int = 4, **changes: Any) -> tuple[Record, dict[str, np.ndarray]]:
+    """Return a finished detection record and its per-sample scores: `found[i]` of `ships` ships in scene i, and no false alarm.
+
+    Without a false alarm the precision is 1 everywhere, so that the area AP is the share of ships that were found: a known answer.
+    """
+    scene = np.repeat(np.arange(len(found)), found)
+    n, s = len(scene), len(found)
+    samples = {
+        "scene_id": np.array([f"scene-{i}" for i in range(s)]),
+        "group": np.array([f"port-{i}" for i in range(s)]),
+        "stratum": np.full(s, ""),
+        "ships": np.tile(np.full(s, ships, dtype=np.int32), (4, 1)),
+        "scene": scene.astype(np.int32),
+        "score": np.linspace(1.0, 0.5, n),
+        "coco_tp": np.ones((4, n), dtype=np.uint16),
+        "coco_ignored": np.zeros((4, n), dtype=np.uint16),
+        "voc_tp": np.ones(n, dtype=bool),
+        "voc_ignored": np.zeros(n, dtype=bool),
+    }
+    keys = {stage: sha(stage, method, seed) for stage in ("train", "predict", "score")}
+    values: dict[str, Any] = {
+        "method": method,
+        "seed": seed,
+        "metrics": {METRIC: sum(found) / (ships * s), "scene.ap50": 0.5, "scene.f1": None},
+        "fingerprint": keys["score"],
+        "keys": keys,
+        "row_key": sha(method),
+        "requires": [],
+        "inputs": {**DETECTION.inputs, "pretrained_by": []},
+    }
+    return DETECTION.model_copy(update={**values, **changes}), samples
+
+
+def put_entry(boards: Path, suite: str, record: Record, samples: dict[str, np.ndarray] | None = None) -> Path:
+    """File a record by hand; return its path."""
+    path = boards / suite / "entries" / f"{record.task}--{record.slot}.json"
+    write_json(path, record.model_copy(update={"suite": suite}).model_dump())
+    if samples is not None:
+        save_arrays(path.with_suffix(".npz"), samples)
+    return path
+
+
+def put_cell(runs: Path, record: Record, samples: dict[str, np.ndarray] | None = None, model: bytes | None = b"model") -> Path:
+    """Leave a whole cell folder by hand, its stages, hashes and record fitting together; return the folder."""
+    folder = runs / record.task / f"{record.slot}--{record.fingerprint[:12]}"
+    folder.mkdir(parents=True)
+    outputs = {"predictions_sha256": write(folder / "predictions.npz", b"predictions of " + record.fingerprint.encode())}
+    if model is not None:
+        outputs["weights_sha256"] = write(folder / "model.safetensors", model)
+    for stage in ("train", "predict"):
+        write_stage(folder, stage, record.keys[stage], {"facts": {}, "cost": {}, "made_by": {}})
+    save_arrays(folder / "scores.npz", samples or {})
+    write(folder / "job.json", b"{}")
+    write(folder / "figures" / "pr.png", b"picture")
+    write(folder / "figures" / "drawn.txt", record.fingerprint.encode() + b"\n")
+    write_json(folder / "record.json", record.model_copy(update={"outputs": outputs}).model_dump())
+    return folder
+
+
+def write(path: Path, content: bytes) -> str:
+    """Write a file; return its SHA-256."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
