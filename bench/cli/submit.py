@@ -1,45 +1,130 @@
-"""Put the boxes of any other tool on a suite's detection board, from a COCO results file; scored by the same evaluator as every row.
+"""Put another tool's predictions on a suite's board, scored by the same code as every row: boxes, or distances of pairs.
 
-The file is a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}, in pixels of the whole scenes of the test part.
-`bench data coco` writes the truth with its image ids.
+Detection takes a COCO results file (.json) or a table of boxes (.csv, .parquet); matching takes the table that `bench data pairs` writes
+with a column `distance` or `similarity` added (.csv, .json, .parquet). docs/submitting.md has worked examples.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 from pathlib import Path
+from types import ModuleType
 
 from bench.cli.options import Chosen, add_place_arguments, make_workspace, origin_of
 from bench.cli.run import complete
-from bench.config import load_suite
-from bench.detection.submit import submission_cell
-from bench.errors import BenchError
+from bench.config import MAX_SEED, Suite, load_suite
+from bench.data.manifest import file_sha256
+from bench.entries import ENTRIES, load_entries
+from bench.errors import BenchError, nearest
+from bench.records import Record
 from bench.runner import Settings
+from bench.submissions import Request, is_submission, reference_link
+from bench.task import TASKS, Cell, slot_of
 
-EXAMPLES = """  bench submit boxes.json --config hrsid --name my-detector
-  bench submit seed1.json --config paper --dataset air-sarship-1.0 --name my-detector --seed 1 --link https://example.org"""
+MODULES = {"matching": "bench.matching.submit", "detection": "bench.detection.submit"}
+EXAMPLES = """  bench submit boxes.json --task detection --config hrsid --name my-detector --reference https://example.org/paper
+  bench submit pairs.csv --task matching --config s1s2 --dataset s1s2-256 --split place --name my-matcher
+  bench submit seed1.parquet --task detection --config hrsid --name my-detector --seed 1 --empty-images-ok"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", type=Path, metavar="FILE", help="COCO results file")
+    parser.add_argument("results", type=Path, metavar="FILE", help="predictions: .json, .csv, .parquet; in matching also predictions.npz")
+    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(TASKS.names())}; may be left out where the suite has one")
     parser.add_argument("--config", required=True, metavar="FILE|NAME", help="the suite whose board it enters")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key of the suite")
     parser.add_argument("--name", required=True, help="label of the row")
+    parser.add_argument(
+        "--reference", default="", metavar="URL", help="where the method is described, an address or a DOI; the row links to it"
+    )
     parser.add_argument("--dataset", nargs="+", metavar="NAME", help="block, where the suite has several data sets")
     parser.add_argument("--split", nargs="+", metavar="NAME", help="block, where the suite has several splits")
     parser.add_argument("--seed", type=int, metavar="N", help="seed of the training behind the file; several seeds make one row")
-    parser.add_argument("--category", type=int, metavar="ID", help="take the boxes of this category_id alone")
-    parser.add_argument("--link", default="", metavar="URL", help="where the method is described; kept in the record")
+    parser.add_argument("--category", type=int, metavar="ID", help="detection: take the boxes of this category_id alone")
+    parser.add_argument(
+        "--empty-images-ok", action="store_true", help="detection: images that the file lacks were looked at, and nothing found"
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="matching: a fixed threshold, in the file's own distance or similarity"
+    )
     parser.add_argument("--no-figures", action="store_true", help="draw no pictures")
     add_place_arguments(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
-    if args.seed is not None and args.seed < 0:
-        raise BenchError(f"--seed {args.seed}: seeds start at 0")
+    if args.seed is not None and not 0 <= args.seed <= MAX_SEED:
+        raise BenchError(f"--seed {args.seed}: seeds are whole numbers from 0 to {MAX_SEED}")
     suite = load_suite(args.config, args.settings)
-    filters = {name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)}
-    origin = origin_of(args.config, args.settings)
-    cell = submission_cell(suite, origin, args.results, args.name, filters, args.seed, args.category, args.link)
-    chosen = Chosen(suite, (cell,), (), make_workspace(args))
-    return complete(chosen, Settings(figures=not args.no_figures))
+    task = _task(suite, args.task)
+    submit = importlib.import_module(MODULES[task])
+    request = Request(
+        file=args.results,
+        name=args.name,
+        seed=args.seed,
+        reference=reference_link(args.reference),
+        filters={name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)},
+        options=_options(args, task, submit),
+    )
+    cell = submit.submission_cell(suite, origin_of(args.config, args.settings), request)
+    workspace = make_workspace(args)
+    sha256 = file_sha256(args.results, workspace.cache)
+    earlier = _check_board(workspace.boards / suite.name, cell, sha256)
+    submit.check_submission(cell, workspace)
+    code = complete(Chosen(suite, (cell,), (), workspace), Settings(figures=not args.no_figures))
+    if code == 0 and earlier is not None:
+        old = str(earlier.inputs.get("files_sha256", {}).get("results"))
+        same = "from the same file" if old == sha256 else f"file {old[:12]}, now {sha256[:12]}"
+        print(f"replaced the earlier submission of {cell.describe()} ({same})")
+    return code
+
+
+def _task(suite: Suite, name: str | None) -> str:
+    """Return the task that is submitted to: the given one, else the suite's only one."""
+    known = [task for task in suite.tasks if task in MODULES]
+    if name is None and len(known) == 1:
+        return known[0]
+    if name is None:
+        raise BenchError(f"suite {suite.name!r} has several tasks; say which with --task: {', '.join(known)}")
+    if name not in known:
+        raise BenchError(f"--task {name!r}: suite {suite.name!r} has no such section{nearest(name, known)}")
+    return name
+
+
+def _options(args: argparse.Namespace, task: str, submit: ModuleType) -> dict[str, object]:
+    """Return the options of this task's submissions; those of the other task are refused, not passed over."""
+    given = {"category": args.category, "empty_images_ok": args.empty_images_ok or None, "threshold": args.threshold}
+    for name, value in given.items():
+        if value is not None and name not in submit.OPTIONS:
+            raise BenchError(f"--{name.replace('_', '-')} means nothing in {task}; leave it out")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_board(folder: Path, cell: Cell, sha256: str) -> Record | None:
+    """Return the earlier submission that this one replaces, None for a new one.
+
+    Raises:
+        BenchError: the place on the board belongs to a measured row, or other seeds of the row do not fit: another spelling of the name,
+            other options, the very same file, or a row without seeds.
+    """
+    if not any((folder / ENTRIES).glob("*.json")):
+        return None
+    place = slot_of(cell.dataset, cell.method, None).lower()
+    earlier: Record | None = None
+    for record in load_entries(folder).records:
+        if record.task != cell.task or slot_of(record.dataset, record.method, None).lower() != place:
+            continue
+        if not is_submission(record) or record.method != cell.method:
+            raise BenchError(f"--name {cell.method!r}: {record.method!r} is on this board already; choose another name")
+        if record.seed == cell.seed:
+            earlier = record
+            continue
+        told = f"--name {cell.method!r} was submitted with {'no seed' if record.seed is None else f'seed {record.seed}'}"
+        remove = f"or remove {ENTRIES}/{record.task}--{record.slot}.json and .npz"
+        if record.seed is None or cell.seed is None:
+            raise BenchError(f"{told}; a row has seeds for all its files or for none: give --seed alike, {remove}")
+        if record.inputs.get("files_sha256", {}).get("results") == sha256:
+            raise BenchError(f"{told} from the very same file; another seed needs predictions of its own")
+        same_block = all(record.spec[part] == cell.spec[part] for part in ("dataset", "protocol"))
+        if same_block and record.spec["method"] != cell.spec["method"]:
+            raise BenchError(f"{told} and other options; submit all seeds alike, {remove}")
+    return earlier

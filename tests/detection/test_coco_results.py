@@ -140,7 +140,9 @@ BAD: dict[str, tuple[Any, str]] = {
     "no text": ("\x00\x01", "is not valid JSON"),
     "nested too deep": ("[" * 200_000, "is not valid JSON"),
     "an object": ({"results": []}, "holds a JSON dict; expected a JSON list"),
-    "the truth": ({"images": [], "annotations": []}, "is a COCO annotation file, not a results file"),
+    "the truth": (
+        {"images": [{"id": 7}], "annotations": [{"image_id": 7, "bbox": [1, 2, 3, 4]}]}, "is a COCO annotation file, not a results file",
+    ),
     "a number": ("3", "holds a JSON int"),
     "no entry": ([3], "entry 0 is a int"),
     "no score": ([entry(), {"image_id": 7, "bbox": [1, 2, 3, 4], "scores": 1}], "entry 1 has no 'score'; nearest: score"),
@@ -163,7 +165,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "outside": ([entry(bbox=(1000, 5, 4, 4))], "lies outside its image, 1000 wide and 1000 high"),
     "before the image": ([entry(bbox=(-9, 5, 4, 4))], "lies outside its image"),
     "shares of the image": ([entry(bbox=(0.1, 0.2, 0.05, 0.05))], "looks like shares of the image"),
-}
+    "an unlisted image": ({"images": [8], "annotations": [entry()]}, "entry 0: a box in P0001, which its list of images lacks"),
+    "an image twice": ({"images": [7, 8, "P0001"], "annotations": []}, "P0001 is listed twice among the images"),
+    "an unknown image": ({"images": [{"id": 9}], "annotations": []}, "image 0 of its list: unknown image_id 9"),
+    "an image without a name": ({"images": [{"width": 9}], "annotations": []}, "unknown image_id None"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD)

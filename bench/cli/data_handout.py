@@ -1,0 +1,147 @@
+"""`bench data pairs` and `bench data coco`: what a block of a board asks of another tool, as files that `bench submit` knows again."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.config import load_suite, validate
+from bench.errors import BenchError
+from bench.store import atomic_write, write_json, write_text
+from bench.submissions import FORMATS, existing_pyarrow
+from bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bench.data.ships.dataset import ShipDataset
+
+PAIRS_HELP = "write the pairs that another tool has to compare for a matching board: add a column `distance`, then `bench submit`"
+COCO_HELP = "write the truth of a detection set as a COCO file, with the image ids that `bench submit` expects"
+
+
+def add_block_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
+    """Add the options that choose a block of a suite."""
+    parser.add_argument("--config", required=required, metavar="FILE|NAME", help="the suite whose board it is for")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key of the suite")
+    parser.add_argument("--dataset", nargs="+", metavar="NAME", help="block, where the suite has several data sets")
+    parser.add_argument("--split", nargs="+", metavar="NAME", help="block, where the suite has several splits")
+
+
+def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
+    add_block_arguments(parser, required=True)
+    parser.add_argument("--root", type=Path, metavar="DIR", help="where the data lie; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help=".csv, .json or .parquet; FILE's name + .info.json beside it"
+    )
+
+
+def write_pairs(args: argparse.Namespace) -> int:
+    """Write the distinct pairs of a block without labels, and beside them what they were drawn from."""
+    from bench.matching.submission import ASKED, handout_rows, make_asked
+    from bench.matching.submit import block_cell, draw_block
+
+    if args.out.suffix.lower() not in FORMATS:
+        raise BenchError(f"--out {args.out}: give a name that ends in one of {', '.join(FORMATS)}")
+    cell = _block(args, "matching", block_cell)
+    plan, drawn = draw_block(cell, _workspace(args))
+    asked = make_asked(plan.identity(), drawn)
+    header, rows = handout_rows(asked, plan.index)
+    _write_table(args.out, header, rows)
+    counts = {part: len(range(*asked.of(part).indices(len(asked)))) for part in ASKED}
+    about = {
+        "suite": cell.suite,
+        "dataset": cell.dataset,
+        "protocol": dict(cell.spec["protocol"]),
+        "data": {key: value for key, value in plan.identity().items() if key in ("dataset", "version")},
+        "pairs": counts,
+        "gallery": len(drawn.gallery),
+        **asked.hashes,
+    }
+    info = args.out.with_name(args.out.name + ".info.json")
+    write_json(info, about)
+    told = ", ".join(f"{number} {part}" for part, number in counts.items())
+    print(f"wrote {args.out}: {len(asked)} pairs ({told}), and {info.name} about them; the files lie in {plan.root}")
+    block = " ".join(f"--{name} {cell.names[name]}" for name in ("dataset", "split"))
+    words = f"bench submit {args.out.name} --task matching --config {args.config} {block} --name ROW"
+    print(f"add a column distance (smaller = more alike) or similarity, then: {words}")
+    return 0
+
+
+def write_truth(args: argparse.Namespace, opened: ShipDataset | None, spec: dict[str, Any]) -> int:
+    """Write the truth of a suite's test part, or of a part of an opened data set.
+
+    Args:
+        opened: the data set that the command names, None where it names a suite.
+        spec: keys of a split, for `--part` of an opened data set.
+    """
+    from bench.detection.coco_results import write_coco_truth
+    from bench.detection.submission import claims_of
+
+    if opened is None:
+        from bench.detection.submit import block_cell
+        from bench.planning import plan_data
+
+        plan = plan_data(_block(args, "detection", block_cell), _workspace(args), "ships", smallest=1)
+        root = plan.root
+        index, info = plan.index.take(plan.part("test")), {"dataset": plan.name, "part": "test", **claims_of(plan.identity())}
+    else:
+        root = opened.root
+        index, info = _part(args, opened, spec)
+    write_coco_truth(args.out, index.items, info)
+    print(f"wrote {args.out}: {len(index)} images, {sum(len(item.boxes) for item in index.items)} boxes; the files lie in {root}")
+    return 0
+
+
+def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) -> tuple[Any, dict[str, str]]:
+    """Return the index of the whole data set or of one part, and the hashes that say what it is."""
+    from bench.data.manifest import build_manifest
+    from bench.data.splits import SplitSpec, make_split
+    from bench.detection.submission import claims_of
+
+    if bool(spec) != (args.part is not None):
+        raise BenchError("--spec and --part belong together: the split, and which part of it")
+    index = dataset.index()
+    manifest = build_manifest(dataset.root, dataset.files(), Workspace(args.runs).cache).sha256
+    if args.part is None:
+        return index, {"dataset": args.name, "manifest_sha256": manifest}
+    split = make_split(index, validate(SplitSpec, spec, "--spec"))
+    claims = claims_of({"manifest": manifest, "split": split.sha256})
+    return index.take(getattr(split, args.part)), {"dataset": args.name, "part": args.part, **claims}
+
+
+def _block(args: argparse.Namespace, task: str, block_cell: Any) -> Any:
+    """Return a cell of the one block that the options leave."""
+    from bench.cli.options import origin_of
+
+    suite = load_suite(args.config, args.settings)
+    if task not in suite.tasks:
+        raise BenchError(f"suite {suite.name!r} has no {task} section; it has: {', '.join(suite.tasks)}")
+    filters = {name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)}
+    return block_cell(suite, origin_of(args.config, args.settings), filters)
+
+
+def _workspace(args: argparse.Namespace) -> Workspace:
+    if args.root is not None and not args.root.is_dir():
+        raise BenchError(f"--root {args.root} is not a folder; give the folder that holds the data set")
+    return Workspace(args.runs, roots={} if args.root is None else {"": args.root})
+
+
+def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".json":
+        write_text(path, json.dumps([dict(zip(header, row, strict=True)) for row in rows]) + "\n")
+    elif suffix == ".csv":
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        write_text(path, stream.getvalue())
+    else:
+        pyarrow, parquet = existing_pyarrow(path)
+        table = pyarrow.table({name: [row[i] for row in rows] for i, name in enumerate(header)})
+        with atomic_write(path) as temporary:
+            parquet.write_table(table, temporary)
