@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from bench.cli import data_audit, data_handout
 from bench.config import validate
 from bench.data import DATASETS
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
@@ -44,6 +45,10 @@ EXAMPLES = """  bench data info qxs-saropt
   bench data cut s1s2-scenes --root DIR --out patches --patch-px 256 --overlap-px 52 --min-std 6 --max-blank 0.05
   bench data split two-folders --root DIR --spec 'kind: grouped' --spec 'by: scene' --out split.csv
   bench data split air-sarship-1.0 --root DIR --spec '{kind: folds, folds: 3, fold: 0, stratify: [shore, resolution_m]}' --out fold0.csv
+  bench data audit qxs-saropt --root DIR --out audit
+  bench data audit two-folders --root DIR --spec '{kind: grouped, by: scene}'
+  bench data pairs --config s1s2 --dataset s1s2-256 --split place --out pairs.csv
+  bench data coco --config hrsid --out truth.json
   bench data coco hrsid --root DIR --spec '{kind: random, by: scene, test: 0.3}' --part test --out truth.json
   bench data toy --out toy --scenes 4 --patches-per-scene 50
   bench data weights resnet50 --download"""
@@ -75,10 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_dataset(split)
     split.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML; may repeat")
     split.add_argument("--out", type=Path, required=True, metavar="CSV")
-    coco = _action(
-        actions, "coco", _coco, "write the truth of a detection set as a COCO file, with the image ids that `bench submit` expects"
-    )
-    _add_dataset(coco)
+    audit = _action(actions, "audit", _audit, data_audit.HELP)
+    _add_dataset(audit)
+    data_audit.add_arguments(audit)
+    pairs = _action(actions, "pairs", data_handout.write_pairs, data_handout.PAIRS_HELP)
+    data_handout.add_pairs_arguments(pairs)
+    coco = _action(actions, "coco", _coco, data_handout.COCO_HELP)
+    _add_dataset(coco, optional=True)
+    data_handout.add_block_arguments(coco, required=False)
     coco.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML, for --part; may repeat")
     coco.add_argument("--part", choices=("train", "validation", "test"), help="this part of the split alone (default: all images)")
     coco.add_argument("--out", type=Path, required=True, metavar="JSON")
@@ -106,8 +115,8 @@ def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], t
     return parser
 
 
-def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    parser.add_argument("name", nargs="?" if default else None, default=default, help="a data set of `bench list datasets`")
+def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None, optional: bool = False) -> None:
+    parser.add_argument("name", nargs="?" if default or optional else None, default=default, help="a data set of `bench list datasets`")
     parser.add_argument("--root", type=Path, metavar="DIR", help="where it lies; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>")
     parser.add_argument("--option", action="append", default=[], metavar="'KEY: VALUE'", help="a reader's option in YAML; may repeat")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)")
@@ -247,19 +256,21 @@ def _split(args: argparse.Namespace) -> int:
     return 0
 
 
-def _coco(args: argparse.Namespace) -> int:
-    from bench.data.splits import SplitSpec, make_split
-    from bench.detection.coco_results import write_coco_truth
+def _audit(args: argparse.Namespace) -> int:
+    return data_audit.audit(args, _open(args), _yaml_pairs(args.spec, "--spec"), _yaml_pairs(args.against_option, "--against-option"))
 
-    if bool(args.spec) != (args.part is not None):
-        raise BenchError("--spec and --part belong together: the split, and which part of it")
-    dataset: Any = _open(args, kind="ships")
-    index = dataset.index()
-    if args.part is not None:
-        index = index.take(getattr(make_split(index, validate(SplitSpec, _yaml_pairs(args.spec, "--spec"), "--spec")), args.part))
-    write_coco_truth(args.out, index.items)
-    print(f"wrote {args.out}: {len(index)} images, {sum(len(item.boxes) for item in index.items)} boxes")
-    return 0
+
+def _coco(args: argparse.Namespace) -> int:
+    if (args.name is None) == (args.config is None):
+        raise BenchError("say whose truth: a data set by name, or the test part of a suite's block with --config; one of the two")
+    strange = {"--dataset": args.dataset, "--split": args.split, "--set": args.settings}
+    if args.config is not None:
+        strange = {"--spec": args.spec, "--part": args.part, "--option": args.option}
+    for flag, value in strange.items():
+        if value:
+            raise BenchError(f"{flag} does not go with {'--config' if args.config else 'a data set by name'}; leave it out")
+    opened: Any = None if args.config is not None else _open(args, kind="ships")
+    return data_handout.write_truth(args, opened, _yaml_pairs(args.spec, "--spec"))
 
 
 def _toy(args: argparse.Namespace) -> int:

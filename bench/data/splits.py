@@ -40,7 +40,7 @@ class Split:
         groups: leakage group of every sample of the index.
         sha256: hash over the sorted (id, part) lines; equal hash, equal split.
         summary: JSON facts: samples ("pairs", "scenes") and groups a part, how many were dropped and why, and how many training and
-            validation samples still share ground with a test sample (None where places are unknown).
+            validation samples still share ground, or their scene, with a test sample (None where places or scenes are unknown).
     """
 
     train: np.ndarray
@@ -84,9 +84,7 @@ def write_split(split: Split, index: Sampled, path: Path) -> None:
     Raises:
         BenchError: the file cannot be written.
     """
-    parts = np.full(len(index), DROPPED, dtype=np.int8)
-    for code, name in enumerate(PARTS):
-        parts[getattr(split, name)] = code
+    parts = _codes(split, index)
     with atomic_write(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["id", "part", "group"])
@@ -122,6 +120,27 @@ def read_split(path: Path, index: Sampled) -> Split:
             f"{path} lacks {len(lacking)} {index.noun}s of {index.where}, first {index.ids[lacking[0]]!r}; give each a part (or dropped)"
         )
     return _finish(index, parts, tuple(groups), {"file": int((parts == DROPPED).sum())}, bool((parts == VALIDATION).any()))
+
+
+def without(split: Split, index: Sampled, positions: np.ndarray) -> Split:
+    """Return the split with the samples at `positions` (int64) dropped as well.
+
+    Raises:
+        BenchError: a part that had samples has none left.
+    """
+    parts = _codes(split, index)
+    before = int((parts == DROPPED).sum())
+    parts[positions] = DROPPED
+    reasons = {**split.summary["dropped"], "more": int((parts == DROPPED).sum()) - before}
+    return _finish(index, parts, split.groups, reasons, len(split.validation) > 0)
+
+
+def _codes(split: Split, index: Sampled) -> np.ndarray:
+    """Return the part of every sample as its position in `PARTS`, int8."""
+    parts = np.full(len(index), DROPPED, dtype=np.int8)
+    for code, name in enumerate(PARTS):
+        parts[getattr(split, name)] = code
+    return parts
 
 
 def _count(share: Fraction, total: int) -> int:
@@ -270,6 +289,7 @@ def _finish(index: Sampled, parts: np.ndarray, groups: tuple[str, ...], reasons:
         "groups": {name: len({groups[i] for i in positions[name].tolist()}) for name in PARTS},
         "dropped": reasons,
         "sharing_ground_with_test": _shared_ground(index, positions),
+        "sharing_scene_with_test": _shared_scenes(index, positions),
     }
     return Split(**positions, groups=groups, sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), summary=summary)
 
@@ -281,4 +301,13 @@ def _shared_ground(index: Sampled, positions: dict[str, np.ndarray]) -> dict[str
         rows, test = places[positions[name]], places[positions["test"]]
         known = not (np.isnan(rows).any() or np.isnan(test).any())
         out[name] = int(overlapping(rows, test).sum()) if known else None
+    return out
+
+
+def _shared_scenes(index: Sampled, positions: dict[str, np.ndarray]) -> dict[str, int | None]:
+    test = {index.scenes[i] for i in positions["test"].tolist()}
+    out: dict[str, int | None] = {}
+    for name in ("train", "validation"):
+        mine = [index.scenes[i] for i in positions[name].tolist()]
+        out[name] = None if None in test or None in mine else sum(scene in test for scene in mine)
     return out

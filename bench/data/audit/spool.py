@@ -1,0 +1,133 @@
+"""SAR patches decoded once into an unnamed temporary file, to be read back in any order and in parts.
+
+Owns the reading of patches for an audit. Not the decoded cache of a run: that holds the optical images too, and outlives the command.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from bench.data.cache import check_space
+from bench.data.images import as_sar, read_image
+from bench.data.index import PairIndex, PairSample
+from bench.data.windows import read_window
+from bench.errors import BenchError
+
+Report = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
+THREADS = min(8, os.cpu_count() or 1)
+_BATCH = 64
+
+
+class Spool:
+    """Context manager over the SAR patches of an index, all of one size and dtype; reading holds no patch in memory.
+
+    Args:
+        index: the patches. root: folder that its paths are relative to.
+        folder: where the temporary file goes; it has no name and is gone with the process.
+        report: called while decoding.
+
+    Attributes:
+        shape: (height, width) of every patch. dtype: their pixel type.
+
+    Raises:
+        BenchError: an unreadable image, unequal sizes or pixel types (both files are named), a full disk.
+    """
+
+    def __init__(self, index: PairIndex, root: Path, folder: Path, report: Report | None = None) -> None:
+        self._index, self._root = index, Path(root)
+        first = read_sar(index.samples[0], self._root)
+        self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
+        self.dtype = first.dtype
+        self._row_bytes = self.shape[1] * self.dtype.itemsize
+        self._patch_bytes = self.shape[0] * self._row_bytes
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_space(folder, self._patch_bytes * len(index))
+            self._stream: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by __exit__
+        except OSError as error:
+            raise BenchError(f"cannot write to {folder}: {error.strerror or error}; choose another --runs folder") from error
+        try:
+            self._fill(report)
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stream.close()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def rows(self, i: int, y0: int = 0, y1: int | None = None) -> np.ndarray:
+        """Return rows y0 to y1 (exclusive; None: the last) of patch i as a read-only (y1 - y0, width) array."""
+        y1 = self.shape[0] if y1 is None else y1
+        raw = os.pread(self._stream.fileno(), (y1 - y0) * self._row_bytes, i * self._patch_bytes + y0 * self._row_bytes)
+        return np.frombuffer(raw, dtype=self.dtype).reshape(y1 - y0, self.shape[1])
+
+    def _fill(self, report: Report | None) -> None:
+        done = 0
+        try:
+            for patch in _decoded(self._index.samples, self._root):
+                self._check(patch, self._index.samples[done])
+                self._stream.write(np.ascontiguousarray(patch).data)
+                done += 1
+                if report is not None:
+                    report("read", done, len(self))
+            self._stream.flush()
+        except OSError as error:
+            raise BenchError(f"cannot keep the decoded patches ({error.strerror or error}); free space or choose another --runs") from error
+
+    def _check(self, patch: np.ndarray, sample: PairSample) -> None:
+        if patch.shape != self.shape or patch.dtype != self.dtype:
+            first = self._index.samples[0]
+            raise BenchError(
+                f"{sample.sar} is {patch.shape[0]} x {patch.shape[1]} px of {patch.dtype}, while {first.sar} is "
+                f"{self.shape[0]} x {self.shape[1]} px of {self.dtype}; an audit compares patches of one size and pixel type"
+            )
+
+
+def read_sar(sample: PairSample, root: Path) -> np.ndarray:
+    """Return the SAR patch (h, w) of a sample as stored."""
+    return _cut(as_sar(read_image(root / sample.sar), root / sample.sar), sample)
+
+
+def read_grey(sample: PairSample, root: Path) -> np.ndarray:
+    """Return the optical patch of a sample as (h, w) float64, the mean of its channels."""
+    image = _cut(read_image(root / sample.optical), sample)
+    return image.astype(np.float64) if image.ndim == 2 else image.mean(axis=2, dtype=np.float64)
+
+
+def _cut(image: np.ndarray, sample: PairSample) -> np.ndarray:
+    return image if sample.window is None else read_window(image, sample.window)
+
+
+def _decoded(samples: tuple[PairSample, ...], root: Path) -> Iterator[np.ndarray]:
+    """Yield the SAR patches in order; each run of samples out of one file decodes it once, several files at a time."""
+    runs: list[list[PairSample]] = []
+    for sample in samples:
+        if runs and runs[-1][0].sar == sample.sar:
+            runs[-1].append(sample)
+        else:
+            runs.append([sample])
+
+    def read(run: list[PairSample]) -> list[np.ndarray]:
+        image = as_sar(read_image(root / run[0].sar), root / run[0].sar)
+        return [_cut(image, sample) for sample in run]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(runs), _BATCH):
+            for patches in pool.map(read, runs[start : start + _BATCH]):
+                yield from patches
