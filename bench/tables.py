@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
+from bench.data.leakage import FOOTNOTES as LEAKAGE
+from bench.evidence import Contest, RowEvidence
 from bench.records import Record
 from bench.store import canonical_hash
+
+if TYPE_CHECKING:
+    from bench.statistics import Interval
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Column:
         higher_better: direction of "better", None where there is none.
         digits: decimals shown; the record keeps full precision.
         scale: shown value = stored value x scale (100 for percent).
+        signed: shown with its sign, for differences.
     """
 
     key: str
@@ -29,21 +36,33 @@ class Column:
     higher_better: bool | None = True
     digits: int = 3
     scale: float = 1.0
+    signed: bool = False
 
 
 @dataclass(frozen=True)
 class TableCell:
-    """One number of a table. `value` is the mean over seeds, `spread` their sample standard deviation (None for fewer than two)."""
+    """One number of a table.
+
+    Attributes:
+        value: the mean over seeds. spread: their sample standard deviation, None for fewer than two.
+        interval: 95 % interval of the value (docs/statistics.md), None where there is none.
+        marked: the corrected test separates this difference from 0.
+    """
 
     value: float | None
     spread: float | None = None
     n: int = 0
     note: str = ""
+    interval: tuple[float, float] | None = None
+    marked: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method: its numbers, the paper's, how many seeds, the command that reproduces it, marks that refer to footnotes."""
+    """One method: its numbers, the paper's, how many seeds, the command that reproduces it, marks that refer to footnotes.
+
+    `evidence` holds the statistics of its metrics, `link` where a submitted method is described.
+    """
 
     label: str
     cells: Mapping[str, TableCell]
@@ -52,18 +71,28 @@ class Row:
     reported: Mapping[str, str] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
     records: tuple[Record, ...] = ()
+    evidence: Mapping[str, RowEvidence] = field(default_factory=dict)
+    link: str = ""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One block of a board: a data set with one split, or one view of it."""
+    """One block of a board: a data set with one split, or one view of it.
+
+    Attributes:
+        note: what the numbers rest on; for the Markdown board. lead: how far they can be believed; shown on the terminal too.
+        reported: titles of the columns with the paper's values. head: title of the column with the rows' labels.
+        after: what is said below the table, a line each.
+    """
 
     title: str
     note: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    reported: tuple[str, ...] = ()  # titles of the columns with the paper's values
-    head: str = "method"  # title of the column with the rows' labels
+    reported: tuple[str, ...] = ()
+    head: str = "method"
+    lead: str = ""
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +110,7 @@ FOOTNOTES = {
     "‡": "a seed of this row failed: no mean is shown, since a failure must not vanish from it",
     "§": "measured with uncommitted changes in the package's checkout",
     "¶": "seeds of this row were measured with different settings of the suite; run the suite again",
+    **LEAKAGE,
 }
 
 
@@ -141,7 +171,7 @@ def aggregate(records: Sequence[Record], key: str) -> TableCell:
     failed = sum(record.status == "failed" for record in records)
     if failed:
         return TableCell(None, n=len(records), note=f"{failed}/{len(records)} failed")
-    values = [record.metrics.get(key) for record in records]
+    values = [recorded(record, key) for record in records]
     known = [value for value in values if value is not None]
     if len(known) < len(values) or not known:
         note = f"{len(values) - len(known)}/{len(values)} undefined" if known else ""
@@ -158,20 +188,159 @@ def seeds_text(records: Sequence[Record]) -> str:
     return f"{len(seeds)} ({', '.join(map(str, seeds))})"
 
 
+def row_link(records: Sequence[Record]) -> str:
+    """Return where a submitted method is described, "" for what was measured here."""
+    return next((link for record in records if (link := record.names.get("reference"))), "")
+
+
 def row_command(records: Sequence[Record]) -> str:
-    """Return the one command that reproduces all seeds of a row."""
+    """Return the command that reproduces all seeds of a row; of a submitted row one line a seed."""
     command = records[0].command
     seeds = [str(record.seed) for record in records if record.seed is not None]
+    if " --seed " in command:  # submitted: every seed has a file, and so a command, of its own
+        return "\n".join(dict.fromkeys(record.command for record in records))
     if seeds and "--seeds" in command:
         command = command.split(" --seeds ")[0] + " --seeds " + " ".join(seeds)
     return command
 
 
+# -- the statistics of rows ------------------------------------------------------------------------------------------------------
+DIFFERENCE, RANK = ":difference", ":rank"  # behind a metric's name: the columns that its contest adds
+
+
+def contest_columns(contest: Contest, label: str, digits: int = 3, rank: bool = True) -> tuple[Column, ...]:
+    """Return the columns that say what a contest found: the difference to its reference row, and the rank."""
+    columns = [Column(contest.metric + DIFFERENCE, f"Δ {label} to {contest.reference}", None, digits, signed=True)]
+    if not contest.reference:
+        columns = []
+    return (*columns, *((Column(contest.metric + RANK, "rank", None, 0),) if rank and contest.rows else ()))
+
+
+def contest_cells(contest: Contest, label: str) -> dict[str, TableCell]:
+    """Return the cells of one row for `contest_columns`; empty ones for a row that is not in the contest."""
+    found = contest.rows.get(label)
+    cells = {contest.metric + DIFFERENCE: TableCell(None), contest.metric + RANK: TableCell(None)}
+    if found is None:
+        return cells
+    cells[contest.metric + RANK] = TableCell(found.rank)
+    gap = found.difference
+    if gap is None:
+        cells[contest.metric + DIFFERENCE] = TableCell(None, note="reference")
+    elif gap.value is not None:
+        cells[contest.metric + DIFFERENCE] = TableCell(gap.value, interval=_bounds(gap.interval), marked=found.marked, note=gap.reason)
+    return cells
+
+
+def measured_cell(records: Sequence[Record], key: str, found: RowEvidence | None) -> TableCell:
+    """Return mean and spread of a metric with the interval that the statistics give it."""
+    cell = aggregate(records, key)
+    interval = None if found is None else _bounds(found.estimate.interval)
+    if cell.value is None or interval is None:
+        return cell
+    return replace(cell, interval=(max(interval[0], 0.0), min(interval[1], 1.0)))  # every metric with an interval is a share
+
+
+def contest_note(contest: Contest, label: str, cluster: str, reference: str = "") -> str:
+    """Return the sentences above a table that say how far its differences can be believed.
+
+    Args:
+        cluster: in the singular, such as "scene". reference: how the reference row is called here; "" for its label.
+    """
+    if not contest.rows:
+        return ""
+    count, worth = contest.clusters
+    if count < 2:
+        return f"One {cluster} alone: no interval and no test, since nothing says how another one would come out."
+    text = f"In brackets 95 % intervals over seeds and {count} {cluster}s"
+    text += f" (worth {worth:.1f} equal ones)" if worth < 0.9 * count else ""
+    text += ", which are too narrow, as the scenes that pairs share are not known" if cluster == "pair" else ""
+    if contest.reference and len(contest.rows) > 1:
+        text += (
+            f"; differences are paired with `{reference or contest.reference}`, and marked * where the swap test, corrected for the "
+            "table, separates them; rows of one rank are not separable"
+        )
+    return f"{text} (docs/statistics.md). {contest_limits(contest, label)}".strip()
+
+
+def contest_limits(contest: Contest, label: str, digits: int = 3) -> str:
+    """Return what a contest cannot tell: rows of one seed, and the smallest difference that the test set can resolve."""
+    unknown = [name for name, row in contest.rows.items() if row.difference is not None and not row.difference.seeds_known]
+    out = [f"One seed alone, so neither marked nor ranked: {', '.join(unknown)}."] if unknown else []
+    if contest.resolvable is not None:
+        out.append(f"**Differences in {label} below about {contest.resolvable:.{digits}f} are beyond what this test set can resolve.**")
+    return " ".join(out)
+
+
+def sources(contest: Contest, cluster: str, digits: int = 3) -> tuple[str, ...]:
+    """Return a line for each row with its two sources of variance apart, and how much hangs on a single cluster (in the singular)."""
+    out = []
+    for label, found in contest.rows.items():
+        each = found.estimate
+        if each.cluster_sd is None or each.leave_one_out is None:
+            continue
+        seeds = "" if each.seed_sd is None else f"± {each.seed_sd:.{digits}f} over seeds, "
+        low, high, without_low, without_high = each.leave_one_out
+        out.append(
+            f"{label}: {seeds}± {each.cluster_sd:.{digits}f} over {cluster}s; "
+            f"{low:.{digits}f} without {cluster} {without_low}, {high:.{digits}f} without {without_high}"
+        )
+    return tuple(out)
+
+
+def _bounds(interval: Interval | None) -> tuple[float, float] | None:
+    return None if interval is None else (interval.low, interval.high)
+
+
+# -- what a row costs ------------------------------------------------------------------------------------------------------------
+COSTS = (
+    Column("cost.train.seconds", "training, s", None, 0),
+    Column("cost.predict.seconds", "prediction, s", None, 1),
+    Column("cost.peak_memory_gib", "peak memory, GiB", None, 2),
+    Column("cost.train.samples_per_second", "training samples/s", None, 1),
+    Column("cost.predict.megapixels_per_second", "prediction MP/s", None, 2),
+)
+
+
+def cost_section(dataset: str, rows: Sequence[tuple[str, Sequence[Record], tuple[str, ...]]]) -> Section:
+    """Return what each row cost, from the records; comparable only where the hardware is the same, which it names."""
+    out = [
+        Row(label, {column.key: aggregate(records, column.key) for column in COSTS}, seeds_text(records), "", {}, marks)
+        for label, records, marks in rows
+    ]
+    machines = {_machine(record) for _, records, _ in rows for record in records if record.status == "finished"}
+    note = "Mean over seeds, of what the records say; a stage taken over from another cell keeps that cell's cost. Measured on: "
+    return Section(f"{dataset}: cost", note + "; ".join(sorted(machines)) + ".", COSTS, tuple(out))
+
+
+def _machine(record: Record) -> str:
+    made = record.provenance.get("trained_by", record.provenance).get("hardware", {})
+    chip = made.get("accelerator") or made.get("processor") or "unknown processor"
+    return f"{chip}, {made.get('threads', '?')} threads"
+
+
+def recorded(record: Record, key: str) -> float | None:
+    """Return a number of a record: a metric, or "cost.<stage>.<what>", "cost.peak_memory_gib"; None where unknown."""
+    if not key.startswith("cost."):
+        return record.metrics.get(key)
+    if key == "cost.peak_memory_gib":
+        peaks = [stage.get("peak_memory_bytes") for stage in record.cost.values()]
+        return max((peak for peak in peaks if peak is not None), default=0) / 2**30 or None
+    _, stage, what = key.split(".")
+    value = record.cost.get(stage, {}).get(what)
+    return None if value is None else float(value)
+
+
 def format_cell(cell: TableCell, column: Column) -> str:
-    """Return "0.829 ± 0.004", "0.829", a dash for unknown, with its note."""
+    """Return "0.829 ± 0.004 [0.810, 0.846]" as far as known, "+0.021 [+0.002, +0.040] *", a dash for unknown, with its note."""
     if cell.value is None:
         return cell.note or "–"
-    text = f"{cell.value * column.scale:.{column.digits}f}"
+
+    def shown(value: float, sign: str = "+" if column.signed else "") -> str:
+        return f"{value * column.scale:{sign}.{column.digits}f}"
+
+    text = shown(cell.value)
     if cell.spread is not None:
-        text += f" ± {cell.spread * column.scale:.{column.digits}f}"
-    return text
+        text += f" ± {shown(cell.spread, '')}"
+    if cell.interval is not None:
+        text += f" [{shown(cell.interval[0])}, {shown(cell.interval[1])}]"
+    return text + (" *" if cell.marked else "")

@@ -21,7 +21,10 @@ from bench.workspace import Workspace
 if TYPE_CHECKING:
     from bench.config import Suite
     from bench.context import ExecutionContext
+    from bench.evidence import Evidence
     from bench.records import Record
+    from bench.resampling import Resampled
+    from bench.selftest import Known
     from bench.tables import Table
 
 TASKS = Registry("task", "saropt_bench.tasks")
@@ -31,11 +34,15 @@ TASKS.add("detection", "bench.detection.task:DetectionTask", "where are the ship
 
 @dataclass(frozen=True)
 class Selection:
-    """What the command line narrows a suite down to: filter name -> accepted values, and seeds (None: the suite's)."""
+    """What the command line narrows a suite down to: filter name -> accepted values, and seeds (None: the suite's).
+
+    With `smoke` the cells are those of a wiring check: a few samples and iterations (`bench.smoke`).
+    """
 
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
     limit: int | None = None
+    smoke: bool = False
 
 
 def slot_of(dataset: str, method: str, seed: int | None) -> str:
@@ -64,6 +71,7 @@ class Cell:
         names: what the filters of the command line compare with, and what reproduces the cell (`--backbone resnet18`).
         places: files and folders that the config names (data root, initial checkpoint); context, entering no key by name.
         limit: at most so many samples a part; a limited cell is marked and never enters a board.
+        smoke: a wiring check of a few samples and iterations; likewise.
         requires: cells whose training this one starts from.
         verb: words of the command line that makes the cell, for one that `bench run TASK` does not make.
     """
@@ -80,6 +88,7 @@ class Cell:
     config_folder: str = "."
     places: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
+    smoke: bool = False
     requires: tuple[Cell, ...] = ()
     verb: str = ""
 
@@ -91,7 +100,8 @@ class Cell:
     @property
     def row_key(self) -> str:
         """Hash of the spec without the seed: entries that share it may be averaged."""
-        return canonical_hash({"task": self.task, "spec": dict(self.spec), "limit": self.limit})
+        marked = {"smoke": True} if self.smoke else {}
+        return canonical_hash({"task": self.task, "spec": dict(self.spec), "limit": self.limit, **marked})
 
     @property
     def command(self) -> str:
@@ -102,8 +112,9 @@ class Cell:
             self.config,
             *(f"--{name} {shlex.quote(value)}" for name, value in self.names.items()),
         ]
-        words += [f"--seeds {self.seed}"] if self.seed is not None else []
+        words += [f"{'--seed' if self.verb else '--seeds'} {self.seed}"] if self.seed is not None else []  # a submission has one
         words += [f"--limit {self.limit}"] if self.limit else []
+        words += ["--smoke"] if self.smoke else []
         return " ".join(words)
 
     @classmethod
@@ -115,7 +126,8 @@ class Cell:
     def describe(self) -> str:
         """Return "bnn-resnet18 on s1s2-256/place, seed 1"."""
         seed = "" if self.seed is None else f", seed {self.seed}"
-        return f"{self.method} on {self.dataset}{seed}" + (f", limit {self.limit}" if self.limit else "")
+        limit = f", limit {self.limit}" if self.limit else ""
+        return f"{self.method} on {self.dataset}{seed}{limit}" + (", smoke" if self.smoke else "")
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,7 @@ class Task(ABC):
     name: ClassVar[str]
     Section: ClassVar[type[BaseModel]]
     filters: ClassVar[tuple[str, ...]]  # options of the command line that select among its cells
+    headline: ClassVar[str]  # the metric that rows are compared by
 
     @abstractmethod
     def expand(self, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:
@@ -194,12 +207,30 @@ class Task(ABC):
         """Score the predictions file in a cell's folder; needs neither the model, nor the images, nor the spec."""
 
     @abstractmethod
+    def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
+        """Return one metric of a finished record in a form that any resampling of its clusters can be asked for.
+
+        Args:
+            samples: the per-sample arrays of its entry or of its folder's scores file.
+
+        Returns:
+            None for a metric that cannot be recomputed from them.
+
+        Raises:
+            BenchError: the arrays are damaged, or do not give the number of the record.
+        """
+
+    @abstractmethod
     def draw(self, job: Job) -> list[Path]:
         """Write the pictures of a finished cell; return their paths."""
 
     @abstractmethod
-    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record]) -> Table:
-        """Return the task's results table from records alone."""
+    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
+        """Return the task's results table from records, and the per-sample scores that `evidence` gives access to."""
+
+    def selftest(self) -> Sequence[Known]:
+        """Return predictions whose numbers are known without scoring them, for `bench selftest`; none by default."""
+        return ()
 
 
 def get_task(name: str) -> Task:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from bench.data.leakage import leak_mark
 from bench.detection.folds import merge_folds
-from bench.detection.reported import find_reported
+from bench.detection.reported import find_reported, judge
+from bench.evidence import Contest, Evidence, RowEvidence
 from bench.records import Record
-from bench.tables import Column, Row, Section, Table, TableCell, aggregate, group_blocks, group_rows, row_command, seeds_text
+from bench.tables import (
+    DIFFERENCE,
+    Column,
+    Row,
+    Section,
+    Table,
+    TableCell,
+    aggregate,
+    contest_cells,
+    contest_columns,
+    contest_limits,
+    contest_note,
+    cost_section,
+    group_blocks,
+    group_rows,
+    measured_cell,
+    row_command,
+    row_link,
+    seeds_text,
+    sources,
+)
 
 MAIN = "scene.ap_area"
 _ARMS = {"none": "none (random start)", "imagenet": "ImageNet", "osm": "OSM", "osm-shuffled": "OSM, shuffled pairs (control)"}
@@ -26,75 +49,160 @@ _ALL = (
 Group = tuple[str, list[Record], tuple[str, ...]]
 
 
-def detection_table(title: str, description: str, records: Sequence[Record]) -> Table:
+@dataclass(frozen=True)
+class Block:
+    """The rows of one data set and split, and what lies behind them; `keep` says that they are records on disk, for CSV and links."""
+
+    title: str
+    rows: tuple[Group, ...]
+    evidence: Evidence
+    keep: bool
+
+    def contest(self, metric: str, labels: Sequence[str] | None = None) -> Contest:
+        """Return the statistics of the rows, or of those named, by one metric."""
+        return self.evidence.contest(metric, [(label, records) for label, records, _ in self.rows if labels is None or label in labels])
+
+    @property
+    def finished(self) -> list[Record]:
+        """The finished records, in board order."""
+        return [record for _, group, _ in self.rows for record in group if record.status == "finished"]
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled: scenes, or acquisitions that several scenes were cut from."""
+        for record in self.finished:
+            samples = self.evidence.samples(self.evidence.parts.get(record.fingerprint, [record])[0])
+            if samples is not None:
+                return "scene" if (samples["group"] == samples["scene_id"]).all() else "acquisition"
+        return "cluster"
+
+
+def detection_table(title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
     """Return the board: per data set and split Table III (rows pretraining, columns detectors), all metrics, and the strata apart.
 
     The folds of a cross-validation are shown as their mean first, then one by one.
     """
-    merged, single = merge_folds(records)
+    merged, parts = merge_folds(records)
+    evidence = replace(evidence, parts=parts)
     sections: list[Section] = []
-    for dataset, block in group_blocks(merged):
-        sections += _block(f"{dataset}, mean over {block[0].facts['folds']} folds", block, keep=False)
-    for dataset, block in group_blocks(single):
-        sections += _block(dataset, block, keep=True)
+    for dataset, group in group_blocks(merged):
+        sections += _block(f"{dataset}, mean over {group[0].facts['folds']} folds", group, evidence, keep=False)
+    for dataset, group in group_blocks(records):
+        sections += _block(dataset, group, evidence, keep=True)
     return Table(title, description, tuple(sections), {})
 
 
-def _block(dataset: str, block: Sequence[Record], keep: bool) -> list[Section]:
-    """Return the sections of one block; `keep` says that its rows are records on disk, for the CSV."""
-    rows = group_rows(block)
-    first = _table_iii(dataset, rows)
-    tables = [first, _everything(dataset, rows, keep, alone=first is None), _strata(dataset, rows, keep)]
+def _block(dataset: str, group: Sequence[Record], evidence: Evidence, keep: bool) -> list[Section]:
+    rows = tuple((label, own, (*marks, *_leaks(own, evidence))) for label, own, marks in group_rows(group))
+    block = Block(dataset, rows, evidence, keep)
+    main = block.contest(MAIN)
+    first = _table_iii(block, main)
+    tables = [first, _everything(block, main, alone=first is None), _strata(block)]
+    tables += [cost_section(dataset, rows)] if evidence.cost and keep else []
     return [table for table in tables if table is not None]
 
 
-def _table_iii(dataset: str, rows: Sequence[Group]) -> Section | None:
-    """Rows pretraining, columns detectors, the paper's values beside ours."""
-    learned = [(records, marks) for _, records, marks in rows if records[0].spec["method"]["backbone"]]
-    detectors = list(dict.fromkeys(_detector(records[0]) for records, _ in learned))
-    arms = list(dict.fromkeys(_arm(records[0]) for records, _ in learned))
-    if not detectors:
+def _leaks(records: Sequence[Record], evidence: Evidence) -> tuple[str, ...]:
+    """Return the marks of all seeds, of a merged record those of all its folds."""
+    every = [part for record in records for part in evidence.parts.get(record.fingerprint, (record,))]
+    return tuple(dict.fromkeys(mark for record in every if (mark := leak_mark(record))))
+
+
+def _table_iii(block: Block, main: Contest) -> Section | None:
+    """Rows pretraining, columns detectors; differences inside each detector; the paper's values and the verdict beside ours."""
+    learned = [row for row in block.rows if row[1][0].spec["method"]["backbone"]]
+    by_detector: dict[str, list[Group]] = {}
+    for row in learned:
+        by_detector.setdefault(_detector(row[1][0]), []).append(row)
+    if not learned:
         return None
-    columns = tuple(Column(name, f"{name} AP") for name in detectors)
+    arms = list(dict.fromkeys(_arm(records[0]) for _, records, _ in learned))
+    lines = {arm: _Line(arm) for arm in arms}
+    columns: list[Column] = []
     papers: dict[str, None] = {}
-    out = []
-    for arm in arms:
-        group = [(records, marks) for records, marks in learned if _arm(records[0]) == arm]
-        cells = {name: TableCell(None) for name in detectors}
-        reported, marks = {}, {}
-        for records, own in group:
-            cells[_detector(records[0])] = aggregate(records, MAIN)
-            marks.update(dict.fromkeys(own))
-            spec = records[0].spec
-            found = find_reported(spec["dataset"]["name"], spec["method"]["detector"], arm)
-            if found is not None:
-                reported[f"paper: {_detector(records[0])}"] = f"{found.ap:.4f}"
-        papers.update(dict.fromkeys(reported))
-        seeds = max((records for records, _ in group), key=len)
-        out.append(Row(_ARMS.get(arm, arm), cells, seeds_text(seeds), "", reported, tuple(marks)))
-    floor = [f"{label} {cell.value:.3f}" for label, records, _ in rows if (cell := _untrained(records)) and cell.value is not None]
-    note = _size(rows) + (f" Without training: {', '.join(floor)}." if floor else "")
-    return Section(f"{dataset}: ships found, by pretraining", note, columns, tuple(out), tuple(papers), head="pretraining")
+    after: dict[str, None] = {}
+    notes: list[str] = []
+    for detector, rows in by_detector.items():
+        contest = block.contest(MAIN, [label for label, _, _ in rows])
+        key, reference = detector, ""
+        for label, records, marks in rows:
+            line = lines[_arm(records[0])]
+            reference = _arm(records[0]) if label == contest.reference else reference
+            line.cells[key] = measured_cell(records, MAIN, contest.rows.get(label))
+            line.cells[key + DIFFERENCE] = contest_cells(contest, label)[MAIN + DIFFERENCE]
+            line.marks |= dict.fromkeys(marks)
+            line.records = max(line.records, records, key=len)
+            told = _paper(detector, label, records, contest)
+            line.reported |= told[0]
+            after |= dict.fromkeys(told[1])
+        papers |= dict.fromkeys(title for line in lines.values() for title in line.reported)
+        columns.append(Column(key, f"{detector} AP"))
+        if reference and len(contest.rows) > 1:
+            columns.append(Column(key + DIFFERENCE, f"Δ to {_ARMS.get(reference, reference)}", None, signed=True))
+            if not notes:
+                notes.append(contest_note(contest, f"AP of {detector}", block.cluster, f"{reference} of the same detector"))
+            else:
+                notes.append(contest_limits(contest, f"AP of {detector}"))
+    out = [line.row(columns) for line in lines.values()]
+    floor = [f"{label} {cell.value:.3f}" for label, records, _ in block.rows if (cell := _untrained(records)) and cell.value is not None]
+    note = _size(block) + (f" Without training: {', '.join(floor)}." if floor else "")
+    lead = " ".join(notes or [contest_note(main, "AP", block.cluster)])
+    title = f"{block.title}: ships found, by pretraining"
+    return Section(title, note, tuple(columns), tuple(out), tuple(papers), "pretraining", lead, tuple(after))
+
+
+class _Line:
+    """One row of Table III while it is put together from several detectors."""
+
+    def __init__(self, arm: str) -> None:
+        self.arm = arm
+        self.cells: dict[str, TableCell] = {}
+        self.marks: dict[str, None] = {}
+        self.reported: dict[str, str] = {}
+        self.records: list[Record] = []
+
+    def row(self, columns: Sequence[Column]) -> Row:
+        cells = {column.key: self.cells.get(column.key, TableCell(None)) for column in columns}
+        return Row(_ARMS.get(self.arm, self.arm), cells, seeds_text(self.records), "", self.reported, tuple(self.marks))
+
+
+def _paper(detector: str, label: str, records: Sequence[Record], contest: Contest) -> tuple[dict[str, str], list[str]]:
+    """Return the columns with the paper's value and the verdict, and what is said of it below the table."""
+    spec = records[0].spec
+    published = find_reported(spec["dataset"]["name"], spec["method"]["detector"], _arm(records[0]))
+    found = contest.rows.get(label)
+    verdict = judge(records, None if found is None else found.estimate, MAIN)
+    if published is None or verdict is None:
+        return {}, []
+    reported = {f"paper: {detector}": f"{published.ap:.4f}", f"verdict: {detector}": verdict.short}
+    return reported, [f"{label}: {verdict.full}", *verdict.footnotes]
 
 
 def _untrained(records: Sequence[Record]) -> TableCell | None:
     return None if records[0].spec["method"]["backbone"] else aggregate(records, MAIN)
 
 
-def _everything(dataset: str, rows: Sequence[Group], keep: bool, alone: bool) -> Section:
+def _everything(block: Block, main: Contest, alone: bool) -> Section:
     """Every row with every definition of AP; `alone`: no table before it has said what the numbers rest on."""
-    out = [_row(label, records, marks, _ALL, keep) for label, records, marks in rows]
+    out = []
+    for label, records, marks in block.rows:
+        found = {MAIN: main.rows[label]} if label in main.rows else {}
+        cells = {column.key: measured_cell(records, column.key, found.get(column.key)) for column in _ALL}
+        out.append(_row(block, label, records, marks, {**cells, **contest_cells(main, label)}, found))
     note = (
         "AP: area under the interpolated precision-recall curve at IoU 0.5 (VOC 2010 on), over whole scenes after merging tiles; "
         "11-point: VOC 2007 on the same matches; COCO AP: mean over IoU 0.50 to 0.95; S, M, L: below 32², to 96², above, in px². "
         "Best F1 takes its threshold from the test scenes. Tile AP counts cut ships once a tile and is no scene-level number."
     )
-    return Section(f"{dataset}: all metrics", f"{_size(rows)} {note}".strip() if alone else note, _ALL, tuple(out))
+    columns = (_ALL[0], *contest_columns(main, "AP"), *_ALL[1:])
+    said = f"{_size(block)} {note}".strip() if alone else note
+    lead, after = contest_note(main, "AP", block.cluster), sources(main, block.cluster)
+    return Section(f"{block.title}: all metrics", said, columns, tuple(out), lead=lead, after=after)
 
 
-def _strata(dataset: str, rows: Sequence[Group], keep: bool) -> Section | None:
+def _strata(block: Block) -> Section | None:
     """AP of each stratum (inshore, offshore) apart."""
-    finished = [record for _, records, _ in rows for record in records if record.status == "finished"]
+    finished = block.finished
     names = [key.split(".")[1] for record in finished[:1] for key in record.metrics if key.count(".") == 2 and key.endswith(".ap_area")]
     if not names:
         return None
@@ -103,15 +211,28 @@ def _strata(dataset: str, rows: Sequence[Group], keep: bool) -> Section | None:
         for name in names
         for metric, label in (("ap_area", "AP"), ("best_f1", "best F1"))
     )
-    out = [_row(label, records, marks, columns, keep) for label, records, marks in rows]
+    measured = [(label, records) for label, records, _ in block.rows]
+    estimates = {f"scene.{name}.ap_area": block.evidence.estimates(f"scene.{name}.ap_area", measured) for name in names}
+    out = []
+    for label, records, marks in block.rows:
+        found = {metric: rows[label] for metric, rows in estimates.items() if label in rows}
+        cells = {column.key: measured_cell(records, column.key, found.get(column.key)) for column in columns}
+        out.append(_row(block, label, records, marks, cells, found))
     facts = finished[0].facts
     sizes = [f"{name}: {facts[f'scene.{name}.ships']} ships in {facts[f'scene.{name}.scenes']} scenes" for name in names]
-    return Section(f"{dataset}: by {finished[0].spec['protocol']['strata']}", "; ".join(sizes) + ".", columns, tuple(out))
+    return Section(f"{block.title}: by {finished[0].spec['protocol']['strata']}", "; ".join(sizes) + ".", columns, tuple(out))
 
 
-def _row(label: str, records: Sequence[Record], marks: tuple[str, ...], columns: tuple[Column, ...], keep: bool) -> Row:
-    cells = {column.key: aggregate(records, column.key) for column in columns}
-    return Row(label, cells, seeds_text(records), row_command(records), {}, marks, tuple(records) if keep else ())
+def _row(
+    block: Block,
+    label: str,
+    records: Sequence[Record],
+    marks: tuple[str, ...],
+    cells: Mapping[str, TableCell],
+    evidence: Mapping[str, RowEvidence],
+) -> Row:
+    kept = tuple(records) if block.keep else ()
+    return Row(label, cells, seeds_text(records), row_command(records), {}, marks, kept, evidence, row_link(records))
 
 
 def _detector(record: Record) -> str:
@@ -123,12 +244,10 @@ def _arm(record: Record) -> str:
     return str(record.spec["method"]["pretrain"])
 
 
-def _size(rows: Sequence[Group]) -> str:
+def _size(block: Block) -> str:
     """Return the sentences that say what the numbers rest on."""
-    for _, group, _ in rows:
-        for record in group:
-            if record.status == "finished":
-                return _told(record, list(dict.fromkeys(_source(r) for _, some, _ in rows for r in some if r.inputs.get("pretrained_by"))))
+    for record in block.finished[:1]:
+        return _told(record, list(dict.fromkeys(_source(r) for _, some, _ in block.rows for r in some if r.inputs.get("pretrained_by"))))
     return ""
 
 

@@ -11,8 +11,8 @@ from bench.records import Record
 from bench.store import canonical_hash
 
 
-def merge_folds(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
-    """Return (merged, all): one merged record for each row and seed whose folds are complete, and every record as it is.
+def merge_folds(records: Sequence[Record]) -> tuple[list[Record], dict[str, list[Record]]]:
+    """Return one merged record for each row and seed whose folds are complete, and the folds behind each by its fingerprint.
 
     A failed fold makes the merged record failed, an undefined metric leaves its mean undefined: neither vanishes from a mean.
     """
@@ -23,12 +23,13 @@ def merge_folds(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
         if split["kind"] == "folds" and label is not None:
             key = (record.dataset.rpartition("/")[0], label[0], record.method, record.seed, _row_key(record))
             groups.setdefault(key, {})[label[1]] = record
-    merged = []
+    merged, parts = [], {}
     for (data, split_label, *_), folds in groups.items():
         mine = [folds[fold] for fold in sorted(folds)]
         if len(mine) == mine[0].spec["dataset"]["split"]["folds"]:
             merged.append(_merged(f"{data}/{split_label}", mine))
-    return merged, list(records)
+            parts[merged[-1].fingerprint] = mine
+    return merged, parts
 
 
 def _merged(dataset: str, folds: Sequence[Record]) -> Record:
@@ -48,6 +49,7 @@ def _merged(dataset: str, folds: Sequence[Record]) -> Record:
         "split_counts": {**first.inputs["split_counts"], "test": sum(record.inputs["split_counts"]["test"] for record in folds)},
     }
     update = {
+        "fingerprint": canonical_hash([record.fingerprint for record in folds]),
         "dataset": dataset,
         "status": "finished" if failed is None else "failed",
         "failure": None if failed is None else failed.failure,

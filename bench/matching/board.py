@@ -2,90 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from bench.matching.reported import find_reported
+from bench.data.leakage import leak_mark
+from bench.evidence import Contest, Evidence, RowEvidence
+from bench.matching.evidence import clusters_known
+from bench.matching.reported import find_reported, judge
 from bench.matching.scoring import DECISIONS, DIRECTIONS
+from bench.matching.shortcut import shortcut_section
 from bench.records import Record
-from bench.tables import Column, Row, Section, Table, TableCell, aggregate, group_blocks, group_rows, row_command, seeds_text
+from bench.tables import (
+    Column,
+    Row,
+    Section,
+    Table,
+    TableCell,
+    contest_cells,
+    contest_columns,
+    contest_note,
+    cost_section,
+    group_blocks,
+    group_rows,
+    measured_cell,
+    row_command,
+    row_link,
+    seeds_text,
+    sources,
+)
 
-PAPER = "paper (acc / prec / rec)"
+MAIN = "uniform.accuracy"
+PAPER, VERDICT = "paper (acc / prec / rec)", "verdict"
 _LABELS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
-
-
-def matching_table(title: str, description: str, records: Sequence[Record]) -> Table:
-    """Return the board: per data set and split the decisions (Table II's form), then ranking and retrieval."""
-    sections: list[Section] = []
-    for dataset, block in group_blocks(records):
-        rows = group_rows(block)
-        sections += [_decisions(dataset, rows), _rankings(dataset, rows)]
-    return Table(title, description, tuple(sections), {})
-
-
+_RANKED = (
+    Column("uniform.roc_auc", "AUC"),
+    Column("uniform.average_precision", "AP"),
+    Column("uniform.fpr95", "FPR95", higher_better=False),
+    Column("hard.accuracy", "hard acc"),
+    Column("hard.roc_auc", "hard AUC"),
+    Column("hard.fpr95", "hard FPR95", higher_better=False),
+    *(Column(f"gallery.{name}.recall_at_1", f"R@1 {arrow}") for name, arrow in zip(DIRECTIONS, ("S→O", "O→S"), strict=True)),
+    Column("gallery.sar_to_optical.recall_at_5", "R@5 S→O"),
+    Column("gallery.sar_to_optical.recall_at_10", "R@10 S→O"),
+    Column("gallery.sar_to_optical.mrr", "MRR S→O"),
+    Column("full.sar_to_optical.recall_at_1", "R@1 S→O, all"),
+)
+_WITH_INTERVAL = ("uniform.roc_auc", "hard.accuracy", "gallery.sar_to_optical.recall_at_1")
+_HARD = {"scene": "another patch of the same scene", "cluster": "another patch of the same low-level cluster", "none": "none"}
 Group = tuple[str, list[Record], tuple[str, ...]]
 
 
-def _decisions(dataset: str, rows: Sequence[Group]) -> Section:
+@dataclass(frozen=True)
+class Block:
+    """The rows of one data set and split, and what lies behind them."""
+
+    title: str
+    rows: tuple[Group, ...]
+    evidence: Evidence
+
+    @property
+    def measured(self) -> list[tuple[str, list[Record]]]:
+        """Label and records of every row."""
+        return [(label, records) for label, records, _ in self.rows]
+
+    @property
+    def finished(self) -> list[Record]:
+        """The finished records, in board order."""
+        return [record for _, group, _ in self.rows for record in group if record.status == "finished"]
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled."""
+        for record in self.finished:
+            samples = self.evidence.samples(record)
+            if samples is not None:
+                return "source scene" if clusters_known(samples) else "pair"
+        return "cluster"
+
+
+def matching_table(title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
+    """Return the board: per data set and split the decisions (Table II's form), ranking and retrieval, and how far shortcuts go."""
+    sections: list[Section] = []
+    for dataset, group in group_blocks(records):
+        rows = tuple((label, own, (*marks, *_leaks(own))) for label, own, marks in group_rows(group))
+        block = Block(dataset, rows, evidence)
+        sections += [_decisions(block), _rankings(block)]
+        shortcut = shortcut_section(dataset, rows, evidence.samples)
+        sections += [] if shortcut is None else [shortcut]
+        sections += [cost_section(dataset, rows)] if evidence.cost else []
+    return Table(title, description, tuple(sections), {})
+
+
+def _leaks(records: Sequence[Record]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(mark for record in records if (mark := leak_mark(record))))
+
+
+def _decisions(block: Block) -> Section:
     """Table II's form: accuracy, precision, recall on 1:1 negatives, at the validation threshold and at the method's own."""
-    columns = tuple(Column(f"uniform.{metric}", _LABELS[metric]) for metric in DECISIONS)
-    out = []
-    for label, records, marks in rows:
-        out.append(_row(label, records, marks, columns, paper=True))
-        fixed = _fixed_threshold(records)
-        if fixed is not None:
-            cells = {column.key: aggregate(records, column.key.replace("uniform.", "uniform.fixed.")) for column in columns}
-            out.append(_row(f"{label}, at {fixed:g}", records, marks, columns, paper=True, cells=cells))
-    note = f"{_size(rows)} Decisions at the threshold chosen on the validation part; rows “at …” use the method's own fixed threshold."
-    return Section(f"{dataset}: is it a match?", note, columns, tuple(out), (PAPER,))
+    numbers = tuple(Column(f"uniform.{metric}", _LABELS[metric]) for metric in DECISIONS)
+    main = block.evidence.contest(MAIN, block.measured)
+    chosen, fixed = (
+        {name: block.evidence.estimates(f"{prefix}{name}", block.measured) for name in DECISIONS}
+        for prefix in ("uniform.", "uniform.fixed.")
+    )
+    chosen["accuracy"] = dict(main.rows)
+    out: list[Row] = []
+    after: dict[str, None] = {}
+    for label, records, marks in block.rows:
+        row, told = _decision_row(label, label, records, marks, "uniform.", chosen)
+        out.append(replace(row, cells={**row.cells, **contest_cells(main, label)}))
+        after |= dict.fromkeys(told)
+        threshold = _fixed_threshold(records)
+        if threshold is not None:
+            row, told = _decision_row(label, f"{label}, at {threshold:g}", records, marks, "uniform.fixed.", fixed)
+            out.append(replace(row, cells={**row.cells, **contest_cells(Contest(MAIN), label)}))
+            after |= dict.fromkeys(told)
+    note = f"{_size(block)} Decisions at the threshold chosen on the validation part; rows “at …” use the method's own fixed threshold."
+    columns = (numbers[0], *contest_columns(main, "accuracy"), *numbers[1:])
+    reported = (PAPER, VERDICT) if any(row.reported for row in out) else ()
+    lead, after_all = contest_note(main, "accuracy", block.cluster), (*after, *sources(main, block.cluster))
+    return Section(f"{block.title}: is it a match?", note.strip(), columns, tuple(out), reported, lead=lead, after=after_all)
 
 
-def _rankings(dataset: str, rows: Sequence[Group]) -> Section:
+def _decision_row(
+    label: str, shown: str, records: list[Record], marks: tuple[str, ...], prefix: str, found: Mapping[str, Mapping[str, RowEvidence]]
+) -> tuple[Row, list[str]]:
+    """Return a row of Table II's form under the name `shown`, and what is to be said of its verdict below the table.
+
+    Args:
+        prefix: of the metrics, "uniform." or "uniform.fixed."; they stand in the same columns.
+        found: metric -> label -> what the statistics say.
+    """
+    own = {name: rows[label] for name, rows in found.items() if label in rows}
+    cells = {f"uniform.{name}": measured_cell(records, f"{prefix}{name}", own.get(name)) for name in DECISIONS}
+    verdict = judge(records, {name: own[name].estimate if name in own else None for name in DECISIONS[:3]})
+    reported, told = {}, []
+    method = records[0].spec["method"]
+    published = find_reported(records[0].spec["dataset"]["name"], method["matcher"], method["backbone"])
+    if published is not None and verdict is not None:
+        numbers = " / ".join(f"{published.metrics[metric]:.3f}" for metric in DECISIONS[:3])
+        reported = {PAPER: numbers, VERDICT: verdict.short}
+        told = [f"{shown}: {verdict.full}", *verdict.footnotes]
+    return _row(shown, records, marks, cells, {f"{prefix}{name}": each for name, each in own.items()}, reported), told
+
+
+def _rankings(block: Block) -> Section:
     """Threshold-free metrics, hard negatives, and retrieval on the gallery that all methods share."""
-    columns = [
-        Column("uniform.roc_auc", "AUC"),
-        Column("uniform.average_precision", "AP"),
-        Column("uniform.fpr95", "FPR95", higher_better=False),
-        Column("hard.accuracy", "hard acc"),
-        Column("hard.roc_auc", "hard AUC"),
-        Column("hard.fpr95", "hard FPR95", higher_better=False),
-    ]
-    for direction, arrow in zip(DIRECTIONS, ("S→O", "O→S"), strict=True):
-        columns.append(Column(f"gallery.{direction}.recall_at_1", f"R@1 {arrow}"))
-    columns += [
-        Column("gallery.sar_to_optical.recall_at_5", "R@5 S→O"),
-        Column("gallery.sar_to_optical.recall_at_10", "R@10 S→O"),
-        Column("gallery.sar_to_optical.mrr", "MRR S→O"),
-        Column("full.sar_to_optical.recall_at_1", "R@1 S→O, all"),
-    ]
-    out = tuple(_row(label, records, marks, tuple(columns)) for label, records, marks in rows)
-    finished = [record for _, group, _ in rows for record in group if record.status == "finished"]
+    found = {metric: block.evidence.estimates(metric, block.measured) for metric in _WITH_INTERVAL}
+    out = []
+    for label, records, marks in block.rows:
+        evidence = {metric: rows[label] for metric, rows in found.items() if label in rows}
+        cells = {column.key: measured_cell(records, column.key, evidence.get(column.key)) for column in _RANKED}
+        out.append(_row(label, records, marks, cells, evidence))
     note = ""
-    if finished:
-        facts = finished[0].facts
-        hard = {"scene": "another patch of the same scene", "cluster": "another patch of the same low-level cluster", "none": "none"}
+    if block.finished:
+        first = block.finished[0]
+        size = max(record.facts["gallery.size"] for record in block.finished)  # a submission may leave the gallery out
         note = (
-            f"Hard negatives: {hard[facts['hard_negatives']]}. Retrieval on one gallery of {facts['gallery.size']} test pairs for every "
-            f"method; “all” is the whole test part ({finished[0].inputs['split_counts']['test']}), for methods with embeddings."
+            f"Hard negatives: {_HARD[first.facts['hard_negatives']]}. Retrieval on one gallery of {size} test pairs for every "
+            f"method; “all” is the whole test part ({first.inputs['split_counts']['test']}), for methods with embeddings."
         )
-    return Section(f"{dataset}: ranking, hard negatives, retrieval", note, tuple(columns), out)
+    return Section(f"{block.title}: ranking, hard negatives, retrieval", note, _RANKED, tuple(out))
 
 
 def _row(
     label: str,
     records: Sequence[Record],
     marks: tuple[str, ...],
-    columns: tuple[Column, ...],
-    paper: bool = False,
-    cells: dict[str, TableCell] | None = None,
+    cells: Mapping[str, TableCell],
+    evidence: Mapping[str, RowEvidence],
+    reported: Mapping[str, str] | None = None,
 ) -> Row:
-    cells = cells or {column.key: aggregate(records, column.key) for column in columns}
-    reported = {}
-    if paper:
-        spec = records[0].spec
-        found = find_reported(spec["dataset"]["name"], spec["method"]["matcher"], spec["method"]["backbone"])
-        if found is not None and spec["method"]["control"] == "none":
-            reported = {PAPER: " / ".join(f"{found.metrics[metric]:.3f}" for metric in DECISIONS[:3])}
-    return Row(label, cells, seeds_text(records), row_command(records), reported, marks, tuple(records))
+    link = row_link(records)
+    return Row(label, cells, seeds_text(records), row_command(records), reported or {}, marks, tuple(records), evidence, link)
 
 
 def _fixed_threshold(records: Sequence[Record]) -> float | None:
@@ -95,15 +184,13 @@ def _fixed_threshold(records: Sequence[Record]) -> float | None:
     return None
 
 
-def _size(rows: Sequence[Group]) -> str:
+def _size(block: Block) -> str:
     """Return the sentence that says what the numbers rest on."""
-    for _, group, _ in rows:
-        for record in group:
-            if record.status == "finished":
-                counts, facts = record.inputs["split_counts"], record.facts
-                return (
-                    f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test pairs; "
-                    f"{facts['uniform.positives']} matching and {facts['uniform.negatives']} non-matching test decisions, drawn once "
-                    f"(pairs {facts['pairs_sha256']['test'][:8]}, split {record.inputs['data']['split'][:8]})."
-                )
+    for record in block.finished[:1]:
+        counts, facts = record.inputs["split_counts"], record.facts
+        return (
+            f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test pairs; "
+            f"{facts['uniform.positives']} matching and {facts['uniform.negatives']} non-matching test decisions, drawn once "
+            f"(pairs {facts['pairs_sha256']['test'][:8]}, split {record.inputs['data']['split'][:8]})."
+        )
     return ""

@@ -224,23 +224,29 @@ class Ranks:
 
 
 def recall_at_k(ranks: Ranks, k: int) -> float | None:
-    """Return the expected share of queries whose true partner is among the k nearest; None without queries.
+    """Return the expected share of queries whose true partner is among the k nearest; None without queries."""
+    return float(np.mean(found_within(ranks, k))) if len(ranks.better) else None
+
+
+def found_within(ranks: Ranks, k: int) -> np.ndarray:
+    """Return for each query the probability that its true partner is among the k nearest, float64 (n,).
 
     Of `tied + 1` equally likely places from `better + 1` on, those up to k count. A gallery of k or fewer gives 1.
     """
-    if len(ranks.better) == 0:
-        return None
-    return float(np.mean(np.clip((k - ranks.better) / (ranks.tied + 1), 0.0, 1.0)))
+    return np.asarray(np.clip((k - ranks.better) / (ranks.tied + 1), 0.0, 1.0))
 
 
 def mrr(ranks: Ranks) -> float | None:
     """Return the mean reciprocal rank, in expectation over random tie-breaking; None without queries."""
-    if len(ranks.better) == 0:
-        return None
+    return float(np.mean(reciprocal_ranks(ranks))) if len(ranks.better) else None
+
+
+def reciprocal_ranks(ranks: Ranks) -> np.ndarray:
+    """Return the reciprocal rank of each query's true partner, in expectation over random tie-breaking, float64 (n,), n > 0."""
     top = int((ranks.better + ranks.tied).max()) + 1
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, top + 1))])
     tied = (harmonic[ranks.better + ranks.tied + 1] - harmonic[ranks.better]) / (ranks.tied + 1)
-    return float(np.mean(np.where(ranks.tied == 0, 1.0 / (ranks.better + 1), tied)))
+    return np.where(ranks.tied == 0, 1.0 / (ranks.better + 1), tied)
 
 
 def rank_metrics(ranks: Ranks, ks: tuple[int, ...] = (1, 5, 10)) -> dict[str, Number]:

@@ -45,7 +45,7 @@ def score_predictions(predictions: Predictions) -> Scores:
         full = retrieval_from_embeddings(sar, optical, partial(pairwise, predictions.embedding_distance), exclude=overlap_mask(places))
         facts["full.size"] = len(sar)
     metrics |= _retrieval("full", full)
-    return Scores(metrics, facts, per_sample(predictions))
+    return Scores(metrics, facts, per_sample(predictions, sampled))
 
 
 def _score_kind(predictions: Predictions, name: str, kind: int) -> tuple[dict[str, float | None], dict[str, Any]]:
@@ -80,11 +80,18 @@ def _retrieval(prefix: str, retrieval: Retrieval | None) -> dict[str, float | No
     return out
 
 
-def per_sample(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Return the compact per-sample scores that a board's entry keeps: enough to resample every pair metric and the sampled gallery."""
+def per_sample(predictions: Predictions, gallery: Retrieval) -> dict[str, np.ndarray]:
+    """Return the compact per-sample scores that a board's entry keeps: enough to resample every pair metric and the sampled gallery.
+
+    `gallery_<direction>` (2, g) int32 holds the ranks of the gallery's queries: items strictly closer than the partner, and items tied.
+    """
     test = predictions.test
+    ranks = {
+        f"gallery_{name}": np.stack([getattr(gallery, name).better, getattr(gallery, name).tied]).astype(np.int32) for name in DIRECTIONS
+    }
     return {
         "id": test.id,
+        "scene": test.scene,
         "group": test.group,
         "pair_sar": test.pair_sar.astype(np.int32),
         "pair_optical": test.pair_optical.astype(np.int32),
@@ -92,4 +99,5 @@ def per_sample(predictions: Predictions) -> dict[str, np.ndarray]:
         "distance": test.distance,
         "gallery_position": predictions.gallery_position.astype(np.int32),
         "gallery_distance": predictions.gallery_distance.astype(np.float32),
+        **ranks,
     }

@@ -13,8 +13,10 @@ import pytest
 
 from bench.config import Suite
 from bench.errors import BenchError
-from bench.leaderboard import build_boards, file_entries, to_text
+from bench.entries import file_entries
+from bench.leaderboard import build_boards, write_suite
 from bench.records import Failure, Record, load_record
+from bench.rendering import to_text
 from bench.store import read_json, write_json
 from bench.tables import Column, TableCell, aggregate, format_cell, group_rows, row_command, seeds_text
 from bench.task import Cell
@@ -99,12 +101,14 @@ def cell(entry: Record) -> Cell:
     return Cell("matching", "s", entry.dataset, entry.method, entry.seed, entry.spec)
 
 
-def filed(boards: Path, records: list[Record], **changes: Any) -> Path:
-    """File `records`, with scores, and build the board; return its folder."""
+def filed(boards: Path, records: list[Record], scores: bytes | None = None, **changes: Any) -> Path:
+    """File `records`, with the bytes of their scores, and build the board; return its folder."""
     source = boards.parent / "cell"
     source.mkdir(exist_ok=True, parents=True)
-    (source / "scores.npz").write_bytes(b"scores")
-    file_entries(boards, suite(**changes), [cell(r) for r in records], [(source, r) for r in records])
+    if scores is not None:
+        (source / "scores.npz").write_bytes(scores)
+    if file_entries(boards / "s", [(source, r) for r in records]):
+        write_suite(boards / "s", suite(**changes), [cell(r) for r in records])
     build_boards(boards, "s")
     return boards / "s"
 
@@ -116,7 +120,9 @@ def test_a_board_is_a_pure_function_of_its_entries(tmp_path: Path) -> None:
     folder = filed(tmp_path / "boards", RECORDS)
     board, csv = (folder / "matching.md").read_bytes(), (folder / "matching.csv").read_bytes()
     text = board.decode()
-    assert text.startswith("# A suite\n\nWords.\n\nA note.\n\n## toy/grouped: is it a match?\n") and "3 (0, 1, 10)" in text
+    assert text.startswith("# A suite\n\nWords.\n\nA note.\n\n## toy/grouped: is it a match?\n") 
+    links = ", ".join(f"[{seed}](entries/matching--toy-grouped--net--seed{seed}.json)" for seed in (0, 1, 10))
+    assert f"3 ({links})" in text and "[record](entries/matching--toy-grouped--cfog--once.json)" in text
     assert not re.search(r"\d\d:\d\d|20\d\d-|seconds| s\b \|", text) and b"seconds" not in csv
     clone = tmp_path / "clone" / "s"
     (clone / "entries").mkdir(parents=True)
@@ -149,7 +155,7 @@ def test_rows_stand_in_the_order_of_the_suite_and_a_selection_keeps_it(tmp_path:
 
 
 def test_limited_records_are_not_filed_and_failed_ones_drop_old_scores(tmp_path: Path) -> None:
-    folder = filed(tmp_path / "boards", [record(0)])
+    folder = filed(tmp_path / "boards", [record(0)], b"scores")
     scores = folder / "entries" / "matching--toy-grouped--cfog--seed0.npz"
     assert scores.is_file()
     before = (folder / "matching.md").read_bytes()
@@ -184,7 +190,7 @@ def test_what_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
 
 def test_a_terminal_that_is_narrow_gets_every_column(tmp_path: Path) -> None:
     folder = filed(tmp_path / "boards", RECORDS)
-    table = build_boards(folder.parent, "s")[folder / "matching.md"]
+    table = build_boards(folder.parent, "s").tables[folder / "matching.md"]
     wide, narrow = to_text(table), to_text(table, 60)
     columns = {column.label for section in table.sections for column in section.columns}
     assert all(label in wide and label in narrow for label in columns)

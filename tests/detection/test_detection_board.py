@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from bench.detection.board import detection_table
-from bench.leaderboard import to_csv, to_markdown
+from bench.evidence import Evidence
 from bench.records import Failure, Record
+from bench.rendering import to_csv, to_markdown
 
 METRICS = ("scene.ap_area", "scene.ap_11pt", "scene.inshore.ap_area", "scene.inshore.best_f1")
 
@@ -61,7 +62,7 @@ ROWS = [
 
 
 def test_rows_are_pretrainings_and_columns_detectors_with_the_papers_values_beside() -> None:
-    first = detection_table("t", "d", ROWS).sections[0]
+    first = detection_table("t", "d", ROWS, Evidence()).sections[0]
     assert first.title == "air/x: ships found, by pretraining" and first.head == "pretraining"
     assert [column.label for column in first.columns] == ["faster-rcnn AP", "yolov3 AP"]
     assert [row.label for row in first.rows] == ["ImageNet", "OSM"]
@@ -69,14 +70,17 @@ def test_rows_are_pretrainings_and_columns_detectors_with_the_papers_values_besi
     assert imagenet.cells["faster-rcnn"].value == pytest.approx(0.85) and imagenet.cells["faster-rcnn"].n == 2
     assert imagenet.cells["yolov3"].value is None and imagenet.cells["yolov3"].note == "1/2 failed" and "‡" in imagenet.marks
     assert osm.cells["yolov3"].value is None and osm.cells["yolov3"].note == "", "not measured, and not 0"
-    assert imagenet.reported == {"paper: faster-rcnn": "0.8720", "paper: yolov3": "0.8712"}
-    assert osm.reported == {"paper: faster-rcnn": "0.8852"}, "the paper's value stands only beside ours"
+    verdict = "not comparable: data, split, method"
+    values = {"paper: faster-rcnn": "0.8720", "verdict: faster-rcnn": verdict, "paper: yolov3": "0.8712", "verdict: yolov3": verdict}
+    assert imagenet.reported == values and first.reported == tuple(values)
+    assert osm.reported == {"paper: faster-rcnn": "0.8852", "verdict: faster-rcnn": verdict}, "the paper's value stands only beside ours"
+    assert any(line.startswith("faster-rcnn/osm: not comparable: data: the record does not count its scenes") for line in first.after)
     for words in ("125 ships in 10 test scenes", "336 ships in 21 scenes", "cfar 0.200", "osm: bnn on q/random"):
         assert words in first.note
 
 
 def test_every_row_stands_below_and_in_the_csv_once() -> None:
-    table = detection_table("t", "d", ROWS)
+    table = detection_table("t", "d", ROWS, Evidence())
     assert [row.label for row in table.sections[1].rows] == ["cfar", "faster-rcnn/imagenet", "faster-rcnn/osm", "yolov3/imagenet"]
     lines = [line.split(",")[:3] for line in to_csv(table).splitlines()[1:]]
     assert ["air/x", "faster-rcnn/osm", "scene.ap_11pt"] in lines and len(lines) == len({tuple(line) for line in lines})
@@ -90,15 +94,15 @@ def folds(values: list[float | None]) -> list[Record]:
 
 
 def test_folds_are_averaged_only_when_complete() -> None:
-    titles = [section.title for section in detection_table("t", "d", folds([0.1, 0.2, 0.6])).sections]
+    titles = [section.title for section in detection_table("t", "d", folds([0.1, 0.2, 0.6]), Evidence()).sections]
     assert titles[0] == "air/cv, mean over 3 folds: all metrics" and sum("cv-" in title for title in titles) == 6
-    first = detection_table("t", "d", folds([0.1, 0.2, 0.6])).sections[0]
+    first = detection_table("t", "d", folds([0.1, 0.2, 0.6]), Evidence()).sections[0]
     assert first.rows[0].cells["scene.ap_area"].value == pytest.approx(0.3)
     assert "375 ships in 30 test scenes" in first.note and "each tested in one of 3 folds" in first.note
     assert "--split cv " in first.rows[0].command
-    assert not any("mean over" in section.title for section in detection_table("t", "d", folds([0.1, 0.2, 0.6])[:2]).sections)
+    assert not any("mean over" in section.title for section in detection_table("t", "d", folds([0.1, 0.2, 0.6])[:2], Evidence()).sections)
 
 
 def test_a_failed_fold_fails_the_mean() -> None:
-    first = detection_table("t", "d", folds([0.1, None, 0.6])).sections[0]
+    first = detection_table("t", "d", folds([0.1, None, 0.6]), Evidence()).sections[0]
     assert first.rows[0].cells["scene.ap_area"].value is None and "‡" in first.rows[0].marks

@@ -1,0 +1,116 @@
+"""From committed entries to statistics: what is recomputed is what was recorded, and what does not agree is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.entries import Entries, entry_path, entry_samples, load_entries
+from bench.evidence import Evidence
+from bench.records import Record
+from bench.resampling import Ratio
+from bench.task import get_task
+
+BOARDS = Path(__file__).parents[2] / "leaderboards"
+FOLDERS = sorted(path.parent for path in BOARDS.glob("*/suite.json"))
+PAIRS = [f"uniform.{name}" for name in ("accuracy", "precision", "recall", "f1", "roc_auc")]
+
+
+def recomputed(record: Record, samples: Mapping[str, Any]) -> dict[str, float | None]:
+    task = get_task(record.task)
+    found = {name: task.resampled(name, record, samples) for name in record.metrics}
+    return {name: result.value for name, result in found.items() if result is not None}
+
+
+@pytest.fixture(scope="module")
+def boards() -> dict[Path, Entries]:
+    return {folder: load_entries(folder) for folder in FOLDERS}
+
+
+def test_every_committed_entry_gives_its_recorded_numbers_again(boards: dict[Path, Entries]) -> None:
+    assert boards and not any(entries.damaged for entries in boards.values())
+    for folder, entries in boards.items():
+        for record in entries.records:
+            samples = entry_samples(folder, record)
+            assert samples is not None, entry_path(record)
+            values = recomputed(record, samples)
+            assert values == pytest.approx({name: record.metrics[name] for name in values}, abs=1e-12), entry_path(record)
+            known = [name for name in PAIRS if record.metrics.get(name) is not None]
+            expected = known + ["gallery.sar_to_optical.mrr"] if record.task == "matching" else ["scene.ap_area", "scene.inshore.ap_area"]
+            assert set(expected) <= set(values), entry_path(record)
+
+
+def test_the_clusters_are_scenes_and_hold_every_sample_once(boards: dict[Path, Entries]) -> None:
+    for folder, entries in boards.items():
+        for record in entries.records:
+            samples = entry_samples(folder, record)
+            assert samples is not None
+            found = get_task(record.task).resampled(get_task(record.task).headline, record, samples)
+            assert found is not None and len(found.clusters) > 10, entry_path(record)
+            size = found.clusters.size.sum()
+            if record.task == "matching":
+                assert size == record.facts["uniform.positives"] + record.facts["uniform.negatives"]
+            else:
+                assert size == record.facts["scene.ships"]
+
+
+def test_a_cluster_drawn_twice_counts_as_if_its_pairs_stood_twice(boards: dict[Path, Entries]) -> None:
+    folder = BOARDS / "s1s2"
+    record = next(r for r in boards[folder].records if r.method == "infonce-resnet18" and r.dataset == "s1s2-256/place")
+    samples = entry_samples(folder, record)
+    assert samples is not None
+    found = get_task("matching").resampled("uniform.accuracy", record, samples)
+    assert found is not None
+    weights = np.arange(len(found.clusters)) % 3
+    scene = dict(zip(found.clusters.names, weights, strict=True))
+    uniform = samples["kind"] != 2
+    times = np.array([scene[name] for name in samples["scene"][samples["pair_sar"][uniform]]])
+    right = (samples["distance"][uniform] <= record.facts["uniform.threshold"]) == (samples["kind"][uniform] == 0)
+    assert found.values(weights[None])[0] == pytest.approx((times * right).sum() / times.sum(), abs=1e-12)
+
+
+def test_numbers_that_contradict_their_samples_are_told_and_get_no_statistics(boards: dict[Path, Entries]) -> None:
+    folder = BOARDS / "s1s2"
+    rows = [r for r in boards[folder].records if r.dataset == "s1s2-256/place" and r.method in ("cfog", "histogram")]
+    forged = [r.model_copy(update={"metrics": {**r.metrics, "uniform.accuracy": 0.999}}) if r.method == "cfog" else r for r in rows]
+    evidence = Evidence(get_task("matching").resampled, lambda record: entry_samples(folder, record))
+    groups = [(method, [r for r in forged if r.method == method]) for method in ("cfog", "histogram")]
+    contest = evidence.contest("uniform.accuracy", groups)
+    assert list(contest.rows) == ["histogram"] and contest.reference == "", "the reference row has no statistics, so there is no difference"
+    assert len(evidence.problems) == 1 and "0.999 in the record" in evidence.problems[0] and "cfog" in evidence.problems[0]
+    honest = Evidence(get_task("matching").resampled, lambda record: entry_samples(folder, record))
+    both = honest.contest("uniform.accuracy", [(m, [r for r in rows if r.method == m]) for m in ("cfog", "histogram")])
+    assert not honest.problems and both.rows["cfog"].rank == 1 and both.rows["histogram"].rank == 2 and both.rows["histogram"].marked
+
+
+def test_a_row_without_samples_or_with_an_undefined_value_is_in_no_contest(boards: dict[Path, Entries]) -> None:
+    folder = BOARDS / "s1s2"
+    record = next(r for r in boards[folder].records if r.method == "cfog")
+    assert Evidence().contest("uniform.accuracy", [("cfog", [record])]).rows == {}
+    evidence = Evidence(get_task("matching").resampled, lambda _: entry_samples(folder, record))
+    assert evidence.contest("uniform.fpr95", [("cfog", [record])]).rows == {}, "not recomputable from clusters"
+    failed = record.model_copy(update={"status": "failed", "metrics": {}})
+    assert evidence.contest("uniform.accuracy", [("cfog", [record, failed])]).rows == {}
+
+
+def test_damaged_samples_are_told(tmp_path: Path, boards: dict[Path, Entries]) -> None:
+    record = boards[BOARDS / "s1s2"].records[0]
+    path = (tmp_path / entry_path(record)).with_suffix(".npz")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"PK\x03\x04 nothing")
+    evidence = Evidence(get_task("matching").resampled, lambda r: entry_samples(tmp_path, r))
+    assert evidence.contest("uniform.accuracy", [("a", [record])]).rows == {}
+    assert "damaged per-sample scores" in evidence.problems[0] and path.name in evidence.problems[0]
+
+
+def test_ratios_are_what_the_matching_task_gives_for_decisions(boards: dict[Path, Entries]) -> None:
+    folder = BOARDS / "s1s2"
+    record = boards[folder].records[0]
+    samples = entry_samples(folder, record)
+    assert samples is not None
+    assert isinstance(get_task("matching").resampled("uniform.recall", record, samples), Ratio)
+    assert get_task("matching").resampled("full.sar_to_optical.mrr", record, samples) is None
