@@ -21,10 +21,10 @@ ENTRIES, ENTRY_FILES = "entries", "[!.]*.json"  # a dot begins the temporary fil
 
 @dataclass(frozen=True)
 class Entries:
-    """The entries of one suite. A damaged file fails its seed instead of vanishing from a mean; `damaged` says what is wrong with each."""
+    """The entries of one suite. A damaged file fails its seed instead of vanishing from a mean; `damaged` says by name what is wrong with each."""
 
     records: tuple[Record, ...]
-    damaged: tuple[str, ...]
+    damaged: Mapping[str, str]
 
 
 def entry_path(record: Record) -> str:
@@ -112,7 +112,7 @@ def load_entries(folder: Path) -> Entries:
     if not records:
         raise BenchError(next(iter(damaged.values())))
     failed = [_failed(name, message, list(records.values())) for name, message in damaged.items()]
-    return Entries((*records.values(), *(record for record in failed if record is not None)), tuple(damaged.values()))
+    return Entries((*records.values(), *(record for record in failed if record is not None)), damaged)
 
 
 def _failed(name: str, message: str, others: Sequence[Record]) -> Record | None:

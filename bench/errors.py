@@ -15,7 +15,16 @@ class BenchError(Exception):
 
 
 class NotSelected(BenchError):
-    """A filter of the command line leaves nothing of one task's section, or names what that section does not have."""
+    """A filter of the command line leaves nothing of one task's section, or names what that section does not have.
+
+    Attributes:
+        option: the filter with unknown values, "" where all are known and nothing is left.
+        unknown, known: its values that the section does not have, and all that it has.
+    """
+
+    def __init__(self, message: str, option: str = "", unknown: Iterable[str] = (), known: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.option, self.unknown, self.known = option, tuple(unknown), tuple(known)
 
 
 class MissingInputs(BenchError):

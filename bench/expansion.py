@@ -1,4 +1,5 @@
-"""What both tasks do to turn a section of a suite into cells: choosing blocks, restricting rows, and parting spec from places.
+"""A suite -> cells: asking each task for the cells of its section, and what the tasks share in that: choosing blocks, restricting rows, and
+parting spec from places.
 
 A block is one data set with one split. Labels and folders never enter a spec: a spec goes into keys and records.
 """
@@ -7,11 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench.config import Suite, validate
 from bench.data.splits import SplitSpec
 from bench.errors import BenchError, NotSelected, nearest
+from bench.smoke import SMOKE_SEEDS
+from bench.task import Cell, Origin, Selection, Task, get_task
 
 Filters = Mapping[str, tuple[str, ...]]
 
@@ -29,6 +34,94 @@ class Entry(Protocol):
     def root(self) -> str | None: ...
 
 
+# -- the cells of a suite ----------------------------------------------------------------------------------------------------------
+def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Origin) -> list[Cell]:
+    """Return the cells of the suite's sections for `tasks`, dependencies before dependants, each once.
+
+    Raises:
+        BenchError: a task without a section, an unknown name, an invalid section.
+    """
+    cells: list[Cell] = []
+    answers: list[_Answer] = []
+    for name in _concerned(tasks, selection):
+        task = get_task(name)
+        if name not in suite.tasks:
+            raise BenchError(f"suite {suite.name!r} has no section {name!r}; it has: {', '.join(suite.tasks)}")
+        section = validate(task.Section, suite.tasks[name], f"{suite.name}: {name}")
+        answers.append(_ask(task, suite, section, selection, origin))
+        for cell in answers[-1].cells:
+            for wanted in (*cell.requires, cell):
+                if wanted not in cells:
+                    cells.append(wanted)
+    _check_filters(selection, answers)
+    if not cells:
+        raise BenchError("; ".join(dict.fromkeys(str(each) for answer in answers for each in answer.refused)) or "nothing to run")
+    slots: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        other = slots.setdefault((cell.task, cell.slot), cell)
+        if other != cell:
+            raise BenchError(f"{other.describe()} and {cell.describe()} would share one place on the board; rename a label")
+    return cells
+
+
+@dataclass
+class _Answer:
+    """What a task made of the selection: its cells, the values that it does not know; `complete`: it was asked for every value."""
+
+    cells: list[Cell] = field(default_factory=list)
+    refused: list[NotSelected] = field(default_factory=list)
+    complete: bool = False
+
+
+def _ask(task: Task, suite: Suite, section: Any, selection: Selection, origin: Origin) -> _Answer:
+    """Expand one task's section without the values that it does not have: a row of one task is unknown to the other.
+
+    A task that knows no value of a filter has no cell, and is still asked for the values of the other filters.
+    """
+    answer, excluded = _Answer(), False
+    while True:
+        try:
+            cells = task.expand(suite, section, selection, origin)
+        except NotSelected as error:
+            answer.refused.append(error)
+            if not error.unknown:
+                return answer
+            left = tuple(value for value in selection.filters[error.option] if value not in error.unknown)
+            others = {name: values for name, values in selection.filters.items() if name != error.option}
+            selection, excluded = replace(selection, filters=others | ({error.option: left} if left else {})), excluded or not left
+            continue
+        except BenchError:
+            if excluded:
+                return answer
+            raise
+        return replace(answer, cells=[] if excluded else cells, complete=True)
+
+
+def _check_filters(selection: Selection, answers: Sequence[_Answer]) -> None:
+    """Raise BenchError, with the nearest over all tasks, where no task knows a value of a filter."""
+    asked = [answer for answer in answers if answer.complete]
+    for option, values in selection.filters.items():
+        for value in values if asked else ():
+            strange = [[error for error in answer.refused if error.option == option and value in error.unknown] for answer in asked]
+            if all(strange):
+                known = {name for errors in strange for error in errors for name in error.known}
+                raise BenchError(f"--{option} {value!r} is not in this suite{nearest(value, known)}")
+
+
+def _concerned(tasks: Sequence[str], selection: Selection) -> list[str]:
+    """Return the tasks that know every filter given: `--detector` leaves the matching section out.
+
+    Raises:
+        BenchError: no task knows one of them.
+    """
+    left = [name for name in tasks if set(selection.filters) <= set(get_task(name).filters)]
+    if not left:
+        strange = next(name for name in selection.filters if any(name not in get_task(task).filters for task in tasks))
+        raise BenchError(f"--{strange} does not go with {' and '.join(tasks)}; it selects among the cells of another task")
+    return left
+
+
+# -- the cells of a section --------------------------------------------------------------------------------------------------------
 def select_blocks(datasets: Mapping[str, Any], filters: Filters) -> list[tuple[str, str, Any]]:
     """Return (data set label, split label, entry) for each block that passes --dataset and --split.
 
@@ -88,11 +181,26 @@ def split_names(label: str, spec: SplitSpec) -> set[str]:
 
 
 def check_known(kind: str, wanted: Iterable[str], known: Iterable[str]) -> None:
-    """Raise NotSelected, with the nearest names, where a filter names what the suite does not have."""
+    """Raise NotSelected, with the nearest names, where a filter names what the section does not have."""
     known = set(known)
-    for name in wanted:
-        if name not in known:
-            raise NotSelected(f"--{kind} {name!r} is not in this suite{nearest(name, known)}")
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise NotSelected(f"--{kind} {unknown[0]!r} is not in this suite{nearest(unknown[0], known)}", kind, unknown, known)
+
+
+def check_reference(task: str, label: str | None, rows: Iterable[str]) -> None:
+    """Raise BenchError, with the nearest rows, where a section's `reference` is none of its rows."""
+    rows = list(rows)
+    if label is not None and label not in rows:
+        raise BenchError(f"{task}.reference: the section has no row {label!r}{nearest(label, rows)}")
+
+
+def chosen_seeds(own: tuple[int, ...] | None, suite: Suite, selection: Selection) -> tuple[int, ...]:
+    """Return the seeds of a row: the command line's, else its own, else the suite's; of these a smoke run takes the first two."""
+    if selection.seeds is not None:
+        return selection.seeds
+    seeds = own or suite.seeds
+    return seeds[:SMOKE_SEEDS] if selection.smoke else seeds
 
 
 def shown(filters: Filters) -> str:

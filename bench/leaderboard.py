@@ -91,11 +91,13 @@ def build_boards(boards: Path, suite_name: str, write: bool = True, cost: bool =
         key=lambda r: (rank.get((r.task, r.dataset, r.method), len(rank)), r.dataset, r.method, -1 if r.seed is None else r.seed),
     )
     tables: dict[Path, Table] = {}
-    problems = list(entries.damaged)
+    problems = list(entries.damaged.values())
     for name in dict.fromkeys(record.task for record in records):
         mine = [record for record in records if record.task == name]
         note = words.get("notes", {}).get(name, "")
-        description = "\n\n".join(part.strip() for part in (words["description"], note) if part.strip())
+        lost = [entry for entry in entries.damaged if entry.startswith(f"{name}--")]
+        told = f"**Entries that cannot be read, so that their rows show no mean or are missing: {', '.join(lost)}.**" if lost else ""
+        description = "\n\n".join(part.strip() for part in (words["description"], note, told) if part.strip())
         task = get_task(name)
         reference = words.get("references", {}).get(name)
         evidence = Evidence(task.resampled, partial(entry_samples, folder), reference=reference, cost=cost)

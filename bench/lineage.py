@@ -163,6 +163,7 @@ def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boar
         "metrics": record.metrics,
         "facts": {name: value for name, value in record.facts.items() if name != "outputs"},
         "spec": record.spec,
+        "reference": record.names.get("reference"),
         "starts_from": required,
         "used_by": [{**_label(user), "command": user.command} for user in users.values()],
         "boards": list(dict.fromkeys(f"{source.board}/{record.task}.md" for source in found if source.board)),

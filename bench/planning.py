@@ -18,6 +18,7 @@ from bench.data.dataset import open_dataset
 from bench.data.manifest import Manifest, build_manifest, file_sha256
 from bench.data.splits import Split, SplitSpec, make_split
 from bench.errors import BenchError
+from bench.smoke import few_pairs, few_scenes
 from bench.store import canonical_hash, canonical_json
 from bench.task import Cell
 from bench.workspace import Workspace
@@ -85,7 +86,9 @@ def plan_data(cell: Cell, workspace: Workspace, kind: Kind = "pairs", smallest: 
     env = tuple(workspace.env.items())
     plan = _plan(canonical_json(options), spec["name"], root, workspace.cache, canonical_json(split), env, kind)
     plan = replace(plan, options=spec["options"])
-    return limited(plan, cell.limit, smallest) if cell.limit else plan
+    if cell.limit:
+        return limited(plan, cell.limit, smallest)
+    return for_smoke(plan, kind) if cell.smoke else plan
 
 
 @lru_cache(maxsize=8)
@@ -100,9 +103,25 @@ def _open(
 @lru_cache(maxsize=32)
 def _plan(options: str, name: str, root: Path | None, cache: Path, split: str, env: tuple[tuple[str, str], ...], kind: Kind) -> PlannedData:
     dataset, index, manifest = _open(options, name, root, cache, env, kind)
-    spec = SplitSpec.model_validate(json.loads(split))
+    spec = _beside_data(SplitSpec.model_validate(json.loads(split)), dataset.root)
     return PlannedData(
         name, DATASETS.get(name).version, json.loads(options), dataset.root, dataset, index, manifest, make_split(index, spec)
+    )
+
+
+def _beside_data(spec: SplitSpec, root: Path) -> SplitSpec:
+    """Return a split by file with the path that exists: as given (the config's folder was tried before), or below the data's folder.
+
+    Raises:
+        BenchError: there is no such file.
+    """
+    if spec.path is None or Path(spec.path).is_file():
+        return spec
+    if (root / spec.path).is_file():
+        return spec.model_copy(update={"path": str(root / spec.path)})
+    raise BenchError(
+        f"no split file {spec.path}, neither beside the config nor in {root}; `bench data split` writes one, and for patches that overlap "
+        f"`bench data audit NAME --out FOLDER` one that leaks nothing"
     )
 
 
@@ -119,6 +138,16 @@ def limited(plan: PlannedData, limit: int, smallest: int) -> PlannedData:
         sha256=canonical_hash({"split": split.sha256, "limit": limit}),
     )
     return replace(plan, split=cut)
+
+
+def for_smoke(plan: PlannedData, kind: Kind) -> PlannedData:
+    """Return `plan` with a few samples of each part, for a smoke run; the split's hash says so."""
+    ships = kind == "ships"
+    parts = {name: few_scenes(plan.part(name), plan.index.items) if ships else few_pairs(plan.part(name), name) for name in PARTS}
+    ids = {name: [plan.index.ids[i] for i in positions.tolist()] for name, positions in parts.items()}
+    digest = canonical_hash({"split": plan.split.sha256, "smoke": ids})
+    split = replace(plan.split, train=parts["train"], validation=parts["validation"], test=parts["test"], sha256=digest)
+    return replace(plan, split=split)
 
 
 def plugin_sha256(component: type, workspace: Workspace) -> str | None:

@@ -6,7 +6,6 @@ executes a cell is `bench.worker`; another executor calls the very same entry wi
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -17,8 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.config import Suite, validate
-from bench.errors import BenchError, MissingInputs, NotSelected
+from bench.config import Suite
+from bench.errors import BenchError, MissingInputs
 from bench.records import (
     RECORD,
     Failure,
@@ -30,13 +29,13 @@ from bench.records import (
     load_record,
     new_record,
 )
-from bench.store import write_json
-from bench.task import Cell, Identity, Origin, Selection, get_task
+from bench.store import folder_lock, write_json
+from bench.task import Cell, Identity, get_task
 from bench.workspace import Workspace
 
 JOB = "job.json"
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[1])
-EXIT_NO_FIGURES, EXIT_INTERRUPTED = 3, 130  # of the worker; 3: the record stands, a picture failed
+EXIT_NOTHING, EXIT_NO_FIGURES, EXIT_INTERRUPTED = 2, 3, 130  # of the worker; 2: nothing recorded; 3: the record stands, a picture failed
 INTERRUPT_GRACE_S = 3.0
 DATA_STAGE = "data"  # where a worker fails when images cannot be read
 STAGES = ("train", "predict", "score")
@@ -57,7 +56,8 @@ class Settings:
 class PlanItem:
     """One cell of a plan: `state` is "done", or the first stage that has to run; `resumes` says that a checkpoint waits.
 
-    `again` has everything computed anew, though it is finished: its model is wanted and was cleaned away.
+    `again` has everything computed anew, though it is finished: its model is wanted and was cleaned away. `problem` says that its record
+    cannot be read: the cell fails, and its files stay as they are.
     """
 
     cell: Cell
@@ -67,16 +67,17 @@ class PlanItem:
     resumes: bool = False
     again: bool = False
     record: Record | None = None
-    expected_s: float | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of a suite in execution order, and one message for each thing that is missing on disk."""
+    """The cells of a suite in execution order, one message for each thing that is missing on disk, and the cells that miss something."""
 
     suite: Suite
     items: tuple[PlanItem, ...]
     missing: tuple[str, ...]
+    blocked: tuple[Cell, ...] = ()
 
 
 @dataclass
@@ -89,53 +90,6 @@ class Outcome:
     interrupted: bool = False
 
 
-def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Origin) -> list[Cell]:
-    """Return the cells of the suite's sections for `tasks`, dependencies before dependants, each once.
-
-    Raises:
-        BenchError: a task without a section, an unknown name, an invalid section.
-    """
-    cells: list[Cell] = []
-    refused: list[NotSelected] = []
-    for name in _concerned(tasks, selection):
-        task = get_task(name)
-        if name not in suite.tasks:
-            raise BenchError(f"suite {suite.name!r} has no section {name!r}; it has: {', '.join(suite.tasks)}")
-        section = validate(task.Section, suite.tasks[name], f"{suite.name}: {name}")
-        try:
-            found = task.expand(suite, section, selection, origin)
-        except NotSelected as error:  # a row of one task is unknown to the other
-            refused.append(error)
-            continue
-        for cell in found:
-            for wanted in (*cell.requires, cell):
-                if wanted not in cells:
-                    cells.append(wanted)
-    if not cells and refused:
-        raise refused[0]
-    if not cells:
-        raise BenchError("nothing to run: no cell is left after the selection")
-    slots: dict[tuple[str, str], Cell] = {}
-    for cell in cells:
-        other = slots.setdefault((cell.task, cell.slot), cell)
-        if other != cell:
-            raise BenchError(f"{other.describe()} and {cell.describe()} would share one place on the board; rename a label")
-    return cells
-
-
-def _concerned(tasks: Sequence[str], selection: Selection) -> list[str]:
-    """Return the tasks that know every filter given: `--detector` leaves the matching section out.
-
-    Raises:
-        BenchError: no task knows one of them.
-    """
-    left = [name for name in tasks if set(selection.filters) <= set(get_task(name).filters)]
-    if not left:
-        strange = next(name for name in selection.filters if any(name not in get_task(task).filters for task in tasks))
-        raise BenchError(f"--{strange} does not go with {' and '.join(tasks)}; it selects among the cells of another task")
-    return left
-
-
 def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: bool = False) -> Plan:
     """Find out what each cell needs, without importing torch or decoding a patch.
 
@@ -143,16 +97,17 @@ def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: 
     """
     items: list[PlanItem] = []
     missing: list[str] = []
-    costs = _past_costs(workspace.runs)
+    blocked: list[Cell] = []
     stores = {cell.task: StageStore(workspace.runs, cell.task) for cell in cells}
     for cell in cells:
         try:
             identity = get_task(cell.task).identify(cell, workspace)
         except MissingInputs as error:
             missing += [message for message in error.messages if message not in missing]
+            blocked.append(cell)
             continue
-        items.append(_plan_item(cell, identity, workspace, stores[cell.task], costs, force))
-    return Plan(suite, tuple(_with_models(items, workspace)), tuple(missing))
+        items.append(_plan_item(cell, identity, workspace, stores[cell.task], force))
+    return Plan(suite, tuple(_with_models(items, workspace)), tuple(missing), tuple(blocked))
 
 
 def _with_models(items: Sequence[PlanItem], workspace: Workspace) -> list[PlanItem]:
@@ -168,37 +123,17 @@ def _with_models(items: Sequence[PlanItem], workspace: Workspace) -> list[PlanIt
     return out
 
 
-def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, stages: StageStore, costs: dict[str, float], force: bool) -> PlanItem:
+def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, stages: StageStore, force: bool) -> PlanItem:
     folder = cell_folder(workspace.runs, cell, identity.keys)
-    record = None if force else finished_record(folder, identity.keys)
+    try:
+        record = None if force else finished_record(folder, identity.keys)
+    except BenchError as error:
+        return PlanItem(cell, identity, folder, stages.state(identity.keys, folder), problem=str(error))
     if record is not None:
         return PlanItem(cell, identity, folder, "done", record=record)
     state = "train" if force else stages.state(identity.keys, folder)
     resumes = not force and state == "train" and (folder / "checkpoints").is_dir()
-    per_sample = costs.get(_cost_key(cell.spec))
-    expected = None if per_sample is None or state != "train" else per_sample * identity.samples
-    return PlanItem(cell, identity, folder, state, resumes, expected_s=expected)
-
-
-def _cost_key(spec: Any) -> str:
-    """Past cost is looked up by method and by the data set's options (patch size), whatever the split or the seed."""
-    return json.dumps([spec.get("method"), spec.get("dataset", {}).get("options")], sort_keys=True)
-
-
-def _past_costs(runs: Path) -> dict[str, float]:
-    """Return the seconds per sample of every method seen, the median over its finished records."""
-    seen: dict[str, list[float]] = {}
-    for path in sorted(runs.glob(f"*/*/{RECORD}")):
-        try:
-            record = load_record(path)
-        except BenchError:
-            continue  # an estimate does without a damaged record; its own cell will tell
-        samples = record.facts.get("samples_total")
-        if record.status != "finished" or not samples:
-            continue
-        seconds = sum(stage.get("seconds", 0.0) for stage in record.cost.values())
-        seen.setdefault(_cost_key(record.spec), []).append(seconds / samples)
-    return {key: sorted(values)[len(values) // 2] for key, values in seen.items()}
+    return PlanItem(cell, identity, folder, state, resumes)
 
 
 def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable[[str], None]) -> Outcome:
@@ -211,7 +146,14 @@ def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable
             outcome.records.append((item.folder, relabel(item.record, item.cell)))
             continue
         try:
+            if item.problem:
+                raise BenchError(item.problem)
             _run_item(item, workspace, settings, say, head, outcome, unreadable)
+        except BenchError as error:  # a file of this cell cannot be read or written: the others do not care
+            say(f"{head}: FAILED: {error}")
+            record = relabel(_unwritten_failure(item, str(error)), item.cell)
+            outcome.records.append((item.folder, record))
+            outcome.failed.append((item.folder, record))
         except KeyboardInterrupt:
             outcome.interrupted = True
             say("interrupted; the same command resumes from the last checkpoint")
@@ -255,6 +197,7 @@ def _run_item(
                 unreadable[item.identity.data_key] = failure
     outcome.records.append((item.folder, relabel(record, item.cell)))
     if not drawn:
+        say(f"{head}: not all of its pictures could be drawn; the next run tries again (details: {item.folder}/log.txt)")
         outcome.undrawn.append(item.folder)
     if record.status == "failed":
         outcome.failed.append((item.folder, record))
@@ -287,13 +230,16 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
 
     A process that dies leaves a failed record.
     """
-    item.folder.mkdir(parents=True, exist_ok=True)
     settings = replace(settings, force=settings.force or item.again)
     write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
+    environment |= {name: value for name, value in workspace.env.items() if name.startswith("BENCH_")}
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait cost a shared machine several times the work
     environment["PYTHONPATH"] = os.pathsep.join(path for path in (PACKAGE_PARENT, os.environ.get("PYTHONPATH")) if path)
-    process = subprocess.Popen([sys.executable, "-m", "bench.worker", str(item.folder)], env=environment)
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "bench.worker", str(item.folder)], env=environment)
+    except OSError as error:
+        raise BenchError(f"cannot start a worker process: {error.strerror or error}; free memory or processes, then run again") from error
     try:
         code = process.wait()
     except KeyboardInterrupt:
@@ -301,16 +247,24 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
         raise
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
+    if code in (0, 1, EXIT_NO_FIGURES):
+        record = _own_record(item)
+        if record is not None:
+            return record, code != EXIT_NO_FIGURES
+    with folder_lock(item.folder):  # whoever works on the cell meanwhile goes first: a finished one must not be made a failed one
+        record = _own_record(item)
+        if record is not None and record.status == "finished":  # it died over the pictures, or another process finished the cell
+            return record, not settings.figures or figures_drawn(item.folder, record.fingerprint)
+        cause = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
+        failure = Failure(stage="worker", message=f"the worker process {cause}; see log.txt in its folder", traceback="")
+        return _write_failure(item, failure), True
+
+
+def _own_record(item: PlanItem) -> Record | None:
+    """Return the record in a cell's folder when it is of these keys. Raises BenchError when it is damaged."""
     path = item.folder / RECORD
     record = load_record(path) if path.is_file() else None
-    if record is not None and record.fingerprint == item.identity.keys.score:
-        if code in (0, 1, EXIT_NO_FIGURES):
-            return record, code != EXIT_NO_FIGURES
-        if record.status == "finished":  # it died over the pictures, or while another process finished the cell
-            return record, False
-    cause = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
-    failure = Failure(stage="worker", message=f"the worker process {cause}; see log.txt in its folder", traceback="")
-    return _write_failure(item, failure), True
+    return record if record is not None and record.fingerprint == item.identity.keys.score else None
 
 
 def _interrupt(process: subprocess.Popen[bytes]) -> None:
@@ -320,6 +274,13 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGINT)
         process.wait()
+
+
+def _unwritten_failure(item: PlanItem, message: str) -> Record:
+    """Return the failed record of a cell whose own files are the trouble: for the board, so without the folder's path; not for the disk."""
+    for folder in (item.folder.resolve(), item.folder):
+        message = message.replace(str(folder), item.folder.name)
+    return new_record(item.cell, item.identity, "failed", failure=Failure(stage="files", message=message, traceback=""))
 
 
 def _write_failure(item: PlanItem, failure: Failure) -> Record:

@@ -10,13 +10,23 @@ import hashlib
 import json
 import math
 import os
+import struct
 import tempfile
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
+
+# what NumPy and zipfile let through when bytes are wrong; MemoryError: a damaged header that asks for terabytes
+_DAMAGE = (
+    OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, OverflowError, MemoryError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError,
+)  # fmt: skip
 
 
 def canonical_json(value: Any) -> str:
@@ -44,9 +54,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}", dir=path.parent)
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror or error}; choose another output folder or free it") from error
-    os.close(handle)
     temporary = Path(name)
     try:
+        os.close(handle)
         yield temporary
         os.chmod(temporary, 0o644)
         with open(temporary, "rb") as stream:
@@ -55,7 +65,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror or error}; free space or choose another output folder") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that refuses this too must not hide what went wrong before
+            temporary.unlink(missing_ok=True)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove the temporary files below `folder` that killed writers left; the caller holds the folder's lock."""
+    for stale in folder.rglob(".*.tmp*"):
+        with suppress(OSError):
+            stale.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -78,18 +96,46 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
+def load_arrays(path: Path, what: str, advice: str = "run the cell again") -> dict[str, Any]:
+    """Return the named arrays of an .npz file, each read to its end, so that its checksum has been compared.
+
+    Args:
+        what, advice: for the message: the file in words ("predictions file"), and what makes it again.
+
+    Raises:
+        FileNotFoundError: there is none; the caller knows what that means.
+        BenchError: damaged or unreadable.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise
+    except _DAMAGE as error:
+        raise BenchError(f"{path}: damaged {what} ({first_line(error)}); delete it and {advice}") from error
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file that `write_json` made: numbers that are not finite are damage, since it never writes one.
 
     Raises:
         BenchError: the file is missing, unreadable or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"{path} is not valid JSON ({error}); delete it and run the command again") from error
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 @contextmanager
@@ -106,10 +152,12 @@ def folder_lock(folder: Path, wait: bool = True) -> Iterator[bool]:
     try:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            free = True
         except BlockingIOError:
-            yield False
-            return
-        yield True
+            free = False
+        except OSError as error:  # a network file system without locks
+            raise BenchError(f"cannot lock {folder}: {error.strerror or error}; choose an output folder on a local disk") from error
+        yield free
     finally:
         stream.close()
 

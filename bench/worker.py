@@ -35,11 +35,12 @@ from bench.records import (
     StageStore,
     figures_drawn,
     finished_record,
+    load_record,
     new_record,
     write_stage,
 )
-from bench.runner import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, JOB
-from bench.store import folder_lock, read_json, save_arrays, write_json, write_text
+from bench.runner import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, EXIT_NOTHING, JOB
+from bench.store import folder_lock, read_json, remove_stale, save_arrays, write_json, write_text
 from bench.task import Cell, Identity, Job, Keys, Scores, Task, get_task
 from bench.workspace import Workspace
 
@@ -47,37 +48,46 @@ from bench.workspace import Workspace
 def main(folder: Path) -> int:
     """Execute the cell described in `folder/job.json`; return the exit code.
 
-    0 finished, 1 failed, EXIT_NO_FIGURES finished but without pictures, EXIT_INTERRUPTED.
+    0 finished, 1 failed, EXIT_NO_FIGURES finished but without pictures, EXIT_INTERRUPTED. 2: one line on stderr says which file cannot
+    be read or written, and nothing is recorded.
     """
     _die_with_parent()
-    raw = read_json(folder / JOB)
     log = _logger(folder / "log.txt")
+    started = time.time()
     try:
         with folder_lock(folder, wait=False) as free:
             if free:
-                return _execute(folder, raw, log)
+                return _execute(folder, log)
         log("another process works on this cell; waiting for it")
         print("another process works on this cell; waiting for it", file=sys.stderr, flush=True)
         with folder_lock(folder):
-            return _execute(folder, raw, log)
+            return _execute(folder, log, waiting_since=started)
     except KeyboardInterrupt:
         log("interrupted")
         return EXIT_INTERRUPTED
+    except BenchError as error:
+        log(str(error))
+        print(f"bench.worker: error: {error}", file=sys.stderr, flush=True)
+        return EXIT_NOTHING
 
 
-def _execute(folder: Path, raw: dict[str, Any], log: Callable[[str], None]) -> int:
+def _execute(folder: Path, log: Callable[[str], None], waiting_since: float | None = None) -> int:
+    """Execute the cell whose folder is locked; `waiting_since` says that another process has just left it.
+
+    Raises:
+        BenchError: the job, the record or the failure cannot be read or written.
+    """
+    raw, cell, identity = _read_job(folder / JOB)
     settings = raw["settings"]
-    cell = Cell.from_json(raw["cell"])
-    stored = raw["identity"]
-    requires = tuple((task, key) for task, key in stored["requires"])
-    identity = Identity(Keys(**stored["keys"]), stored["inputs"], stored["samples"], requires=requires)
     finished = not settings["force"] and finished_record(folder, identity.keys) is not None
     wants_figures = settings["figures"] and not (finished and figures_drawn(folder, identity.keys.score))
     if finished and not wants_figures:
         log("finished by another process meanwhile")
         return 0
-    for stale in folder.glob(".*.tmp.*"):  # of a killed process
-        stale.unlink(missing_ok=True)
+    if waiting_since is not None and not settings["force"] and _just_failed(folder, identity, waiting_since):
+        log("failed in another process meanwhile")
+        return 1
+    remove_stale(folder)
     stage = ["start"]
     try:
         import_plugins(cell.plugins, Path(cell.config_folder))
@@ -101,6 +111,32 @@ def _execute(folder: Path, raw: dict[str, Any], log: Callable[[str], None]) -> i
         write_json(folder / RECORD, new_record(cell, identity, "failed", failure=failure).model_dump())
         return 1
     return 0
+
+
+def _read_job(path: Path) -> tuple[dict[str, Any], Cell, Identity]:
+    """Return a job as JSON, with its cell and its identity.
+
+    Raises:
+        BenchError: missing or damaged.
+    """
+    raw = read_json(path)
+    try:
+        stored = raw["identity"]
+        requires = tuple((str(task), str(key)) for task, key in stored["requires"])
+        identity = Identity(Keys(**stored["keys"]), stored["inputs"], stored["samples"], requires=requires)
+        _ = raw["settings"]["force"], raw["settings"]["figures"], raw["workspace"]["runs"], raw["workspace"]["roots"].items()
+        return raw, Cell.from_json(raw["cell"]), identity
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BenchError(f"{path}: damaged job ({type(error).__name__}: {first_line(error)}); run the command again") from error
+
+
+def _just_failed(folder: Path, identity: Identity, since: float) -> bool:
+    """Return whether another process has recorded the failure of this very cell since we began to wait: it is not computed twice."""
+    path = folder / RECORD
+    if not path.is_file() or path.stat().st_mtime < since:
+        return False
+    record = load_record(path)
+    return record.status == "failed" and record.fingerprint == identity.keys.score
 
 
 def _private_paths(cell: Cell, places: dict[str, Any]) -> dict[str, str]:

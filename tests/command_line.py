@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from unittest import mock
+
+from bench.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TOY = """
@@ -76,6 +81,20 @@ class Bench:
         stderr = self(*words, code=2, env=env).stderr
         assert stderr.count("bench: error: ") == 1, stderr
         return stderr.split("bench: error: ")[1].strip()
+
+    def refused(self, *words: str) -> str:
+        """Like `error`, but in this process, for many wrong commands in a row: they must load no plug-in and start no worker."""
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.chdir(self.folder),
+            mock.patch.dict(os.environ, self.env, clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = main(words)
+        assert code == 2, f"exit code {code}\n{out.getvalue()}\n{err.getvalue()}"
+        assert err.getvalue().count("bench: error: ") == 1, err.getvalue()
+        return err.getvalue().split("bench: error: ")[1].strip()
 
     @staticmethod
     def words(*words: str) -> list[str]:

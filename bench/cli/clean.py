@@ -1,7 +1,8 @@
 """Show what can be freed under the runs folder, and free it when told so.
 
 Kinds: `cache` (decoded images, manifests: made again when needed), `unfinished` (cells without a finished record, their checkpoints),
-`weights` (models of finished cells: a new metric still works without them), `finished` (everything else of finished cells).
+`weights` (models of finished cells: a new metric still works without them), `finished` (everything else of finished cells), `smoke` (all
+that smoke runs left).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from bench.errors import BenchError, nearest
 from bench.records import MODEL, RECORD, load_record
 from bench.runner import JOB
+from bench.smoke import FOLDER as SMOKE
 from bench.store import folder_lock
 from bench.workspace import Workspace
 
@@ -21,8 +23,8 @@ EXAMPLES = """  bench clean                      what could be freed
   bench clean cache unfinished     what these two would free
   bench clean cache --yes          free it"""
 
-CACHED = ("manifests", "patches", "windows", "toy-*", ".toy-*")  # what a cache folder holds
-KINDS = ("cache", "unfinished", "weights", "finished")
+CACHED = ("manifests", "patches", "scenes", "windows", "toy-*", ".toy-*")  # what a cache folder holds
+KINDS = ("cache", "unfinished", "weights", "finished", "smoke")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +48,9 @@ def execute(args: argparse.Namespace) -> int:
         size = sum(_size(path) for path in paths)
         total += size
         print(f"{kind.ljust(11)} {size / 2**20:9.1f} MiB in {len(paths)} places")
-        shared = kind == "cache" and not all(_is_free(folder) for folder in _cells(args.runs))  # a running cell reads it
+        smoke = _cells(args.runs / SMOKE)
+        users = {"cache": [*_cells(args.runs), *smoke], "smoke": smoke}.get(kind, [])  # cells that may be running and read it
+        shared = not all(_is_free(folder) for folder in users)
         for path in paths if args.kind else ():
             busy = args.yes and (shared or not _delete(path))
             print(f"  {'kept (in use): ' if busy else 'deleted ' if args.yes else ''}{path}")
@@ -60,6 +64,9 @@ def execute(args: argparse.Namespace) -> int:
 def _find(workspace: Workspace, kind: str) -> Iterator[Path]:
     if kind == "cache":  # of a folder that $BENCH_CACHE names, only what is ours
         yield from (path for pattern in CACHED for path in sorted(workspace.cache.glob(pattern)))
+        return
+    if kind == "smoke":
+        yield from (path for path in [workspace.runs / SMOKE] if path.is_dir())
         return
     for folder in _cells(workspace.runs):
         finished = _is_finished(folder)

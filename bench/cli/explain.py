@@ -174,7 +174,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[Line]:
     """Yield what was asked of the data: drawn pairs and gallery, or tiles and merging; and what training came to."""
     facts, spec = report["facts"], report["spec"]
     if facts.get("submitted"):
-        yield "submitted", "by another tool" + (f", {facts['link']}" if facts.get("link") else "")
+        yield "submitted", "by another tool" + (f", {report['reference']}" if report["reference"] else "")
     yield "protocol", ", ".join(f"{name}: {_plain(value)}" for name, value in sorted(spec.get("protocol", {}).items()) if value is not None)
     if "pairs_sha256" in facts:
         drawn = facts.get("pair_counts", {}).get("test", {})

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from bench.cli.options import terminal_width
 from bench.errors import BenchError
 from bench.leaderboard import SUITE, build_boards
 from bench.rendering import to_text
+from bench.store import folder_lock
 
 EXAMPLES = """  bench leaderboard
   bench leaderboard s1s2 --print
@@ -33,7 +35,9 @@ def execute(args: argparse.Namespace) -> int:
     problems: list[str] = []
     for name in names:
         try:
-            built = build_boards(args.boards, name, write=not args.cost, cost=args.cost)
+            writes = not args.cost and (args.boards / name / SUITE).is_file()
+            with folder_lock(args.boards / name) if writes else nullcontext():
+                built = build_boards(args.boards, name, write=not args.cost, cost=args.cost)
         except BenchError as error:
             if args.suite:
                 raise

@@ -18,9 +18,14 @@ VERBS = {
     "plan": "show what a run would do: cells to run, to reuse, what is missing, expected cost",
     "list": "list components: tasks, datasets, matchers, detectors, backbones, configs",
     "leaderboard": "rebuild boards from the committed entries",
-    "submit": "put another tool's boxes on a detection board, from a COCO results file",
+    "submit": "put another tool's predictions on a board: boxes, or distances of pairs",
     "score": "score stored predictions again, without model or data",
-    "data": "look at data: info, verify, cut, split, toy, weights",
+    "explain": "where a number comes from: command, code, data, weights, the cells it depends on",
+    "compare": "the paired difference of two rows of a board",
+    "merge": "take over finished cells from other machines' runs folders",
+    "selftest": "feed known predictions through every metric and compare with what must come out",
+    "doctor": "what is installed, which backends work, which data are found, and what to do about the rest",
+    "data": "look at data: info, verify, audit, cut, split, coco, toy, weights",
     "clean": "show what can be freed in the runs folder, and free it",
 }
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from bench.config import Suite, check_seeds, find_config, load_suite
 from bench.errors import BenchError
-from bench.runner import expand
+from bench.expansion import expand
+from bench.smoke import smoke_workspace
 from bench.task import TASKS, Cell, Origin, Selection
 from bench.workspace import Workspace, shipped_configs
 
@@ -31,12 +32,16 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where things are."""
+    """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where things are.
+
+    Of a smoke run the cells are marked, and the workspace has a folder of its own.
+    """
 
     suite: Suite
     cells: tuple[Cell, ...]
     whole_tasks: tuple[str, ...]
     workspace: Workspace
+    smoke: bool = False
 
 
 def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,11 +97,13 @@ def choose(args: argparse.Namespace) -> Chosen:
     if args.limit is not None and args.limit < 1:
         raise BenchError(f"--limit {args.limit}: give a number of samples, at least 4")
     filters = {name: tuple(getattr(args, name)) for name in FILTERS if getattr(args, name)}
-    selection = Selection(filters, _seeds(args.seeds), args.limit)
+    smoke = getattr(args, "smoke", False)
+    selection = Selection(filters, _seeds(args.seeds), args.limit, smoke)
     tasks = [args.task] if args.task else list(suite.tasks)
     cells = expand(suite, selection, tasks, origin_of(config, args.settings))
-    whole = not filters and args.seeds is None and args.limit is None and not args.settings
-    return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), make_workspace(args))
+    whole = not filters and args.seeds is None and args.limit is None and not args.settings and not smoke
+    workspace = make_workspace(args)
+    return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), smoke_workspace(workspace) if smoke else workspace, smoke)
 
 
 def origin_of(config: str, settings: Sequence[str]) -> Origin:

@@ -1,25 +1,32 @@
 """Run a suite, or the part of it that the options select: train, predict, score, draw, and write the boards.
 
-What is finished is never computed again; what was interrupted resumes from its last checkpoint.
+What is finished is never computed again; what was interrupted resumes from its last checkpoint. With --smoke every cell runs for a few
+samples and iterations, in a folder of its own and on no board: the wiring check before a GPU is booked.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose, terminal_width
+from bench.entries import file_entries, prune_entries, with_readable_scores
 from bench.errors import BenchError
-from bench.leaderboard import build_boards, file_entries, prune_entries, to_text
+from bench.evidence import Evidence
+from bench.leaderboard import Boards, build_boards, write_suite
 from bench.records import Record
-from bench.runner import Outcome, Plan, Settings, make_plan, run_plan
+from bench.rendering import to_text
+from bench.runner import Outcome, Settings, make_plan, run_plan
+from bench.smoke import replace_absent_weights
 from bench.store import folder_lock
 from bench.task import get_task
 
 EXAMPLES = """  bench run --config quickstart
   bench run matching --backbone darknet53
+  bench run --config paper --smoke
   bench run detection --pretrain osm --seeds 0 1 2
   bench run --config s1s2 --root DIR --matcher cfog --seeds 0 1 2
   bench run --config my.yaml --set matching.methods.bnn.options.epochs=5"""
@@ -28,6 +35,9 @@ EXAMPLES = """  bench run --config quickstart
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_suite_arguments(parser)
     add_place_arguments(parser)
+    parser.add_argument(
+        "--smoke", action="store_true", help="wiring check: a few samples and iterations a cell, two seeds, in RUNS/smoke, on no board"
+    )
     how = parser.add_argument_group("how (context: recorded, but entering no key)")
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
     how.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
@@ -51,53 +61,88 @@ def complete(chosen: Chosen, settings: Settings) -> int:
     Raises:
         BenchError: something is missing on disk, a folder cannot be written to, or there is no such device.
     """
-    plan = make_plan(chosen.suite, chosen.cells, chosen.workspace, settings.force)
+    workspace, boards = chosen.workspace, chosen.workspace.boards
+    if chosen.smoke:
+        _check_writable(workspace.runs)
+        replace_absent_weights(chosen.cells, workspace, _say)
+        settings = replace(settings, force=True)  # what is checked is this machine as it is now
+    plan = make_plan(chosen.suite, chosen.cells, workspace, settings.force)
     if plan.missing:
         raise BenchError("\n\n".join(plan.missing))
-    _check_writable(chosen.workspace.runs, chosen.workspace.boards)
+    _check_writable(workspace.runs, *([] if chosen.smoke else [boards]))
     pending = [item for item in plan.items if item.state != "done"]
     done = len(plan.items) - len(pending)
-    _say(f"{chosen.suite.name}: {len(plan.items)} cells, {done} finished already, {len(pending)} to run")
+    what = f"{done} finished already, {len(pending)} to run"
+    _say(f"{chosen.suite.name}: {len(plan.items)} cells, {f'smoke run in {workspace.runs}, on no board' if chosen.smoke else what}")
     settings = replace(settings, device=_device(settings.device) if pending else "cpu")
-    outcome = run_plan(plan, chosen.workspace, settings, _say)
-    return _report(chosen, plan, outcome)
+    return _report(chosen, run_plan(plan, workspace, settings, _say))
 
 
-def _report(chosen: Chosen, plan: Plan, outcome: Outcome) -> int:
+def _report(chosen: Chosen, outcome: Outcome) -> int:
     """File the entries, rebuild the boards, print the tables and the failures; return the exit code."""
-    boards = chosen.workspace.boards
-    if any(record.limit is not None for _, record in outcome.records):
-        _print_limited(chosen, outcome)
+    whole = True
+    if chosen.smoke:
+        _print_unfiled(chosen, outcome, "smoke run: wiring check, no measurement")
+    elif any(record.limit is not None for _, record in outcome.records):
+        _print_unfiled(chosen, outcome, "limited run: a wiring check, not on any board")
     else:
-        with folder_lock(boards / chosen.suite.name):
-            filed = file_entries(boards, chosen.suite, chosen.cells, outcome.records)
-            gone = prune_entries(boards / chosen.suite.name, chosen.cells, chosen.whole_tasks)
-            tables = build_boards(boards, chosen.suite.name) if filed else {}
-        for path, table in tables.items():
-            print(to_text(table, terminal_width()))
-            print(f"board: {path}")
-        if gone:
-            print(f"taken off the board, no longer in the suite: {', '.join(gone)}")
+        whole = _file(chosen, outcome)
     if outcome.records:
         print(f"each cell's pictures, log and predictions: {outcome.records[0][0].parent}/<data set>--<method>--<seed>--<fingerprint>/")
-    by_message: dict[str, list[tuple[Path, Record]]] = {}
-    for folder, record in outcome.failed:
-        by_message.setdefault(record.failure.message if record.failure else "?", []).append((folder, record))
-    for message, failed in by_message.items():
-        folder, record = failed[0]
-        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        print(f"FAILED {record.slot}{more}: {message} (details: {folder}/log.txt)", file=sys.stderr)
+    _print_failures(outcome, each=chosen.smoke)
+    if chosen.smoke:
+        lost = {folder for folder, _ in outcome.failed} | set(outcome.undrawn)
+        print(f"smoke: {len({folder for folder, _ in outcome.records} - lost)} of {len(chosen.cells)} cells ran")
     if outcome.interrupted:
         return 130
-    return 1 if outcome.failed or outcome.undrawn else 0
+    return 0 if whole and not outcome.failed and not outcome.undrawn else 1
 
 
-def _print_limited(chosen: Chosen, outcome: Outcome) -> None:
-    """Print the table of a limited run without filing it: it checks the wiring and measures nothing."""
+def _file(chosen: Chosen, outcome: Outcome) -> bool:
+    """File the records, rebuild the suite's boards and print them; return whether every entry could be read."""
+    boards, suite = chosen.workspace.boards, chosen.suite
+    for number, (folder, record) in enumerate(outcome.records):
+        readable = with_readable_scores(folder, record)
+        if readable is not record:
+            outcome.records[number] = (folder, readable)
+            outcome.failed.append((folder, readable))
+    with folder_lock(boards / suite.name):
+        filed = file_entries(boards / suite.name, outcome.records)
+        if filed:
+            write_suite(boards / suite.name, suite, chosen.cells)
+        gone = prune_entries(boards / suite.name, chosen.cells, chosen.whole_tasks)
+        built = build_boards(boards, suite.name) if filed else Boards({})
+    for path, table in built.tables.items():
+        print(to_text(table, terminal_width()))
+        print(f"board: {path}")
+    for problem in built.problems:
+        print(f"PROBLEM {problem}", file=sys.stderr)
+    if gone:
+        print(f"taken off the board, no longer in the suite: {', '.join(gone)}")
+    return not built.problems
+
+
+def _print_failures(outcome: Outcome, each: bool) -> None:
+    """Say which cells failed and where their logs are; those that failed alike in one line, with `each` every one by its name."""
+    alike: dict[str, list[tuple[Path, Record]]] = {}
+    for folder, record in outcome.failed:
+        message = record.failure.message if record.failure else "?"
+        alike.setdefault(f"{folder} {message}" if each else message, []).append((folder, record))
+    for failed in alike.values():
+        folder, record = failed[0]
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        message = record.failure.message if record.failure else "?"
+        print(f"FAILED {record.slot}{more}: {message} (details: {folder}/log.txt)", file=sys.stderr)
+    for folder in outcome.undrawn if each else ():
+        print(f"FAILED pictures of {folder.name} (details: {folder}/log.txt)", file=sys.stderr)
+
+
+def _print_unfiled(chosen: Chosen, outcome: Outcome, what: str) -> None:
+    """Print the tables of a run that checks the wiring, without filing them."""
     for name in dict.fromkeys(record.task for _, record in outcome.records):
         records = [record for _, record in outcome.records if record.task == name]
-        title = f"{chosen.suite.name} (limited run: a wiring check, not on any board)"
-        print(to_text(get_task(name).table(chosen.suite.name, title, "", records)))
+        title = f"{chosen.suite.name} ({what})"
+        print(to_text(get_task(name).table(chosen.suite.name, title, "", records, Evidence()), terminal_width()))
 
 
 def _device(name: str) -> str:
@@ -116,9 +161,8 @@ def _check_writable(*folders: Path) -> None:
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / ".probe"
-            probe.write_bytes(b"x")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=folder) as probe:  # no name that a second run could take away
+                probe.write(b"x")
         except OSError as error:
             raise BenchError(f"cannot write to {folder}: {error.strerror or error}; choose another with --runs / --boards") from error
 

@@ -15,7 +15,7 @@ from bench.cli.options import Chosen, add_place_arguments, make_workspace, origi
 from bench.cli.run import complete
 from bench.config import MAX_SEED, Suite, load_suite
 from bench.data.manifest import file_sha256
-from bench.entries import ENTRIES, load_entries
+from bench.entries import ENTRIES, ENTRY_FILES, load_entries
 from bench.errors import BenchError, nearest
 from bench.records import Record
 from bench.runner import Settings
@@ -106,7 +106,7 @@ def _check_board(folder: Path, cell: Cell, sha256: str) -> Record | None:
         BenchError: the place on the board belongs to a measured row, or other seeds of the row do not fit: another spelling of the name,
             other options, the very same file, or a row without seeds.
     """
-    if not any((folder / ENTRIES).glob("*.json")):
+    if not any((folder / ENTRIES).glob(ENTRY_FILES)):
         return None
     place = slot_of(cell.dataset, cell.method, None).lower()
     earlier: Record | None = None

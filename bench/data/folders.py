@@ -85,6 +85,11 @@ class FolderPairs(PairDataset):
 
     def tables(self) -> list[Path]:
         table = self.table()
+        if table is not None and not table.is_file():
+            raise BenchError(
+                f"no table {table}; it holds a row a pair (id, scene, place). `bench data audit {self.facts.name} --out {table.parent}` "
+                "finds the places of patches that overlap, and writes them there as layout.csv"
+            )
         return [table] if table else []
 
     def _scan(self) -> Scan:

@@ -32,7 +32,7 @@ class Sampling:
             whole, at a uniformly drawn place (a ship longer than the window: centred on it), else a uniformly drawn window of a uniformly
             drawn scene. "grid": all tiles of all scenes, and windows for ships that fit a tile but lie whole in none, shuffled.
         batch_size: samples a batch; the last batch of an epoch may be smaller.
-        per_epoch: samples an epoch, for "crops"; None takes as many as there are training ships.
+        per_epoch: samples an epoch; None takes as many as there are training ships ("crops"), or every tile ("grid").
         ship_share: for "crops".
         empty_share: for "grid": tiles without a ship kept, relative to the tiles with one, drawn anew each epoch; None keeps all.
         size_px: edge of a sample; None takes the tiles' size. The tiles' overlap is kept.
@@ -95,7 +95,8 @@ class TileBatches:
     def tiles_per_epoch(self) -> int:
         """Samples of an epoch, the same in every epoch."""
         if self.sampling.mode == "grid":
-            return self._grid_counts[0] + self._grid_counts[1]
+            every = self._grid_counts[0] + self._grid_counts[1]
+            return min(every, self.sampling.per_epoch or every)
         return (self.sampling.per_epoch or self.train.ships) if len(self.train) else 0
 
     def indices(self, epoch: int) -> list[np.ndarray]:
@@ -105,6 +106,7 @@ class TileBatches:
             _, shows_ship = self._grid
             empty = _stream(self.seed, epoch, _EMPTY).permutation(np.flatnonzero(~shows_ship))[: self._grid_counts[1]]
             order = _stream(self.seed, epoch, _ORDER).permutation(np.concatenate([np.flatnonzero(shows_ship), np.sort(empty)]))
+            order = order[: self.tiles_per_epoch]
         size = self.sampling.batch_size
         return [order[start : start + size] for start in range(0, len(order), size)]
 

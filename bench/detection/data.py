@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.data.leakage import file_hashes, shared_files
 from bench.data.scaling import ScalingParams, check_scaling, default_scaling, fit_scaling
 from bench.data.ships.scene_cache import open_scenes
 from bench.data.ships.view import SceneView
@@ -46,3 +48,17 @@ def fit_sar_scaling(data: LoadedShips, name: str | None) -> ScalingParams:
 def count_ships(plan: PlannedData) -> dict[str, int]:
     """Return how many ships that count each part holds."""
     return {name: sum(int((~plan.index.items[i].ignore).sum()) for i in plan.part(name).tolist()) for name in PARTS}
+
+
+def count_shared_files(plan: PlannedData, pretraining: Sequence[PlannedData]) -> dict[str, int | None]:
+    """Return how many test images are, byte by byte, images that train or validate, or files that the pretraining saw.
+
+    Args:
+        pretraining: the data of the matching cells that the backbone starts from; none where it starts otherwise (then unknown: None).
+    """
+    of = {part: file_hashes(plan.manifest, [plan.index.items[i].image for i in plan.part(part).tolist()]) for part in PARTS}
+    seen = [digest for other in pretraining for _, _, digest in other.manifest.files.values()]
+    return {
+        "test_files_in_training": shared_files(of["test"], of["train"] + of["validation"]),
+        "pretraining_shares_files": shared_files(of["test"], seen) if pretraining else None,
+    }

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import BenchError
 from bench.models.states import Stateful
+from bench.smoke import capped
 
 if TYPE_CHECKING:
     from bench.context import ExecutionContext
@@ -29,6 +30,10 @@ class DetectorOptions(BaseModel):
     """Base of every detector's options: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def smoke(self) -> Self:
+        """Return these options with a couple of iterations, for a smoke run; override where the usual names do not say how many."""
+        return capped(self)
 
 
 @dataclass(frozen=True, eq=False)

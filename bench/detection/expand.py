@@ -15,8 +15,21 @@ from bench.detection import DETECTORS
 from bench.detection.pretraining import Arm, matching_cell, parse_arm
 from bench.detection.spec import DetectionSection, DetectorEntry, ShipsEntry
 from bench.errors import BenchError, NotSelected
-from bench.expansion import allowed, bare, check_known, check_restriction, places_of, select_blocks, shown, split_spec, with_folds
+from bench.expansion import (
+    allowed,
+    bare,
+    check_known,
+    check_reference,
+    check_restriction,
+    chosen_seeds,
+    places_of,
+    select_blocks,
+    shown,
+    split_spec,
+    with_folds,
+)
 from bench.models import BACKBONES
+from bench.smoke import options_for
 from bench.task import Cell, Origin, Selection
 
 Methods = dict[str, tuple[DetectorEntry, dict[str, str]]]  # label -> the entry, and the options that select it again
@@ -40,6 +53,7 @@ def expand_section(suite: Suite, section: DetectionSection, selection: Selection
         BenchError: unknown detector, backbone, pretraining, data set or label; options that the detector does not know; an empty selection.
     """
     datasets = {label: entry.model_copy(update={"splits": with_folds(entry.splits)}) for label, entry in section.datasets.items()}
+    check_reference("detection", section.reference, _labels(section))
     rows = _rows(suite, section, selection)
     for label, method in section.methods.items():
         check_restriction("detection", label, method.datasets, datasets)
@@ -73,21 +87,25 @@ def _cell(
         dataset=f"{data_label}/{split_label}",
         method=row.label,
         seed=seed,
-        spec=_resolve(row, block, section, required),
+        spec=_resolve(row, block, section, required, selection.smoke),
         names={"dataset": data_label, "split": split_label, **row.names},
         plugins=suite.plugins,
         config=origin.words,
         config_folder=str(origin.folder),
         places=places_of(entry, entry.splits[split_label], origin.folder, **named),
         limit=selection.limit,
+        smoke=selection.smoke,
         requires=required,
     )
 
 
-def _resolve(row: _Row, block: tuple[str, str, ShipsEntry], section: DetectionSection, required: tuple[Cell, ...]) -> dict[str, Any]:
+def _resolve(
+    row: _Row, block: tuple[str, str, ShipsEntry], section: DetectionSection, required: tuple[Cell, ...], smoke: bool
+) -> dict[str, Any]:
     """Return the full spec of a row: every default written out, no label and no folder in it."""
     _, split_label, entry = block
-    options: BaseModel = validate(DETECTORS.get(row.method.detector).Options, row.method.options, f"{row.where}.options")
+    written: BaseModel = validate(DETECTORS.get(row.method.detector).Options, row.method.options, f"{row.where}.options")
+    options = options_for(written, smoke)
     dataset_options: BaseModel = validate(DATASETS.get(entry.dataset).Options, entry.options, f"{entry.dataset} options")
     return {
         "dataset": {
@@ -112,7 +130,16 @@ def _resolve(row: _Row, block: tuple[str, str, ShipsEntry], section: DetectionSe
 def _seeds(method: DetectorEntry, suite: Suite, selection: Selection) -> tuple[int | None, ...]:
     if not DETECTORS.get(method.detector).seeded:
         return (None,)
-    return selection.seeds or method.seeds or suite.seeds
+    return chosen_seeds(method.seeds, suite, selection)
+
+
+def _labels(section: DetectionSection) -> list[str]:
+    """Return the labels of all rows of the section, whatever the selection."""
+    labels = []
+    for label, method in section.methods.items():
+        arms = [parse_arm(text, f"detection.methods.{label}").label for text in method.pretrain]
+        labels += [f"{label}/{arm}" for arm in arms] if DETECTORS.get(method.detector).backbones else [label]
+    return labels
 
 
 def _rows(suite: Suite, section: DetectionSection, selection: Selection) -> list[_Row]:

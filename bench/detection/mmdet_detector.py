@@ -7,7 +7,7 @@ Imports no torch at module level, so that planning can read options and versions
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, Field, model_validator
@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from bench.detection.detector import Detections, DetectorOptions, FitData
 from bench.detection.tiled import TiledDetector
 from bench.errors import BenchError
+from bench.smoke import capped
 
 if TYPE_CHECKING:
     from bench.detection.batches import TileBatches
@@ -28,8 +29,8 @@ class MmdetOptions(DetectorOptions):
     """Options of a learned detector. They hold for every arm of a comparison alike, whatever the backbone starts from.
 
     Attributes:
-        epochs, per_epoch: length of the training; an epoch has `per_epoch` crops, null for as many as there are training ships (with
-            sampling "grid": every tile once).
+        epochs, per_epoch: length of the training; an epoch has `per_epoch` crops, null for as many as there are training ships. With
+            sampling "grid" an epoch has every tile once, or `per_epoch` of them.
         samples: training budget in tiles; when given, it sets the number of epochs (rounded up) instead of `epochs`.
         batch_size: tiles a step (the last one of an epoch may be smaller).
         optimizer, lr, momentum, weight_decay: torch.optim.SGD or AdamW (which takes no momentum).
@@ -69,6 +70,9 @@ class MmdetOptions(DetectorOptions):
     nms_iou: float = Field(default=0.5, gt=0, lt=1)
     max_per_tile: int = Field(default=300, ge=1)
     channels_last: bool = False
+
+    def smoke(self) -> Self:
+        return capped(self, per_epoch=2)
 
     @model_validator(mode="after")
     def _steps_fit(self) -> MmdetOptions:

@@ -31,13 +31,11 @@ def predict_submission(job: Job, data: LoadedShips) -> dict[str, Any]:
     """Take the test scenes' boxes from the results file of another tool.
 
     Raises:
-        BenchError: the file is no results file of these scenes (`bench.detection.coco_results`).
+        BenchError: the file is no results file of these scenes (`bench.detection.submission`).
     """
-    options = job.cell.spec["method"]["options"]
     scenes = [data.test.item(k) for k in range(len(data.test))]
-    found = read_submission(job.cell, scenes)
-    facts = {"submitted": True, "link": options["link"], "scenes_without_entry": sum(len(each) == 0 for each in found)}
-    return _write(job, data, [], whole_scenes(found), facts)
+    submitted = read_submission(job.cell, scenes, data.plan.identity())
+    return _write(job, data, [], whole_scenes(submitted.detections), submitted.facts)
 
 
 def _predict_part(job: Job, view: SceneView, detector: Detector) -> tuple[list[ScenePrediction], dict[str, float]]:

@@ -17,8 +17,6 @@ test (s scenes, w tiles; a part may be empty, and a detector that saw scenes who
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +26,8 @@ import numpy as np
 from bench.data.ships.index import ShipScene
 from bench.detection.detector import Detections, ScenePrediction
 from bench.detection.evaluator import BoxTable
-from bench.errors import BenchError, first_line
-from bench.store import save_arrays
+from bench.errors import BenchError
+from bench.store import load_arrays, save_arrays
 
 PARTS = ("validation", "test")
 TileTruth = Sequence[tuple[np.ndarray, np.ndarray]]  # of each tile: boxes (k, 4) in its frame, ignore (k,)
@@ -155,12 +153,9 @@ def load_predictions(path: Path) -> DetectionPredictions:
         BenchError: missing, damaged, an array missing, shapes that do not fit, or boxes or scores that no detector could have given.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = load_arrays(path, "predictions file")
     except FileNotFoundError as error:
         raise BenchError(f"{path} does not exist; run the cell first") from error
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, AttributeError) as error:
-        raise BenchError(f"{path}: damaged predictions file ({first_line(error)}); delete it and run the cell again") from error
     try:
         _check_types(arrays, path)
         validation, test = (_part(arrays, name, path) for name in PARTS)

@@ -7,13 +7,14 @@ task to expand the suite's `matching` section and picks the trained row with its
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import Suite, validate
 from bench.detection.spec import ARMS, COMPUTE, OsmSource
 from bench.errors import BenchError, nearest
+from bench.smoke import find_initial_weights
 from bench.task import Cell, Origin, Selection, get_task
 from bench.workspace import Workspace
 
@@ -91,7 +92,7 @@ def matching_cell(
     def cells(**filters: str | None) -> list[Cell]:
         chosen = {name: (value,) for name, value in {**named, **filters}.items() if value is not None}
         try:
-            found = task.expand(suite, section, Selection(chosen, seeds, selection.limit), origin)
+            found = task.expand(suite, section, replace(selection, filters=chosen, seeds=seeds), origin)
         except BenchError as error:
             raise BenchError(f"{where}: pretraining {arm.text!r} finds no row to start from: {error}") from error
         mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone]
@@ -134,9 +135,7 @@ def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
     """
     start, backbone = cell.spec["method"]["pretrain"], cell.spec["method"]["backbone"]
     if start.removesuffix(COMPUTE) == "imagenet":
-        from bench.models.weight_files import find_weights
-
-        return find_weights(backbone, workspace.env)
+        return find_initial_weights(backbone, cell, workspace)
     if "pretrain" not in cell.places:
         return None
     path = Path(cell.places["pretrain"])

@@ -147,10 +147,16 @@ class DetectionProtocol(Spec):
 
 
 class DetectionSection(Spec):
-    """The `detection:` section of a suite."""
+    """The `detection:` section of a suite.
+
+    Attributes:
+        reference: row ("detector/pretraining", or the detector alone where it takes none) that differences on the board are taken
+            against; null: the first row, in detection the detector's first pretraining. It enters no key.
+    """
 
     protocol: DetectionProtocol = Field(default_factory=lambda: DetectionProtocol.model_validate({}))
     osm: OsmSource = Field(default_factory=lambda: OsmSource.model_validate({}))
     datasets: dict[str, ShipsEntry] = Field(min_length=1)
     methods: dict[str, DetectorEntry] = Field(min_length=1)
+    reference: str | None = None
     note: str = ""

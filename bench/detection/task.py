@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,23 @@ from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
 from bench.detection import DETECTORS
-from bench.detection.data import LoadedShips, count_ships, fit_sar_scaling, load_ships
+from bench.detection.data import LoadedShips, count_shared_files, count_ships, fit_sar_scaling, load_ships
 from bench.detection.detector import Detector, FitData, Setup
 from bench.detection.expand import expand_section
 from bench.detection.pretraining import find_initial, initial_weights
 from bench.detection.spec import COMPUTE, METRICS_VERSION, PREDICT_VERSION, TRAINING_VERSION, DetectionSection, Merging, Tiles
 from bench.detection.submission import Submission, read_submission
 from bench.errors import BenchError, MissingInputs
+from bench.evidence import Evidence
 from bench.models import BACKBONES
 from bench.models.states import load_state, save_state
 from bench.planning import PlannedData, plan_data, plugin_sha256
 from bench.records import MODEL, PREDICTIONS, TRAIN, Record, find_model
+from bench.resampling import Resampled
+from bench.selftest import Known
+from bench.smoke import replaced_by
 from bench.store import canonical_hash, read_json
+from bench.submissions import FORMATS, existing_file
 from bench.tables import Table
 from bench.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task, get_task
 from bench.workspace import Workspace
@@ -33,6 +38,7 @@ class DetectionTask(Task):
     """Where are the ships in a SAR scene?"""
 
     name = "detection"
+    headline = "scene.ap_area"
     Section = DetectionSection
     filters = ("dataset", "split", "method", "detector", "backbone", "pretrain")
 
@@ -75,6 +81,10 @@ class DetectionTask(Task):
             "pretrained_by": [_source(required, source) for required, source in zip(cell.requires, sources, strict=True)],
             "extra_pixels": extra,
         }
+        pretraining = [plan_data(required, workspace) for required in cell.requires] if extra == 0 else []
+        inputs |= count_shared_files(plan, pretraining)
+        if replaced_by(files.get("initial")) is not None:
+            inputs["replaced_weights"] = replaced_by(files["initial"])
         requires = tuple((required.task, source.keys.train) for required, source in zip(cell.requires, sources, strict=True))
         samples = _trained_tiles(method["options"]) + _test_tiles(plan, dataset["tiles"]["size_px"])
         return Identity(Keys(train, predict, score), inputs, samples, plan.data_key(), requires)
@@ -83,6 +93,8 @@ class DetectionTask(Task):
         _load(job)
 
     def train(self, job: Job) -> dict[str, Any]:
+        if _is_submitted(job.cell):
+            return {"outputs": {}}  # nothing is trained, so nothing is looked at
         data, method = _load(job), job.cell.spec["method"]
         scaling = fit_sar_scaling(data, job.cell.spec["dataset"]["sar_scaling"])
         detector = _detector(job, scaling, data)
@@ -104,7 +116,7 @@ class DetectionTask(Task):
         from bench.detection.predict import predict_cell, predict_submission
 
         data = _load(job)
-        if issubclass(DETECTORS.get(job.cell.spec["method"]["detector"]), Submission):
+        if _is_submitted(job.cell):
             return predict_submission(job, data)
         scaling = ScalingParams(**read_json(job.folder / TRAIN)["facts"]["scaling"])
         detector = _detector(job, scaling, data)
@@ -123,10 +135,20 @@ class DetectionTask(Task):
 
         return draw_cell(job.folder, job.cell.describe(), _load(job).test)
 
-    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record]) -> Table:
+    def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
+        from bench.detection.evidence import resampled
+
+        return resampled(metric, record, samples)
+
+    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
         from bench.detection.board import detection_table
 
-        return detection_table(title, description, records)
+        return detection_table(title, description, records, evidence)
+
+    def selftest(self) -> Sequence[Known]:
+        from bench.detection.selftest import known_predictions
+
+        return known_predictions()
 
 
 def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, dict[str, Path], list[Identity]]:
@@ -147,9 +169,9 @@ def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, dict[st
         initial = find_initial(cell, workspace)
         files = {} if initial is None else {"initial": initial}
         if "results" in cell.places:
-            files["results"] = _existing(Path(cell.places["results"]))
+            files["results"] = existing_file(Path(cell.places["results"]), FORMATS)
             if plan is not None:
-                read_submission(cell, [plan.index.items[i] for i in plan.split.test.tolist()])
+                read_submission(cell, [plan.index.items[i] for i in plan.split.test.tolist()], plan.identity())
     except BenchError as error:
         missing.append(str(error))
     for required in cell.requires:
@@ -162,10 +184,8 @@ def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, dict[st
     return plan, files, sources
 
 
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise BenchError(f"no results file at {path}; give a COCO results file (a JSON list of image_id, bbox, score)")
-    return path
+def _is_submitted(cell: Cell) -> bool:
+    return issubclass(DETECTORS.get(cell.spec["method"]["detector"]), Submission)
 
 
 def _extra_pixels(cell: Cell, sources: Sequence[Identity]) -> int:
@@ -178,12 +198,17 @@ def _extra_pixels(cell: Cell, sources: Sequence[Identity]) -> int:
     return int(pixels)
 
 
-def _source(cell: Cell, identity: Identity) -> dict[str, str]:
-    return {"task": cell.task, "cell": cell.describe(), "command": cell.command, "train": identity.keys.train, "score": identity.keys.score}
+def _source(cell: Cell, identity: Identity) -> dict[str, Any]:
+    """Return where the backbone comes from, and what of it a comparison with published numbers has to know."""
+    how = {name: cell.spec["method"][name] for name in ("matcher", "backbone", "init", "control")}
+    saw = {"dataset": cell.spec["dataset"]["name"], "pairs": sum(identity.inputs["split_summary"]["pairs"].values()), **how}
+    keys = {"train": identity.keys.train, "score": identity.keys.score}
+    return {"task": cell.task, "cell": cell.describe(), "command": cell.command, **keys, **saw}
 
 
 def _trained_tiles(options: dict[str, Any]) -> int:
-    return int(options.get("samples") or options.get("per_epoch", 0) * options.get("epochs", 0))
+    """Return the training budget in tiles; 0 where only the training scenes could tell it."""
+    return int(options.get("samples") or (options.get("per_epoch") or 0) * options.get("epochs", 0))
 
 
 def _test_tiles(plan: PlannedData, size_px: int) -> int:

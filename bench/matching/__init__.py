@@ -8,3 +8,4 @@ MATCHERS.add("infonce", "bench.matching.infonce:InfoNce", "two encoders, symmetr
 MATCHERS.add("cfog", "bench.matching.cfog:Cfog", "channel features of oriented gradients + FFT correlation (Ye et al. 2019); no training")
 MATCHERS.add("histogram", "bench.matching.histogram:Histogram", "grey-level and colour statistics only: what radiometry alone gives away")
 MATCHERS.add("random", "bench.matching.random_scores:RandomScores", "scores drawn at random: the floor")
+MATCHERS.add("submission", "bench.matching.submission:Submission", "distances of another tool for the drawn pairs (`bench submit`)")

@@ -11,10 +11,22 @@ from pydantic import BaseModel
 from bench.config import Suite, validate
 from bench.data import DATASETS
 from bench.errors import BenchError, NotSelected
-from bench.expansion import allowed, bare, check_known, check_restriction, places_of, select_blocks, shown, split_spec
+from bench.expansion import (
+    allowed,
+    bare,
+    check_known,
+    check_reference,
+    check_restriction,
+    chosen_seeds,
+    places_of,
+    select_blocks,
+    shown,
+    split_spec,
+)
 from bench.matching import MATCHERS
 from bench.matching.spec import DatasetEntry, MatchingSection, MethodEntry
 from bench.models import BACKBONES
+from bench.smoke import options_for
 from bench.task import Cell, Origin, Selection
 
 INITS = ("none", "imagenet")  # any other `init:` is the path of a checkpoint
@@ -27,6 +39,7 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
     Raises:
         BenchError: unknown matcher, backbone, data set or label; options that the matcher does not know; an empty selection.
     """
+    check_reference("matching", section.reference, section.methods)
     methods = _select_methods(section, selection)
     blocks = select_blocks(section.datasets, selection.filters)
     for label, method in section.methods.items():
@@ -36,7 +49,7 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
         for label, (method, how) in methods.items():
             if not allowed(method.datasets, data_label, split_label, entry.splits[split_label]):
                 continue
-            spec = _resolve(f"{suite.name}: matching.methods.{label}", entry, split_label, method, section)
+            spec = _resolve(f"{suite.name}: matching.methods.{label}", entry, split_label, method, section, selection.smoke)
             names = {"dataset": data_label, "split": split_label, **how}
             for seed in _seeds(method, suite, selection):
                 cells.append(
@@ -52,9 +65,14 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
                         config=origin.words,
                         config_folder=str(origin.folder),
                         places=places_of(
-                            entry, entry.splits[split_label], origin.folder, init=None if method.init in INITS else method.init
+                            entry,
+                            entry.splits[split_label],
+                            origin.folder,
+                            init=None if method.init in INITS else method.init,
+                            results=method.options.get("results"),
                         ),
                         limit=selection.limit,
+                        smoke=selection.smoke,
                     )
                 )
     return cells
@@ -63,13 +81,13 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
 def _seeds(method: MethodEntry, suite: Suite, selection: Selection) -> tuple[int | None, ...]:
     if not MATCHERS.get(method.matcher).seeded:
         return (None,)
-    return selection.seeds or method.seeds or suite.seeds
+    return chosen_seeds(method.seeds, suite, selection)
 
 
-def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, section: MatchingSection) -> dict[str, Any]:
+def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, section: MatchingSection, smoke: bool) -> dict[str, Any]:
     """Return the full spec of a row: every default written out, no label and no folder in it (see `places_of`)."""
     matcher = MATCHERS.get(method.matcher)
-    options = validate(matcher.Options, method.options, f"{where}.options")
+    options = options_for(validate(matcher.Options, method.options, f"{where}.options"), smoke)
     if matcher.uses_backbone:
         if method.backbone is None:
             raise BenchError(f"{where}: matcher {method.matcher!r} needs a backbone: one of {', '.join(BACKBONES.names())}")
@@ -95,7 +113,7 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
             "backbone": method.backbone,
             "init": method.init if method.init in INITS else f"checkpoint:{Path(method.init).name}",
             "init_branch": method.init_branch,
-            "options": options.model_dump(mode="json"),
+            "options": {key: Path(value).name if key == "results" else value for key, value in options.model_dump(mode="json").items()},
             "control": method.control,
             "precision": method.precision,
         },

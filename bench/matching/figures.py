@@ -34,7 +34,7 @@ def draw_cell(folder: Path, title: str, data: LoadedData) -> list[Path]:
         "misses": _pairs_figure(predictions.test, data.test, "misses", threshold, title),
         "distances": _distances_figure(predictions, threshold, title),
         "roc": _roc_figure(predictions, title),
-        "recall": _recall_figure(predictions, title),
+        "recall": _recall_figure(predictions, title) if len(predictions.gallery_position) else None,
         "curves": training_curves(folder / "curves.csv", title),
     }
     return write_figures(folder, figures)

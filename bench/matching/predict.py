@@ -11,15 +11,14 @@ from bench.data.cache import PairView
 from bench.data.manifest import file_sha256
 from bench.matching.data import LoadedData
 from bench.matching.distances import paired, pairwise
+from bench.matching.drawing import Drawn, draw
 from bench.matching.matcher import Matcher, View
-from bench.matching.pairs import PairList, draw_gallery, draw_pairs, fit_clusters, view_features
+from bench.matching.pairs import PairList, view_features
 from bench.matching.predictions import PartPredictions, Predictions, save_predictions
+from bench.matching.submission import read_submission
 from bench.records import PREDICTIONS
-from bench.store import canonical_hash
 from bench.task import Job
 
-NOBODY = np.zeros(0, dtype=np.int64)
-NO_PAIRS = PairList(NOBODY, NOBODY, NOBODY.astype(bool), NOBODY.astype(np.uint8), {})
 READ_BLOCK = 256  # images in memory at once
 SIDE_BLOCK = 48  # images a side whose pairs are scored together by matchers without embeddings
 
@@ -27,31 +26,46 @@ SIDE_BLOCK = 48  # images a side whose pairs are scored together by matchers wit
 def predict_cell(job: Job, data: LoadedData, matcher: Matcher) -> dict[str, Any]:
     """Score the drawn pairs of validation and test and the sampled gallery; write the predictions file; return facts."""
     protocol = job.cell.spec["protocol"]
-    clusters = None
-    if protocol["hard"] == "cluster":
-        k = min(protocol["clusters"], len(data.train))
-        clusters = fit_clusters(view_features(data.train), k, protocol["negative_seed"])
-    lists: dict[str, PairList] = {}
-    for part in ("validation", "test"):
-        view = data.part(part)
-        if part == "validation" and len(view) < 2:  # asked for by `validation: 0`: no threshold is chosen
-            lists[part] = NO_PAIRS
-            continue
-        groups = view.scenes if clusters is None else clusters.assign(view_features(view))
-        known = clusters is not None or any(scene is not None for scene in view.scenes)
-        hard = protocol["hard"] if protocol["hard"] != "none" and known else None
-        lists[part] = draw_pairs(len(view), protocol["negative_seed"], hard, groups if hard else None, view.places)
-    gallery = draw_gallery(len(data.test), protocol["gallery"], protocol["negative_seed"])
+    drawn = draw(data.plan, protocol, lambda part: view_features(data.part(part)))
+    lists, gallery = dict(drawn.pairs), drawn.gallery
     with job.context.progress.bar("predict", _work(matcher, data, lists, gallery), unit="image" if matcher.embeds else "pair") as bar:
         predict = _by_embeddings if matcher.embeds else _by_pairs
         predictions = predict(matcher, data, lists, gallery, bar)
     save_predictions(job.folder / PREDICTIONS, predictions)
+    return facts_of(job, drawn)
+
+
+def predict_submission(job: Job, data: LoadedData) -> dict[str, Any]:
+    """Take the distances of the drawn pairs and of the gallery from the file of another tool.
+
+    Raises:
+        BenchError: the file does not answer what was asked (`bench.matching.submission`).
+    """
+    drawn = draw(data.plan, job.cell.spec["protocol"], lambda part: view_features(data.part(part)))
+    submitted = read_submission(job.cell, data.plan, drawn)
+    parts = {part: _part(data.part(part), pairs, submitted.distance[part]) for part, pairs in drawn.pairs.items()}
+    predictions = Predictions(
+        validation=parts["validation"],
+        test=parts["test"],
+        sar_embedding=submitted.sar_embedding,
+        optical_embedding=submitted.optical_embedding,
+        embedding_distance=submitted.embedding_distance,
+        gallery_position=drawn.gallery if submitted.gallery is not None else drawn.gallery[:0],
+        gallery_distance=submitted.gallery if submitted.gallery is not None else np.zeros((0, 0), dtype=np.float32),
+        fixed_threshold=submitted.fixed_threshold,
+    )
+    save_predictions(job.folder / PREDICTIONS, predictions)
+    return facts_of(job, drawn) | submitted.facts
+
+
+def facts_of(job: Job, drawn: Drawn) -> dict[str, Any]:
+    """Return what a record says of the pairs that were scored, and the hash of the predictions file."""
     return {
-        "pairs_sha256": {part: pairs.sha256(data.part(part).ids) for part, pairs in lists.items()},
-        "gallery_sha256": canonical_hash([data.test.ids[i] for i in gallery.tolist()]),
-        "pair_counts": {part: pairs.counts for part, pairs in lists.items()},
-        "missing_negatives": {part: pairs.missing for part, pairs in lists.items()},
-        "hard_negatives": protocol["hard"],
+        "pairs_sha256": drawn.pairs_sha256,
+        "gallery_sha256": drawn.gallery_sha256,
+        "pair_counts": {part: pairs.counts for part, pairs in drawn.pairs.items()},
+        "missing_negatives": {part: pairs.missing for part, pairs in drawn.pairs.items()},
+        "hard_negatives": job.cell.spec["protocol"]["hard"],
         "outputs": {"predictions_sha256": file_sha256(job.folder / PREDICTIONS, None)},
     }
 

@@ -15,17 +15,15 @@ can enter a board with such a file alone. Arrays, for each part P of validation 
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.errors import BenchError, first_line, nearest
+from bench.errors import BenchError, nearest
 from bench.matching.distances import PAIRWISE
 from bench.matching.pairs import POSITIVE
-from bench.store import save_arrays
+from bench.store import load_arrays, save_arrays
 
 # array -> kinds of NumPy's data types that it may have, number of dimensions
 _TYPES = {
@@ -96,12 +94,9 @@ def load_predictions(path: Path) -> Predictions:
         BenchError: missing, damaged, an array missing, shapes that do not fit, or a pair that points outside its part.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = load_arrays(path, "predictions file")
     except FileNotFoundError as error:
         raise BenchError(f"{path} does not exist; run the cell first") from error
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError) as error:
-        raise BenchError(f"{path}: damaged predictions file ({first_line(error)}); delete it and run the cell again") from error
     try:
         _check_types(arrays, path)
         parts = {name: _part(arrays, name, path) for name in ("validation", "test")}

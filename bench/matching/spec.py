@@ -84,9 +84,14 @@ class Protocol(Spec):
 
 
 class MatchingSection(Spec):
-    """The `matching:` section of a suite."""
+    """The `matching:` section of a suite.
+
+    Attributes:
+        reference: row that differences on the board are taken against; null: the first row. It enters no key.
+    """
 
     protocol: Protocol = Field(default_factory=lambda: Protocol.model_validate({}))
     datasets: dict[str, DatasetEntry] = Field(min_length=1)
     methods: dict[str, MethodEntry] = Field(min_length=1)
+    reference: str | None = None
     note: str = ""

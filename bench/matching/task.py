@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,22 @@ from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
 from bench.errors import BenchError, MissingInputs
+from bench.evidence import Evidence
 from bench.matching import MATCHERS
 from bench.matching.data import LoadedData, fit_scalings, load_data
 from bench.matching.expand import expand_section
 from bench.matching.matcher import FitData, Matcher, Scalings, Setup
 from bench.matching.spec import METRICS_VERSION, PAIRS_VERSION, TRAINING_VERSION, MatchingSection
+from bench.matching.submission import OURS, Submission
 from bench.models import BACKBONES
 from bench.models.states import load_state, save_state
 from bench.planning import PlannedData, plan_data, plugin_sha256
 from bench.records import MODEL, PREDICTIONS, TRAIN, Record
+from bench.resampling import Resampled
+from bench.selftest import Known
+from bench.smoke import find_initial_weights, replaced_by
 from bench.store import canonical_hash, read_json
+from bench.submissions import FORMATS, existing_file
 from bench.tables import Table
 from bench.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task
 from bench.workspace import Workspace
@@ -33,6 +39,7 @@ class MatchingTask(Task):
     """Does a SAR patch show the same place as an optical patch?"""
 
     name = "matching"
+    headline = "uniform.accuracy"
     Section = MatchingSection
     filters = ("dataset", "split", "method", "matcher", "backbone", "control")
 
@@ -40,9 +47,10 @@ class MatchingTask(Task):
         return expand_section(suite, section, selection, origin)
 
     def identify(self, cell: Cell, workspace: Workspace) -> Identity:
-        plan, weights = _find_inputs(cell, workspace)
+        plan, weights, results = _find_inputs(cell, workspace)
         method, protocol = cell.spec["method"], cell.spec["protocol"]
         initial = None if weights is None else file_sha256(weights, workspace.cache)
+        submitted = {} if results is None else {"files_sha256": {"results": file_sha256(results, workspace.cache)}}
         backbone = None if method["backbone"] is None else BACKBONES.get(method["backbone"]).version
         matcher = MATCHERS.get(method["matcher"])
         plugin = plugin_sha256(matcher, workspace)
@@ -55,6 +63,7 @@ class MatchingTask(Task):
                 "training_version": TRAINING_VERSION if matcher.uses_backbone else None,
                 "backbone_version": backbone,
                 "initial_weights": initial,
+                **submitted,
                 "data": plan.identity(),
                 "scaling": [SCALING_VERSION, cell.spec["dataset"]["sar_scaling"], cell.spec["dataset"]["optical_scaling"]],
                 "seed": cell.seed,
@@ -70,7 +79,10 @@ class MatchingTask(Task):
             "split_counts": counts,
             "split_summary": plan.split.summary,
             "training_pixels": None,
+            **submitted,
         }
+        if replaced_by(weights) is not None:
+            inputs["replaced_weights"] = replaced_by(weights)
         options = method["options"]
         trained = options.get("entries") or counts["train"] * options.get("epochs", 1)
         side = options.get("input_px") or getattr(plan.dataset.options, "patch_px", None) or plan.dataset.facts.patch_px
@@ -82,6 +94,8 @@ class MatchingTask(Task):
         _load(job)
 
     def train(self, job: Job) -> dict[str, Any]:
+        if _is_submitted(job.cell):
+            return {"outputs": {}}  # nothing is trained, so nothing is looked at
         from bench.matching.batches import derangement
 
         spec = job.cell.spec
@@ -114,9 +128,11 @@ class MatchingTask(Task):
         return {**facts, "scaling": scalings, "constant_images": constant, "outputs": outputs}
 
     def predict(self, job: Job) -> dict[str, Any]:
-        from bench.matching.predict import predict_cell
+        from bench.matching.predict import predict_cell, predict_submission
 
         data = _load(job)
+        if _is_submitted(job.cell):
+            return predict_submission(job, data)
         stored = read_json(job.folder / TRAIN)["facts"]["scaling"]
         scaling = Scalings(ScalingParams(**stored["sar"]), ScalingParams(**stored["optical"]))
         matcher = _matcher(job, scaling)
@@ -135,27 +151,43 @@ class MatchingTask(Task):
 
         return draw_cell(job.folder, job.cell.describe(), _load(job))
 
-    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record]) -> Table:
+    def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
+        from bench.matching.evidence import resampled
+
+        return resampled(metric, record, samples)
+
+    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
         from bench.matching.board import matching_table
 
-        return matching_table(title, description, records)
+        return matching_table(title, description, records, evidence)
+
+    def selftest(self) -> Sequence[Known]:
+        from bench.matching.selftest import known_predictions
+
+        return known_predictions()
 
 
-def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Path | None]:
-    """Return the planned data and the file of the initial weights; what is missing of either is told together."""
+def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Path | None, Path | None]:
+    """Return the planned data, the file of the initial weights and a submitted one; what is missing of them is told together."""
     missing: list[str] = []
-    plan, weights = None, None
+    plan, weights, results = None, None, None
     try:
         plan = plan_data(cell, workspace)
     except BenchError as error:
         missing.append(str(error))
     try:
         weights = _initial_weights(cell, workspace)
+        if "results" in cell.places:
+            results = existing_file(Path(cell.places["results"]), (*FORMATS, OURS))
     except BenchError as error:
         missing.append(str(error))
     if plan is None or missing:
         raise MissingInputs(missing)
-    return plan, weights
+    return plan, weights, results
+
+
+def _is_submitted(cell: Cell) -> bool:
+    return issubclass(MATCHERS.get(cell.spec["method"]["matcher"]), Submission)
 
 
 def _load(job: Job) -> LoadedData:
@@ -183,9 +215,7 @@ def _initial_weights(cell: Cell, workspace: Workspace) -> Path | None:
     if init == "none":
         return None
     if init == "imagenet":
-        from bench.models.weight_files import find_weights
-
-        return find_weights(backbone, workspace.env)
+        return find_initial_weights(backbone, cell, workspace)
     path = Path(cell.places["init"])
     if not path.is_file():
         raise BenchError(f"matching.methods.{cell.method}.init: {path} does not exist; give none, imagenet, or the path of a checkpoint")

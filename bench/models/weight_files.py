@@ -36,24 +36,40 @@ def find_weights(backbone: str, env: Mapping[str, str], explicit: Path | None = 
     Raises:
         BenchError: there is none; the message says which file, where to put it, and the command that fetches it.
     """
-    facts: BackboneFacts = BACKBONES.get(backbone)
     if explicit is not None:
         if not Path(explicit).is_file():
             raise BenchError(f"no weight file at {explicit}")
         return Path(explicit)
-    known = [facts.weight_file(variant)] if variant is not None else list(facts.weights.values())
-    for weights in known:
-        for folder in search_folders(env):
-            path = folder / weights.file
-            if path.is_file():
-                _check_size(path, weights)
-                return path
+    found = locate_weights(backbone, env, variant)
+    if found is not None:
+        return found
+    known = _known(backbone, variant)
     names = " or ".join(weights.file for weights in known) or "no published file"
     raise BenchError(
         f"no ImageNet weights for {backbone}: {names} is neither in $BENCH_WEIGHTS nor in ./weights nor in torch's hub "
         f"cache; put it there (from {known[0].url if known else 'nowhere known'}), or run "
         f"`bench data weights {backbone} --download`"
     )
+
+
+def locate_weights(backbone: str, env: Mapping[str, str], variant: str | None = None) -> Path | None:
+    """Return the file that `find_weights` finds, None where there is none.
+
+    Raises:
+        BenchError: a file of the published name is there with another size.
+    """
+    for weights in _known(backbone, variant):
+        for folder in search_folders(env):
+            path = folder / weights.file
+            if path.is_file():
+                _check_size(path, weights)
+                return path
+    return None
+
+
+def _known(backbone: str, variant: str | None) -> list[WeightFile]:
+    facts: BackboneFacts = BACKBONES.get(backbone)
+    return [facts.weight_file(variant)] if variant is not None else list(facts.weights.values())
 
 
 def search_folders(env: Mapping[str, str]) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`bench` on detection suites as a user types it: the matching cell that a pretraining needs, folds, submissions, bad input."""
+"""`bench` on detection suites as a user types it: the matching cell that a pretraining needs, folds, bad input."""
 
 from __future__ import annotations
 
@@ -130,71 +130,6 @@ def test_folds_are_averaged_and_shown(ships: Bench) -> None:
     values = [float(row) for row in rows]
     found = [record(ships, "detection", f"cv-{k}of3")["metrics"]["scene.ap_area"] for k in (1, 2, 3)]
     assert values[0] == pytest.approx(np.mean(found), abs=5e-4)
-
-
-# -- submissions -------------------------------------------------------------------------------------------------------------------
-def truth_of(bench: Bench) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Return (results that are the truth of the test part, the truth's COCO file)."""
-    spec = "{kind: random, by: scene, test: 0.5, validation: 0}"
-    bench("data", "coco", "toy-ships", "--option", "{scenes: 6, scene_px: 128}", "--spec", spec,
-          "--part", "test", "--out", "truth.json")  # fmt: skip
-    truth = json.loads((bench.folder / "truth.json").read_text())
-    return [{"image_id": a["image_id"], "bbox": a["bbox"], "score": 1.0} for a in truth["annotations"]], truth
-
-
-SUBMIT = ("submit", "boxes.json", "--config", "ships.yaml", "--name", "mine", "--no-figures")
-
-
-def test_a_results_file_enters_the_board_and_stays(ships: Bench) -> None:
-    results, truth = truth_of(ships)
-    assert len(truth["images"]) == 3
-    ships.write("boxes.json", json.dumps(results))
-    out = ships(*SUBMIT)
-    assert "mine" in out.stdout
-    mine = record(ships, "detection", "--mine--")
-    assert mine["metrics"]["scene.ap_area"] == 1.0 and mine["metrics"]["scene.ap_coco"] == 1.0
-    assert mine["command"].startswith("bench submit boxes.json --config ships.yaml") and mine["inputs"]["files_sha256"]["results"]
-    ships("run", "detection", "--config", "ships.yaml", "--no-figures", "--threads", "1")  # a whole run prunes what the suite lacks
-    assert record(ships, "detection", "--mine--")["metrics"]["scene.ap_area"] == 1.0
-    board = (ships.folder / "leaderboards/ships/detection.md").read_text()
-    assert "| mine |" in board and "| cfar |" in board
-    for seed in ("1", "2"):
-        ships(*SUBMIT[:-3], "--name", "two", "--seed", seed, "--no-figures")
-    assert "| two | 2 (1, 2) |" in (ships.folder / "leaderboards/ships/detection.md").read_text()
-
-
-def test_a_score_floor_drops_what_is_below(ships: Bench) -> None:
-    results, _ = truth_of(ships)
-    ships.write("boxes.json", json.dumps([{**box, "score": 0.9 if i else 0.1} for i, box in enumerate(results)]))
-    ships(*SUBMIT, "--set", "detection.protocol.score_floor=0.5")
-    assert record(ships, "detection", "--mine--")["facts"]["scene.detections"] == len(results) - 1
-
-
-def test_bad_results_files_end_in_one_line_and_file_nothing(ships: Bench) -> None:
-    results, _ = truth_of(ships)
-    box = results[0]
-    bad: dict[str, tuple[str, str]] = {
-        "unknown image": (json.dumps([{**box, "image_id": 9999}]), "unknown image_id 9999"),
-        "NaN": (json.dumps([{**box, "score": float("nan")}]), "score is nan"),
-        "corners": (json.dumps([{**r, "bbox": [100, 100, 120, 110]} for r in results]), "looks like x1, y1, x2, y2"),
-        "truncated": (json.dumps(results)[:-9], "is not valid JSON"),
-        "no list": ("{}", "holds a JSON dict"),
-    }
-    for name, (text, message) in bad.items():
-        ships.write("boxes.json", text)
-        assert message in ships.error(*SUBMIT), name
-    assert "no results file at nowhere.json" in ships.error("submit", "nowhere.json", "--config", "ships.yaml", "--name", "x")
-    ships.write("boxes.json", json.dumps(results))
-    assert "choose letters" in ships.error(*SUBMIT[:-3], "--name", "cfar")
-    assert "choose letters" in ships.error(*SUBMIT[:-3], "--name", "../x")
-    assert not (ships.folder / "leaderboards/ships/entries").exists()
-
-
-def test_an_empty_results_file_is_a_detector_that_found_nothing(ships: Bench) -> None:
-    ships.write("boxes.json", "[]")
-    ships(*SUBMIT)
-    mine = record(ships, "detection", "--mine--")
-    assert mine["metrics"]["scene.ap_area"] == 0.0 and mine["facts"]["scenes_without_entry"] == 3
 
 
 # -- bad input ---------------------------------------------------------------------------------------------------------------------

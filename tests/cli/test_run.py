@@ -81,9 +81,9 @@ def test_looking_imports_nothing_heavy(tiny_run: Bench, words: list[str]) -> Non
 
 
 def test_plan_tells_what_runs_what_is_reused_and_what_it_costs(tiny: Bench) -> None:
-    fresh = tiny("plan", "--config", "tiny.yaml", "--runs", "elsewhere").stdout
+    fresh = tiny("plan", "--config", "tiny.yaml", "--cells", "--runs", "elsewhere", "--boards", "elsewhere").stdout
     assert fresh.count("train, predict, score") == 4 and "cost unknown: no finished record of these methods on such data yet" in fresh
-    assert tiny("plan", "--config", "tiny.yaml").stdout.count("  finished") == 4
+    assert tiny("plan", "--config", "tiny.yaml", "--cells").stdout.count("  finished") == 4
     more = tiny("plan", "--config", "tiny.yaml", "--seeds", "0", "7").stdout
     assert re.search(r"random on toy/grouped, seed 7 +[0-9a-f]{12}  train, predict, score, about \d+ s", more)
     assert "4 cells" not in more and re.search(r"3 finished, 2 to run, 2 of them with training; expected \d+ s", more)
@@ -102,7 +102,7 @@ def test_plan_lists_what_is_missing_and_ends_with_2(bench: Bench) -> None:
 
 def test_filters_choose_cells_and_retarget_backbones(bench: Bench) -> None:
     def cells(*words: str) -> set[str]:
-        lines = bench("plan", "--config", "quickstart", *words).stdout.splitlines()
+        lines = bench("plan", "--config", "quickstart", "--cells", *words).stdout.splitlines()
         return {line.split("  ")[1] for line in lines if line.startswith("  ")}
 
     assert cells("--matcher", "cfog") == {"cfog on toy/grouped"}
@@ -123,9 +123,9 @@ def test_a_matcher_without_a_row_joins_with_its_defaults(tiny: Bench) -> None:
 def test_a_root_given_or_in_the_environment_is_read(tiny: Bench) -> None:
     tiny("data", "toy", "--out", "other", "--scenes", "3", "--patches-per-scene", "12", "--patch-px", "32", "--seed", "9")
     tiny("data", "toy", "--out", "same", "--scenes", "3", "--patches-per-scene", "12", "--patch-px", "32")
-    assert tiny("plan", "--config", "tiny.yaml", "--root", "same").stdout.count("  finished") == 4
+    assert tiny("plan", "--config", "tiny.yaml", "--cells", "--root", "same").stdout.count("  finished") == 4
     for words in (["--root", "toy-pairs=other"], ["--root", "toy=other"], ["--root", "other"]):
-        assert tiny("plan", "--config", "tiny.yaml", *words).stdout.count("train, predict, score") == 4
+        assert tiny("plan", "--config", "tiny.yaml", "--cells", *words).stdout.count("train, predict, score") == 4
 
 
 def test_force_computes_again_and_gives_the_same_bytes(tiny: Bench) -> None:
@@ -180,7 +180,7 @@ def test_a_new_metric_scores_again_and_trains_nothing(tiny: Bench) -> None:
     tiny.write("new.yaml", "extends: tiny.yaml\nplugins: [bump.py]\n")
     for path in (tiny.folder / "runs").glob("*/*random*/model.safetensors"):
         path.unlink()  # as `bench clean weights` does
-    assert tiny("plan", "--config", "new.yaml").stdout.count("reuse predictions; score") == 4
+    assert tiny("plan", "--config", "new.yaml", "--cells").stdout.count("reuse predictions; score") == 4
     done = tiny("run", "--config", "new.yaml", "--no-figures")
     assert done.stderr.count(": score\n") == 4 and "train" not in done.stderr
     (new,) = [path for path in (tiny.folder / "runs/matching").glob("*histogram*") if path != old]

@@ -15,8 +15,9 @@ import bench.matching.task as matching_task
 from bench.config import load_suite
 from bench.data.toy import ToyScene, write_toy_pairs
 from bench.errors import BenchError
+from bench.expansion import expand
 from bench.matching import MATCHERS
-from bench.runner import Settings, expand, job_to_json, make_plan
+from bench.runner import Settings, job_to_json, make_plan
 from bench.task import Cell, Keys, Origin, Selection, get_task
 from bench.workspace import Workspace
 

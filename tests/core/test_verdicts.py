@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.statistics import Estimate, Interval
 from bench.verdicts import ONE_SEED, Published, Verdict, binomial_error, verdict
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "verdicts.md"
@@ -30,10 +30,9 @@ def published(**changes: Any) -> Published:
     return Published(**{**values, **changes})
 
 
-def estimate(value: float | None, low: float | None = None, high: float | None = None, level: float = 0.95) -> Any:
-    """Return what the rule reads of a `bench.statistics.Estimate`."""
-    interval = None if low is None else SimpleNamespace(low=low, high=high, level=level)
-    return SimpleNamespace(value=value, interval=interval)
+def estimate(value: float | None, low: float | None = None, high: float | None = None, level: float = 0.95) -> Estimate:
+    interval = None if low is None or high is None else Interval(low, high, level)
+    return Estimate(value, None, None, interval, None, 10, 8.0)
 
 
 def judged(value: float | None, low: float | None = None, high: float | None = None, **changes: Any) -> Verdict:

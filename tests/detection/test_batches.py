@@ -174,6 +174,14 @@ def test_the_grid_has_every_tile_once_and_rescues_long_ships(view: SceneView) ->
     assert tiles[-1] == (0, (0, 33, 64, 64))
 
 
+def test_the_grid_can_be_cut_short(view: SceneView) -> None:
+    batches = batches_of(view, mode="grid", per_epoch=5, batch_size=2)
+    assert batches.tiles_per_epoch == 5 and [len(part) for part in batches.indices(0)] == [2, 2, 1] and len(batches) == 3
+    drawn = {int(i) for epoch in range(30) for i in np.concatenate(batches.indices(epoch))}
+    assert drawn == set(range(20)), "other tiles every epoch"
+    assert batches_of(view, mode="grid", per_epoch=99).tiles_per_epoch == 20
+
+
 def test_share_of_empty_tiles(view: SceneView) -> None:
     with_ship = batches_of(view, mode="grid", empty_share=0.0).tiles_per_epoch
     assert 0 < with_ship < 20

@@ -17,7 +17,8 @@ from bench.config import load_suite
 from bench.data.images import write_image
 from bench.detection.pretraining import initial_weights, parse_arm
 from bench.errors import BenchError, MissingInputs
-from bench.runner import Settings, expand, job_to_json, make_plan
+from bench.expansion import expand
+from bench.runner import Settings, job_to_json, make_plan
 from bench.task import Cell, Origin, Selection, get_task
 from bench.workspace import Workspace
 

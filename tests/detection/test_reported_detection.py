@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from bench.detection.reported import REPORTED, differences, find_reported, judge
 from bench.records import Record
+from bench.statistics import Estimate, Interval
 
 IMAGENET = {"faster-rcnn": "0676ba61" + "0" * 56, "yolov3": "a628ea1b" + "0" * 56}
 BACKBONE = {"faster-rcnn": "resnet50", "yolov3": "darknet53"}
@@ -66,8 +66,8 @@ def row(detector: str = "faster-rcnn", pretrain: str = "imagenet", seed: int = 0
     return Record(**{**values, **changes})
 
 
-def estimate(value: float, low: float, high: float) -> Any:
-    return SimpleNamespace(value=value, interval=SimpleNamespace(low=low, high=high, level=0.95))
+def estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value, None, None, Interval(low, high, 0.95), None, 10, 8.0)
 
 
 def test_the_table_as_printed() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from bench.config import load_suite
 from bench.matching.reported import REPORTED, differences, find_reported, judge
 from bench.records import Failure, Record, load_record
+from bench.statistics import Estimate, Interval
 from bench.task import Origin, Selection, get_task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,11 +71,8 @@ def changed(value: dict[str, Any], path: str, new: Any) -> dict[str, Any]:
     return out
 
 
-def estimates(**values: tuple[float, float, float]) -> Any:
-    return {
-        name: SimpleNamespace(value=value, interval=SimpleNamespace(low=low, high=high, level=0.95))
-        for name, (value, low, high) in values.items()
-    }
+def estimates(**values: tuple[float, float, float]) -> dict[str, Estimate | None]:
+    return {name: Estimate(value, None, None, Interval(low, high, 0.95), None, 10, 8.0) for name, (value, low, high) in values.items()}
 
 
 CLOSE = estimates(accuracy=(0.83, 0.826, 0.834), precision=(0.75, 0.745, 0.756), recall=(0.992, 0.99, 0.994))

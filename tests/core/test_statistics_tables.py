@@ -1,0 +1,128 @@
+"""Whole tables: how often equal rows are told apart, that a planted gain is found, and what order and neighbours may not change."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.resampling import Clusters, Ranking, Ratio
+from bench.statistics import Measured, analyse, compare
+
+SCENES = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in the ten test scenes of AIR-SARShip-1.0
+CLUSTERS = Clusters.of([f"scene {i}" for i in range(10)], SCENES)
+OF_SHIP = np.repeat(np.arange(10), SCENES)
+
+
+def detector(rng: np.random.Generator, hard: np.ndarray, skill: float) -> Ranking:
+    """A detector whose ships have a score of skill less difficulty, with a scene effect of its own and two false alarms a scene."""
+    score = skill - hard + 0.3 * rng.normal(size=10)[OF_SHIP] + 0.5 * rng.normal(size=len(OF_SHIP))
+    wrong = np.repeat(np.arange(10), rng.poisson(2, 10))
+    scores = np.concatenate([score, rng.normal(-0.8, 1, len(wrong))])
+    cluster, tp = np.concatenate([OF_SHIP, wrong]), np.arange(len(scores)) < len(OF_SHIP)
+    keep = scores > -1
+    return Ranking.average_precision(CLUSTERS, cluster[keep], scores[keep], tp[keep], None, SCENES)
+
+
+def at_most(share: float, tables: int) -> int:
+    """The count that a binomial with this share exceeds once in a thousand."""
+    from scipy.stats import binom
+
+    return int(binom.ppf(0.999, tables, share))
+
+
+def test_equal_detectors_are_marked_in_at_most_one_table_of_twenty() -> None:
+    """Three equal detectors on AIR-SARShip-1.0's unequal scenes; a mark or a second tier anywhere in the table is a false alarm."""
+    tables, marked, tiered, alone = 200, 0, 0, 0
+    for number in range(tables):
+        rng = np.random.default_rng((1, number))
+        hard = 0.6 * rng.normal(size=10)[OF_SHIP] + rng.normal(size=len(OF_SHIP))
+        found = analyse([Measured(name, (None,), (detector(rng, hard, 1.0),)) for name in "abc"], 0)
+        difference = found.differences[1]
+        assert difference is not None and difference.p is not None and difference.exact
+        marked, tiered, alone = marked + any(found.marked), tiered + (max(found.tiers) > 1), alone + (difference.p <= 0.05)
+    bound = at_most(0.05, tables)
+    assert max(marked, tiered, alone) <= bound, (marked, tiered, alone, bound)
+    assert alone > 0  # the test is alive
+
+
+def test_the_luck_of_training_is_no_finding() -> None:
+    """Equal recall, five trainings each, whose luck moves all scenes together: swapping alone would cry wolf, the test must not."""
+    tables, alarms = 300, 0
+    for number in range(tables):
+        rng = np.random.default_rng((2, number))
+        luck = 0.9 + 0.04 * rng.normal(size=(2, 5))
+        rows = [
+            Measured(name, tuple(range(5)), tuple(Ratio(CLUSTERS, rng.binomial(SCENES, min(p, 1.0)), SCENES) for p in luck[i]))
+            for i, name in enumerate("ab")
+        ]
+        p = compare(*rows).p
+        assert p is not None
+        alarms += p <= 0.05
+    assert alarms <= at_most(0.05, tables), alarms
+
+
+def test_a_planted_gain_is_found_and_the_middle_row_shares_a_tier() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.normal(size=len(OF_SHIP))
+    rows = [
+        Measured(name, tuple(range(5)), tuple(detector(rng, hard, skill) for _ in range(5)))
+        for name, skill in (("base", 0.6), ("same", 0.6), ("better", 2.6))
+    ]
+    found = analyse(rows, 0)
+    assert found.marked == (False, False, True) and found.tiers == (2, 2, 1)
+    gain = found.differences[2]
+    assert gain is not None and gain.value is not None and gain.interval is not None and gain.p is not None
+    assert gain.p < 0.025 and gain.interval.low < gain.value < gain.interval.high
+    assert found.resolvable is not None and 0 < found.resolvable < 1
+
+
+TABLES = st.lists(st.lists(st.integers(0, 4), min_size=10, max_size=10), min_size=2, max_size=5)
+
+
+def shares(tops: list[list[int]]) -> list[Measured]:
+    size = np.full(10, 4.0)
+    clusters = Clusters.of([f"scene {i}" for i in range(10)], size)
+    return [Measured(f"row {i}", (None,), (Ratio(clusters, np.array(top), size),)) for i, top in enumerate(tops)]
+
+
+@settings(deadline=None, max_examples=40)
+@given(TABLES, st.randoms(use_true_random=False))
+def test_order_changes_no_tier_and_no_mark(tops: list[list[int]], random: Random) -> None:
+    rows = shares(tops)
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    one, two = analyse(rows, 0), analyse([rows[i] for i in order], order.index(0))
+    assert [one.tiers[i] for i in order] == list(two.tiers)
+    assert [one.marked[i] for i in order] == list(two.marked)
+    assert [one.estimates[i] for i in order] == list(two.estimates)
+    for i, again in zip(order, two.differences, strict=True):
+        first = one.differences[i]
+        assert (first is None) == (again is None)
+        if first is not None and again is not None:
+            assert first.p == pytest.approx(again.p) and first.value == pytest.approx(again.value)
+    better = {i: sum(1 for j in order if one.tiers[j] < one.tiers[i]) for i in order}
+    assert all(one.tiers[i] == 1 or better[i] > 0 for i in order)  # nobody is second to nobody
+
+
+@settings(deadline=None, max_examples=25)
+@given(TABLES)
+def test_a_further_row_changes_no_other_rows_numbers(tops: list[list[int]]) -> None:
+    rows = shares(tops)
+    fewer, more = analyse(rows[:-1], 0), analyse(rows, 0)
+    assert more.estimates[:-1] == fewer.estimates and more.differences[:-1] == fewer.differences
+
+
+def test_a_board_is_quick() -> None:
+    """2,000 draws over 125 ships x 10 scenes x 5 seeds x 4 rows: asked for in under 20 s; some 0.5 s when nothing else runs."""
+    import time
+
+    rng = np.random.default_rng(4)
+    hard = rng.normal(size=len(OF_SHIP))
+    rows = [Measured(str(i), tuple(range(5)), tuple(detector(rng, hard, 1.0) for _ in range(5))) for i in range(4)]
+    start = time.process_time()
+    analyse(rows, 0)
+    assert time.process_time() - start < 20
