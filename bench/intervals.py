@@ -1,4 +1,4 @@
-"""From scatter to intervals: standard errors by seeds and by clusters, and Student intervals at their effective degrees of freedom.
+"""From scatter to conclusions: standard errors by seeds and by clusters, Student intervals, and the p of a swap test.
 
 Owns the formulae; how well they cover is measured by benchmarks/statistics.py and stated in docs/statistics.md. NumPy; scipy.special is
 imported inside the functions.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.resampling import Clusters
+
+TOLERANCE = 1e-12  # two statistics closer than this are equal: rounding must not decide a test
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,35 @@ def seed_error(values: np.ndarray) -> Scatter | None:
     return Scatter(float(np.std(values, ddof=1) / np.sqrt(len(values))), len(values) - 1.0)
 
 
-def cluster_error(without: np.ndarray, clusters: Clusters) -> Scatter | None:
-    """Return the jackknife's standard error over the clusters; None where a stratum has one cluster or a value is undefined.
+def cluster_parts(without: np.ndarray, clusters: Clusters) -> np.ndarray | None:
+    """Return how far each cluster pulls the estimate, (C,) float64; the squares add up to the jackknife's variance.
 
-    In each stratum (C - 1) / C sum (v_c - mean v)^2, added up (Efron and Stein 1981; Rust and Rao 1996 for strata). Its degrees of freedom
-    are the effective number of clusters less one a stratum, but at least one: few unequal clusters know their own scatter badly.
+    In a stratum of C clusters that is sqrt((C - 1) / C) (mean v - v_c), v_c the estimate without cluster c (Efron and Stein 1981; Rust and
+    Rao 1996 for strata). None where a stratum has one cluster, or an estimate is undefined.
 
     Args:
         without: (C,) the estimate without each cluster in turn.
     """
-    variance, strata = 0.0, np.unique(clusters.stratum)
-    for stratum in strata:
-        values = without[clusters.stratum == stratum]
+    parts = np.zeros(len(without))
+    for stratum in np.unique(clusters.stratum):
+        members = clusters.stratum == stratum
+        values = without[members]
         if len(values) < 2 or not np.isfinite(values).all():
             return None
-        variance += (len(values) - 1) / len(values) * float(((values - values.mean()) ** 2).sum())
-    return Scatter(float(np.sqrt(variance)), max(clusters.effective - len(strata), 1.0))
+        parts[members] = np.sqrt((len(values) - 1) / len(values)) * (values.mean() - values)
+    return parts
+
+
+def cluster_error(parts: np.ndarray | None, clusters: Clusters) -> Scatter | None:
+    """Return the standard error over the clusters of `cluster_parts`; None where there are none.
+
+    Its degrees of freedom are the effective number of clusters less one a stratum, but at least one: few unequal clusters know their own
+    scatter badly.
+    """
+    if parts is None:
+        return None
+    strata = len(np.unique(clusters.stratum))
+    return Scatter(float(np.sqrt((parts**2).sum())), max(clusters.effective - strata, 1.0))
 
 
 def combine(clusters: Scatter | None, seeds: Scatter | None) -> Scatter | None:
@@ -93,11 +108,58 @@ def share_interval(value: float, scatter: Scatter | None, level: float = 0.95) -
     return Interval(low, high, level)
 
 
-def smallest_found(scatter: Scatter | None, level: float = 0.95, power: float = 0.8) -> float | None:
-    """Return (t_(1 + level) / 2 + t_power) error: the true difference found with that power; None where the scatter is unknown or 0."""
-    if scatter is None or scatter.error == 0:
+def swap_p(swapped: np.ndarray, value: float, seeds: Scatter | None) -> float:
+    """Return the two-sided p of a swap test: the share of swaps that differ by as much as was seen.
+
+    Swapping says nothing of the luck of training. Where rows have several seeds in common, each swap is widened by the standard error over
+    the seeds: the mean over swaps d of P(|d + error T| >= |value|), T Student's with S - 1 degrees of freedom. The larger of the two
+    counts: with few clusters, widening would blur the share that what was seen itself has among the swaps.
+
+    Args:
+        swapped: (n,) differences after swapping, the identity among them; an undefined one counts as extreme.
+        value: the difference seen. seeds: its standard error over the seeds, None where nothing was trained or there is one seed.
+    """
+    seen, size = abs(value) - TOLERANCE, np.abs(np.where(np.isfinite(swapped), swapped, np.inf))
+    if seen <= 0:
+        return 1.0
+    share = float(np.mean(size >= seen))
+    if seeds is None or seeds.error < TOLERANCE:
+        return share
+    from scipy.special import stdtr
+
+    beyond = stdtr(seeds.freedom, (size - seen) / seeds.error) + stdtr(seeds.freedom, -(size + seen) / seeds.error)
+    return min(max(share, float(beyond.mean())), 1.0)
+
+
+def smallest_found(
+    parts: np.ndarray | None, share: np.ndarray, signs: np.ndarray, seeds: Scatter | None, scatter: Scatter | None, power: float = 0.8
+) -> float | None:
+    """Return the true difference D that the swap test finds at 5 % with that power; None where unknown, or where it finds none at all.
+
+    With D split over the clusters by their size, swapping signs gives sum s_c (part_c + share_c D). The smallest seen difference with
+    p <= 0.05 among these is the test's threshold; a true one must exceed it by t_power standard errors.
+
+    Args:
+        parts: `cluster_parts` of the difference seen. share: (C,) of the clusters' sizes, sum 1. signs: (n, C) of 1 and -1, first all 1.
+        seeds, scatter: standard error over the seeds; over seeds and clusters.
+    """
+    if parts is None or scatter is None or scatter.error < TOLERANCE or not np.isfinite(share).all():
         return None
-    return (_quantile(scatter.freedom, (1 + level) / 2) + _quantile(scatter.freedom, power)) * scatter.error
+    pull, spread = signs @ parts, signs @ share
+
+    def found(difference: float) -> bool:
+        return swap_p(pull + spread * difference, difference + float(pull[0]), seeds) <= 0.05
+
+    high = scatter.error
+    while not found(high):
+        high *= 2
+        if high > 100 * scatter.error:
+            return None  # five clusters have 2 / 2^5 > 0.05, whatever they say
+    low = 0.0
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (low, middle) if found(middle) else (middle, high)
+    return high + _quantile(scatter.freedom, power) * scatter.error
 
 
 def _quantile(freedom: float, p: float) -> float:

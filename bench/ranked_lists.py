@@ -80,8 +80,8 @@ def roc_auc(cluster: np.ndarray, place: np.ndarray, good: np.ndarray, weights: n
 
 
 def _blocks(draws: int, rows: int) -> Iterator[slice]:
-    """Cut the draws so that (rows, draws) stays in the cache, but not below 64 draws (matrix products) unless the memory asks for it."""
-    step = max(1, _CACHED // max(rows, 1), min(64, _BLOCK // max(rows, 1)))
+    """Cut the draws so that (rows, draws) stays in the cache, but not below 16 draws (matrix products) unless the memory asks for it."""
+    step = max(1, _CACHED // max(rows, 1), min(16, _BLOCK // max(rows, 1)))
     for start in range(0, draws, step):
         yield slice(start, min(start + step, draws))
 

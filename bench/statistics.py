@@ -16,13 +16,26 @@ from functools import cached_property
 import numpy as np
 
 from bench.errors import BenchError
-from bench.intervals import Interval, Scatter, cluster_error, combine, difference_interval, seed_error, share_interval, smallest_found
+from bench.intervals import (
+    TOLERANCE,
+    Interval,
+    Scatter,
+    cluster_error,
+    cluster_parts,
+    combine,
+    difference_interval,
+    seed_error,
+    share_interval,
+    smallest_found,
+    swap_p,
+)
 from bench.resampling import Clusters, Resampled
 
 DRAWS, SWAPS, ALL_SWAPS_UP_TO, LEVEL = 2000, 9999, 12, 0.95
+MANY_CLUSTERS, SWAPS_OF_MANY = 128, 1999
 ONE_SEED = "one seed: training scatter unknown"
 _BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
-_TOLERANCE = 1e-12  # two statistics closer than this are equal: rounding must not decide a test
+_LOOKED_AT = 512  # swaps that the resolvable difference is found with
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +144,7 @@ def analyse(rows: Sequence[Measured], reference: int | None) -> Analysis:
     if not rows:
         return Analysis((), (), (), (), None)
     count, resamples = len(rows), _Resamples(rows[0].clusters)
-    pairs = {(i, j): _compare(rows[i], rows[j], resamples) for i in range(count) for j in range(i + 1, count)}
+    pairs = {(i, j): _compare(rows[i], rows[j], resamples, reference in (i, j)) for i in range(count) for j in range(i + 1, count)}
     differences = tuple(
         None if reference is None or row == reference else pairs[row, reference] if row < reference else _negative(pairs[reference, row])
         for row in range(count)
@@ -158,7 +171,7 @@ def holm(p: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
     known = sorted((value, at) for at, value in enumerate(p) if value is not None)
     rejected = [False] * len(p)
     for number, (value, at) in enumerate(known):
-        if value > level / (len(known) - number) + _TOLERANCE:
+        if value > level / (len(known) - number) + TOLERANCE:
             break
         rejected[at] = True
     return rejected
@@ -178,10 +191,19 @@ class _Resamples:
 
     @cached_property
     def swaps(self) -> np.ndarray:
-        """(1 + SWAPS, C) bool, at random but for the first, which swaps nothing."""
-        take = _generator(self.clusters, "swaps").integers(0, 2, (1 + SWAPS, len(self.clusters)), dtype=np.uint8).astype(bool)
+        """(1 + SWAPS, C) bool, at random but for the first, which swaps nothing; fewer where there are very many clusters."""
+        count = SWAPS if len(self.clusters) <= MANY_CLUSTERS else SWAPS_OF_MANY
+        take = _generator(self.clusters, "swaps").integers(0, 2, (1 + count, len(self.clusters)), dtype=np.uint8).astype(bool)
         take[0] = False
         return take
+
+    @cached_property
+    def signs(self) -> np.ndarray:
+        """(n, C) of 1 and -1: all swaps that differ by more than their sign where these are few, else the first of the random ones."""
+        count = len(self.clusters)
+        if 2 ** (count - 1) > _LOOKED_AT:
+            return 1.0 - 2.0 * self.swaps[:_LOOKED_AT]
+        return 1.0 - 2.0 * ((np.arange(2 ** (count - 1))[:, None] >> np.arange(count)) & 1)
 
     def without(self, result: Resampled) -> np.ndarray:
         """Return the metric (C,) without each cluster in turn; NaN where undefined."""
@@ -230,7 +252,7 @@ def _estimate(row: Measured, resamples: _Resamples) -> Estimate:
     drawn = np.mean([result.values(resamples.draws) for result in row.results], axis=0)
     drawn = drawn[np.isfinite(drawn)]  # a draw without a ship has no AP
     without = np.mean([resamples.without(result) for result in row.results], axis=0)
-    scatter = combine(cluster_error(without, clusters), seed_error(known))
+    scatter = combine(cluster_error(cluster_parts(without, clusters), clusters), seed_error(known))
     return Estimate(
         value=value,
         seed_sd=seed_sd,
@@ -262,7 +284,8 @@ def compare(a: Measured, b: Measured) -> Difference:
     return _compare(a, b, _Resamples(a.clusters))
 
 
-def _compare(a: Measured, b: Measured, resamples: _Resamples) -> Difference:
+def _compare(a: Measured, b: Measured, resamples: _Resamples, wanted: bool = True) -> Difference:
+    """Return the paired difference; `wanted`: with what could be resolved, which takes as long as the rest."""
     a.results[0].check(b.results[0])
     seeds, pairs = _paired(a, b)
     each = [(one.value, two.value) for one, two in pairs]
@@ -275,18 +298,20 @@ def _compare(a: Measured, b: Measured, resamples: _Resamples) -> Difference:
         return Difference(value, None, None, False, 0, seeds, reason, seeds_known)
     swapped, exact = _swapped(pairs, resamples)
     without = np.mean([resamples.without(one) - resamples.without(two) for one, two in pairs], axis=0)
-    scatter = combine(cluster_error(without, a.clusters), by_seed)
+    parts = cluster_parts(without, a.clusters)
+    scatter = combine(cluster_error(parts, a.clusters), by_seed)
+    resolvable = _resolvable(parts, by_seed, scatter, resamples) if wanted and seeds_known else None
     return Difference(
         value=value,
         interval=difference_interval(value, scatter, LEVEL),
-        p=_two_sided(swapped, value, by_seed),
+        p=swap_p(swapped, value, by_seed),
         exact=exact,
         swaps=len(swapped) * (2 if exact else 1),
         seeds=seeds,
         seeds_known=seeds_known,
         error=scatter.error if scatter else None,
         freedom=scatter.freedom if scatter else None,
-        resolvable=smallest_found(scatter, LEVEL) if seeds_known else None,
+        resolvable=resolvable,
     )
 
 
@@ -324,23 +349,11 @@ def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: _Resamples
     return out / len(pairs), exact
 
 
-def _two_sided(swapped: np.ndarray, value: float, by_seed: Scatter | None) -> float:
-    """Return the share of swaps that differ by as much as was seen; an undefined one counts as if it did.
-
-    Swapping says nothing of the luck of training. Where the rows have several seeds in common, each swap is widened by the standard error
-    over the seeds: the mean over swaps d of P(|d + error T| >= |value|), T Student's with S - 1 degrees of freedom. The larger of the two
-    counts: with few clusters, widening would blur the share that what was seen itself has among the swaps.
-    """
-    seen, size = abs(value) - _TOLERANCE, np.abs(np.where(np.isfinite(swapped), swapped, np.inf))
-    if seen <= 0:
-        return 1.0
-    share = float(np.mean(size >= seen))
-    if by_seed is None or by_seed.error < _TOLERANCE:
-        return share
-    from scipy.special import stdtr
-
-    beyond = stdtr(by_seed.freedom, (size - seen) / by_seed.error) + stdtr(by_seed.freedom, -(size + seen) / by_seed.error)
-    return min(max(share, float(beyond.mean())), 1.0)
+def _resolvable(parts: np.ndarray | None, by_seed: Scatter | None, scatter: Scatter | None, resamples: _Resamples) -> float | None:
+    size = resamples.clusters.size
+    if parts is None or not size.sum():
+        return None
+    return smallest_found(parts, size / size.sum(), resamples.signs, by_seed, scatter)
 
 
 def _decisive(difference: Difference | None) -> float | None:

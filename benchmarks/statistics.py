@@ -31,7 +31,7 @@ sys.path[0] = str(
 
 import numpy as np  # noqa: E402
 
-from bench.intervals import cluster_error, combine, difference_interval, seed_error, share_interval  # noqa: E402
+from bench.intervals import cluster_error, cluster_parts, combine, difference_interval, seed_error, share_interval  # noqa: E402
 from bench.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled  # noqa: E402
 from bench.statistics import Measured, analyse, compare, draws  # noqa: E402
 
@@ -235,7 +235,7 @@ def candidates(results: Sequence[Sequence[Resampled]], sizes: np.ndarray, number
     out["BCa"] = np.quantile(nested, [ndtr(bias + (bias + z) / (1 - bend * (bias + z))) for z in (-1.96, 1.96)])
     z = stdtrit(max(clusters.effective - 1, 1), 0.975) * np.sqrt(count / (count - 1))
     out["expanded percentile"] = np.quantile(nested, [ndtr(-z), ndtr(z)])
-    scatter = cluster_error(without, clusters)
+    scatter = cluster_error(cluster_parts(without, clusters), clusters)
     assert scatter is not None
     if seeds == 1:
         out["bootstrap-t"] = studentized(value, scatter.error, mean, weights[:199], values)
