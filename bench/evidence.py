@@ -137,7 +137,9 @@ class Evidence:
         every = [label for label, _ in rows]
         wanted = next((name for name in (reference, self.reference) if name in every), every[0])
         found = analyse(measured, labels.index(wanted) if wanted in labels else None)
-        each = zip(labels, found.estimates, found.differences, found.marked, found.tiers, strict=True)
+        trained_once = [len(row.seeds) == 1 and row.seeds != (None,) for row in measured]
+        ranks = [None if once else tier for once, tier in zip(trained_once, found.tiers, strict=True)]
+        each = zip(labels, found.estimates, found.differences, found.marked, ranks, strict=True)
         return Contest(metric, wanted if wanted in labels else "", {label: RowEvidence(*rest) for label, *rest in each}, found.resolvable)
 
     def estimates(self, metric: str, rows: Rows) -> dict[str, RowEvidence]:

@@ -71,7 +71,8 @@ class Estimate:
     Attributes:
         value: mean over the seeds; None where one of them is undefined.
         seed_sd: standard deviation over the seeds, None with fewer than two. cluster_sd: bootstrap standard deviation over the clusters.
-        interval: of the value, by seeds and clusters together; with one seed by clusters alone. None with one cluster.
+        interval: of the value, by seeds and clusters together; with one seed by clusters alone. None with one cluster, at exactly 0 or 1,
+            and where the value is undefined without one of the clusters.
         leave_one_out: (lowest, highest, cluster left out for the lowest, for the highest); None with one cluster.
         clusters, effective_clusters: how many, and how many equal ones they are worth.
     """

@@ -10,7 +10,17 @@ import pytest
 from scipy.stats import t as student
 
 from bench.errors import BenchError
-from bench.intervals import Scatter, cluster_error, combine, difference_interval, seed_error, share_interval, smallest_found
+from bench.intervals import (
+    Scatter,
+    cluster_error,
+    cluster_parts,
+    combine,
+    difference_interval,
+    seed_error,
+    share_interval,
+    smallest_found,
+    swap_p,
+)
 from bench.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
 from bench.statistics import Measured, analyse, compare, draws, estimate, holm
 
@@ -111,7 +121,6 @@ def test_errors_by_hand() -> None:
     assert both.freedom == pytest.approx(0.05**4 / (0.03**4 / 4 + 0.04**4 / 2))
     interval = difference_interval(0.1, one)
     assert interval is not None and interval.high == pytest.approx(0.1 + student.ppf(0.975, 4) * 0.03)
-    assert smallest_found(one) == pytest.approx((student.ppf(0.975, 4) + student.ppf(0.8, 4)) * 0.03)
     assert share_interval(1.0, one) is None and share_interval(0.0, one) is None  # scatter says nothing where all are perfect
     wide = share_interval(0.999, Scatter(0.5, 1.0))
     assert wide is not None and 0 <= wide.low < 0.01 and wide.high <= 1
@@ -119,10 +128,10 @@ def test_errors_by_hand() -> None:
 
 def test_the_error_over_clusters_adds_up_over_strata() -> None:
     clusters = Clusters.of(list("abcd"), np.ones(4), np.array([0, 0, 1, 1]))
-    found = cluster_error(np.array([0.1, 0.3, 0.5, 0.9]), clusters)
+    found = cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5, 0.9]), clusters), clusters)
     assert found is not None and found.error == pytest.approx(np.sqrt(0.5 * 0.02 + 0.5 * 0.08)) and found.freedom == 2
     lonely = Clusters.of(list("abc"), np.ones(3), np.array([0, 0, 1]))
-    assert cluster_error(np.array([0.1, 0.3, 0.5]), lonely) is None  # a fold of one scene: its scatter is unknown
+    assert cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5]), lonely), lonely) is None  # a fold of one scene: its scatter is unknown
 
 
 # -- two rows ------------------------------------------------------------------------------------------------------------------------
@@ -252,11 +261,25 @@ def test_resolvable_is_the_median_over_the_comparisons() -> None:
     table = analyse(rows, 2)
     own = [compare(each, rows[2]).resolvable for each in rows if each is not rows[2]]
     assert table.resolvable == pytest.approx(np.median([each for each in own if each is not None]))
-    assert own[0] is not None
-    first = compare(rows[0], rows[2])
-    assert first.error is not None and first.freedom is not None
-    assert own[0] == pytest.approx((student.ppf(0.975, first.freedom) + student.ppf(0.8, first.freedom)) * first.error)
     assert analyse(rows, None).resolvable is None and analyse(rows, None).differences == (None,) * 4
+
+
+def test_what_is_resolvable_is_where_the_test_begins_to_reject() -> None:
+    """Four scatters: the threshold is found again by a fine search, and t_0.8 standard errors come on top."""
+    rng, signs = np.random.default_rng(7), 1.0 - 2 * ((np.arange(2**9)[:, None] >> np.arange(10)) & 1)
+    for seeds in (None, Scatter(0.02, 4.0)):
+        for share in (np.full(10, 0.1), np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3]) / 125):
+            parts = 0.02 * rng.normal(size=10)
+            parts -= parts.mean()
+            scatter = combine(Scatter(float(np.sqrt((parts**2).sum())), 1 / (share**2).sum() - 1), seeds)
+            assert scatter is not None
+            found = smallest_found(parts, share, signs, seeds, scatter)
+            steps = np.linspace(0, 20 * scatter.error, 4000)
+            first = next(step for step in steps if swap_p(signs @ (parts + share * step), step, seeds) <= 0.05)
+            assert found is not None
+            assert found == pytest.approx(first + student.ppf(0.8, scatter.freedom) * scatter.error, abs=0.02 * scatter.error)
+    few = 1.0 - 2 * ((np.arange(2**4)[:, None] >> np.arange(5)) & 1)
+    assert smallest_found(parts[:5] - parts[:5].mean(), np.full(5, 0.2), few, None, Scatter(0.1, 4.0)) is None  # 2 / 2^5 > 0.05
 
 
 # -- Holm, and bad input -------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from pathlib import Path
 
 import pytest
@@ -52,15 +51,3 @@ def test_an_option_of_the_template_is_checked(tmp_path: Path) -> None:
 def test_the_guide_names_the_template() -> None:
     guide = (REPOSITORY / "docs" / "adding-a-detector.md").read_text(encoding="utf-8")
     assert "(examples/my_detector.py)" in guide and "(examples/my_ships.yaml)" in guide
-
-
-def test_a_boards_entries_are_enough_to_resample_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """docs/examples/resample_board.py on the committed board: a row differs from itself by nothing, from the floor by something."""
-    script = runpy.run_path(str(EXAMPLES / "resample_board.py"))
-    board = str(REPOSITORY / "leaderboards" / "hrsid")
-    script["main"](board, "hrsid-site", "faster-rcnn-none", "faster-rcnn-none")
-    assert "difference +0.0000, 95 % interval +0.0000 to +0.0000" in capsys.readouterr().out
-    script["main"](board, "hrsid-site", "faster-rcnn-none", "cfar")
-    told = capsys.readouterr().out
-    recorded = json.loads((Path(board) / "entries/detection--hrsid-site--cfar--once.json").read_text())["metrics"]["scene.ap_area"]
-    assert f"cfar {recorded:.4f} (1 seeds)" in told and "interval +" in told
