@@ -21,7 +21,7 @@ ENTRIES, ENTRY_FILES = "entries", "[!.]*.json"  # a dot begins the temporary fil
 
 @dataclass(frozen=True)
 class Entries:
-    """The entries of one suite. A damaged file fails its seed instead of vanishing from a mean; `damaged` says by name what is wrong with each."""
+    """The entries of one suite. A damaged one fails its seed instead of vanishing from a mean; `damaged`: name -> what is wrong."""
 
     records: tuple[Record, ...]
     damaged: Mapping[str, str]

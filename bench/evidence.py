@@ -139,8 +139,8 @@ class Evidence:
         found = analyse(measured, labels.index(wanted) if wanted in labels else None)
         trained_once = [len(row.seeds) == 1 and row.seeds != (None,) for row in measured]
         ranks = [None if once else tier for once, tier in zip(trained_once, found.tiers, strict=True)]
-        each = zip(labels, found.estimates, found.differences, found.marked, ranks, strict=True)
-        return Contest(metric, wanted if wanted in labels else "", {label: RowEvidence(*rest) for label, *rest in each}, found.resolvable)
+        each = map(RowEvidence, found.estimates, found.differences, found.marked, ranks)
+        return Contest(metric, wanted if wanted in labels else "", dict(zip(labels, each, strict=True)), found.resolvable)
 
     def estimates(self, metric: str, rows: Rows) -> dict[str, RowEvidence]:
         """Return each row's number with its interval, by label, without comparing rows."""

@@ -56,8 +56,8 @@ def to_text(table: Table, width: int | None = None) -> str:
                 out.append("  " + "  ".join(cells).rstrip())
                 if number == 0:
                     out.append("  " + "  ".join("-" * widths[i] for i in shown))
-        for line in section.after:
-            out += textwrap.wrap(line, width or 140, initial_indent="  - ", subsequent_indent="    ")
+        for said in section.after:
+            out += textwrap.wrap(said, width or 140, initial_indent="  - ", subsequent_indent="    ")
     marks = {mark for section in table.sections for row in section.rows for mark in row.marks}
     out += [f"{mark} {FOOTNOTES[mark]}" for mark in FOOTNOTES if mark in marks]
     return "\n".join(out) + "\n"

@@ -35,7 +35,7 @@ CAPS = {
     "per_epoch": 2,
     "warmup_epochs": 1,
     "batch_size": 4,
-    "entries": 16,
+    "entries": 8,
     "samples": 4,
     "iterations": 2,
     "steps": 2,

@@ -33,7 +33,6 @@ from bench.resampling import Clusters, Resampled
 
 DRAWS, SWAPS, ALL_SWAPS_UP_TO, LEVEL = 2000, 9999, 12, 0.95
 MANY_CLUSTERS, SWAPS_OF_MANY = 128, 1999
-ONE_SEED = "one seed: training scatter unknown"
 _BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
 _LOOKED_AT = 512  # swaps that the resolvable difference is found with
 
@@ -120,7 +119,8 @@ class Analysis:
     Attributes:
         differences: to the reference; None for the reference, and everywhere without one.
         marked: the swap test separates the row from the reference, Holm-corrected over the table.
-        tiers: 1 + the number of rows that are significantly better, Holm-corrected over all pairs.
+        tiers: 1 + the number of rows that are significantly better, Holm-corrected over all pairs; and never before a row with a higher
+            value, which a row of wide scatter would otherwise be. A row of one training seed is 1 and holds nobody back.
         resolvable: median of the differences' own; None where unknown.
     """
 
@@ -158,13 +158,27 @@ def analyse(rows: Sequence[Measured], reference: int | None) -> Analysis:
         if apart and value is not None:
             better[j if value > 0 else i] += 1
     known = [each.resolvable for each in differences if each is not None and each.resolvable is not None]
+    estimates = tuple(_estimate(row, resamples) for row in rows)
     return Analysis(
-        tuple(_estimate(row, resamples) for row in rows),
+        estimates,
         differences,
         tuple(marked),
-        tuple(1 + number for number in better),
+        _tiers(rows, estimates, better),
         float(np.median(known)) if known else None,
     )
+
+
+def _tiers(rows: Sequence[Measured], estimates: Sequence[Estimate], better: Sequence[int]) -> tuple[int, ...]:
+    """Return the tier of each row; equal values stand in one."""
+    tiers, last = [1 + number for number in better], 1
+    known = [i for i, row in enumerate(rows) if estimates[i].value is not None and (len(row.seeds) > 1 or row.seeds == (None,))]
+    values = sorted({float(estimates[i].value or 0.0) for i in known}, reverse=True)
+    for value in values:
+        level = [i for i in known if estimates[i].value == value]
+        last = max([last, *(tiers[i] for i in level)])
+        for i in level:
+            tiers[i] = last
+    return tuple(tiers)
 
 
 def holm(p: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:

@@ -234,7 +234,7 @@ def test_options_of_the_shipped_suites_can_be_cut_down() -> None:
             for method in section["methods"].values():
                 component = MATCHERS.get(method["matcher"]) if task == "matching" else DETECTORS.get(method["detector"])
                 cut = options_for(component.Options.model_validate(method.get("options", {})), smoke=True)
-                assert getattr(cut, "epochs", 1) <= 2 and getattr(cut, "entries", None) in (None, 16)
+                assert getattr(cut, "epochs", 1) <= 2 and getattr(cut, "entries", None) in (None, 8)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

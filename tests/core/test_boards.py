@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from bench.config import Suite
-from bench.errors import BenchError
 from bench.entries import file_entries
+from bench.errors import BenchError
 from bench.leaderboard import build_boards, write_suite
 from bench.records import Failure, Record, load_record
 from bench.rendering import to_text

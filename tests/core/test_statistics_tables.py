@@ -126,3 +126,18 @@ def test_a_board_is_quick() -> None:
     start = time.process_time()
     analyse(rows, 0)
     assert time.process_time() - start < 20
+
+
+def test_a_row_of_wide_scatter_does_not_stand_before_better_ones() -> None:
+    """It is inseparable from the best as well, but its mean is lower than that of a row which is behind the best."""
+    pairs = np.full(20, 50.0)
+    clusters = Clusters.of([f"scene {i}" for i in range(20)], pairs)
+
+    def row(label: str, shares: list[float]) -> Measured:
+        results = tuple(Ratio(clusters, np.round(share * pairs), pairs) for share in shares)
+        return Measured(label, (0, 1, 2), results)
+
+    rows = [row("best", [0.90, 0.92, 0.90]), row("behind", [0.60, 0.62, 0.60]), row("scattered", [0.20, 0.80, 0.50])]
+    assert analyse(rows, None).tiers == (1, 2, 2)
+    assert analyse(rows[::-1], None).tiers == (2, 2, 1)
+    assert analyse([rows[0], rows[2]], None).tiers == (1, 1), "alone with the best it shares its rank"
