@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/bench run --config quickstart --boards runs/boards
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -98,9 +98,9 @@ def difference_interval(value: float, scatter: Scatter | None, level: float = 0.
 def share_interval(value: float, scatter: Scatter | None, level: float = 0.95) -> Interval | None:
     """Return the interval of a metric between 0 and 1: value -+ t error on the scale of log odds, by the delta method.
 
-    None without a scatter, and at 0 and 1, where the scatter over clusters says nothing (all of them are perfect).
+    None without a scatter or where nothing was seen to vary, and at 0 and 1, where the scatter over clusters says nothing.
     """
-    if scatter is None or not 0 < value < 1:
+    if scatter is None or scatter.error == 0 or not 0 < value < 1:
         return None
     middle = float(np.log(value / (1 - value)))
     reach = _quantile(scatter.freedom, (1 + level) / 2) * scatter.error / (value * (1 - value))

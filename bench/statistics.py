@@ -33,6 +33,7 @@ from bench.resampling import Clusters, Resampled
 
 DRAWS, SWAPS, ALL_SWAPS_UP_TO, LEVEL = 2000, 9999, 12, 0.95
 MANY_CLUSTERS, SWAPS_OF_MANY = 128, 1999
+FIRST_SWAPS, HOPELESS = 2000, 0.2  # where so many random swaps leave p above this, further ones would sharpen what decides nothing
 _BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
 _LOOKED_AT = 512  # swaps that the resolvable difference is found with
 
@@ -344,7 +345,7 @@ def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: _Resamples
     """Return (differences with clusters swapped whole, for all seeds together; whether these stand for all swaps). First, nothing is.
 
     Where they stand for all, it is one half of them: to swap the other clusters instead turns the sign, and the test is two-sided.
-    Clusters in which the rows have identical results do not matter and do not count.
+    Clusters in which the rows have identical results do not matter and do not count. Random swaps end early where p is far from small.
     """
     differ = np.flatnonzero(~np.logical_and.reduce([one.same(two) for one, two in pairs]))
     exact = len(differ) <= ALL_SWAPS_UP_TO
@@ -355,8 +356,10 @@ def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: _Resamples
             swaps[:, cluster] = (number >> bit) & 1
     else:
         swaps = resamples.swaps
-    out, step = np.zeros(len(swaps)), max(1, _BLOCK // len(resamples.clusters))
+    out, step = np.zeros(len(swaps)), min(FIRST_SWAPS, max(1, _BLOCK // len(resamples.clusters)))
     for start in range(0, len(swaps), step):
+        if not exact and start >= FIRST_SWAPS and np.mean(np.abs(out[:start]) >= abs(out[0]) - TOLERANCE) > HOPELESS:
+            return out[:start] / len(pairs), False
         take = swaps[start : start + step].astype(np.float64)
         rest = 1 - take
         for one, two in pairs:

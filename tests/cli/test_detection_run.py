@@ -127,7 +127,7 @@ def test_folds_are_averaged_and_shown(ships: Bench) -> None:
     board = (ships.folder / "leaderboards/ships/detection.md").read_text()
     assert "toy/cv, mean over 3 folds: all metrics" in board and board.count("## toy/cv-") == 6
     rows = [line.split(" | ")[2] for line in board.split("all metrics")[1:] for line in line.splitlines() if line.startswith("| cfar")]
-    values = [float(row) for row in rows]
+    values = [float(row.split(" ")[0]) for row in rows]
     found = [record(ships, "detection", f"cv-{k}of3")["metrics"]["scene.ap_area"] for k in (1, 2, 3)]
     assert values[0] == pytest.approx(np.mean(found), abs=5e-4)
 

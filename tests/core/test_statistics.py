@@ -165,8 +165,9 @@ def test_random_swaps_come_close_to_all_of_them() -> None:
     two[two == one] += 1
     found = compare(row("a", one), row("b", two))
     exact = brute_force(one[None], two[None], np.full(13, 10))
-    assert not found.exact and found.swaps == 10_000 and found.p is not None
-    assert abs(found.p - exact) < 4 * np.sqrt(exact * (1 - exact) / 10_000) + 1e-4
+    assert not found.exact and found.p is not None
+    assert found.swaps == (2_000 if exact > 0.25 else 10_000), "where p is far from small, fewer swaps will do"
+    assert abs(found.p - exact) < 4 * np.sqrt(exact * (1 - exact) / found.swaps) + 1e-4
     assert found.p == compare(row("a", one), row("b", two)).p  # seeded by the clusters
 
 
