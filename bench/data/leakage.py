@@ -43,8 +43,12 @@ class Leakage:
 
 
 def leak_mark(record: Record) -> str:
-    """Return the mark of a record's row on a board, a key of `FOOTNOTES`; "" where nothing is shared as far as is known."""
-    return leakage(record).mark
+    """Return the mark of a record's row on a board, a key of `FOOTNOTES`.
+
+    "" where nothing is shared as far as is known, and for a method that left no fitted state: nothing was trained that could remember.
+    """
+    measured_here = record.outputs and not record.facts.get("submitted")
+    return "" if measured_here and "weights_sha256" not in record.outputs else leakage(record).mark
 
 
 def leakage(record: Record) -> Leakage:

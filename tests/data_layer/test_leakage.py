@@ -200,3 +200,12 @@ def test_files_that_the_pretraining_saw(plan: Plan, tmp_path: Path) -> None:
     assert shared == {"frcnn/none": None, "frcnn/osm": 1, "frcnn/none+compute": None}
     osm = next(record for record in records if record.method == "frcnn/osm")
     assert leakage(osm).text == "test images that the pretraining saw, byte by byte: 1" and leak_mark(osm) == "◊"
+
+
+def test_a_method_that_fits_nothing_has_nothing_to_remember() -> None:
+    """The committed board's random split shares ground; a template matcher saw none of it, and what a submission saw is not known."""
+    entries = Path(__file__).parents[2] / "leaderboards/s1s2/entries"
+    fitted, classical = (load_record(entries / f"matching--s1s2-256-random--{row}.json") for row in ("bnn-resnet18--seed0", "cfog--once"))
+    assert leakage(fitted) == leakage(classical) and leakage(fitted).kind == "shared"
+    assert leak_mark(fitted) == "◊" and leak_mark(classical) == ""
+    assert leak_mark(classical.model_copy(update={"facts": {**classical.facts, "submitted": True}})) == "◊"
