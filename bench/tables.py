@@ -205,6 +205,7 @@ def row_command(records: Sequence[Record]) -> str:
 
 
 # -- the statistics of rows ------------------------------------------------------------------------------------------------------
+FEWEST = 5  # so many clusters or fewer can be swapped in so few ways that no difference is significant: 2 / 2^5 > 0.05
 DIFFERENCE, RANK = ":difference", ":rank"  # behind a metric's name: the columns that its contest adds
 
 
@@ -266,6 +267,8 @@ def contest_limits(contest: Contest, label: str, digits: int = 3) -> str:
     """Return what a contest cannot tell: rows of one seed, and the smallest difference that the test set can resolve."""
     unknown = [name for name, row in contest.rows.items() if row.difference is not None and not row.difference.seeds_known]
     out = [f"One seed alone, so neither marked nor ranked: {', '.join(unknown)}."] if unknown else []
+    if contest.clusters[0] <= FEWEST and len(contest.rows) > 1:
+        out.append(f"**With {contest.clusters[0]} of them no difference can be told from chance.**")
     if contest.resolvable is not None:
         out.append(f"**Differences in {label} below about {contest.resolvable:.{digits}f} are beyond what this test set can resolve.**")
     return " ".join(out)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from bench.entries import Entries, entry_path, entry_samples, load_entries
-from bench.evidence import Evidence
+from bench.evidence import Contest, Evidence
 from bench.records import Record
 from bench.resampling import Ratio
+from bench.tables import contest_note
 from bench.task import get_task
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -114,3 +115,26 @@ def test_ratios_are_what_the_matching_task_gives_for_decisions(boards: dict[Path
     assert samples is not None
     assert isinstance(get_task("matching").resampled("uniform.recall", record, samples), Ratio)
     assert get_task("matching").resampled("full.sar_to_optical.mrr", record, samples) is None
+
+
+def test_a_board_says_what_its_clusters_cannot_tell(boards: dict[Path, Entries]) -> None:
+    folder = BOARDS / "s1s2"
+    rows = [r for r in boards[folder].records if r.dataset == "s1s2-256/place" and r.method in ("cfog", "histogram")]
+    groups = [(method, [r for r in rows if r.method == method]) for method in ("histogram", "cfog")]
+
+    def contest(scenes: int) -> Contest:
+        def few(record: Record) -> dict[str, Any]:
+            samples = dict(entry_samples(folder, record) or {})
+            names, number = np.unique(samples["scene"], return_inverse=True)
+            return {**samples, "scene": names[number % scenes]}
+
+        return Evidence(get_task("matching").resampled, few).contest("uniform.accuracy", groups)
+
+    told = contest_note(contest(4), "accuracy", "scene")
+    assert "With 4 of them no difference can be told from chance" in told and not contest(4).rows["cfog"].marked
+    assert contest(8).rows["cfog"].marked and "told from chance" not in contest_note(contest(8), "accuracy", "scene")
+    assert "One scene alone: no interval and no test" in contest_note(contest(1), "accuracy", "scene")
+    once = Evidence(get_task("matching").resampled, lambda r: entry_samples(folder, r)).contest(
+        "uniform.accuracy", [(label, group[:1]) for label, group in groups]
+    )
+    assert "One seed alone, so neither marked nor ranked: cfog" in contest_note(once, "accuracy", "scene")
