@@ -73,7 +73,7 @@ class Block:
         for record in self.finished:
             samples = self.evidence.samples(self.evidence.parts.get(record.fingerprint, [record])[0])
             if samples is not None:
-                return "scene" if (samples["group"] == samples["scene_id"]).all() else "acquisition"
+                return "scene" if len(set(samples["group"].tolist())) == len(samples["group"]) else "acquisition"
         return "cluster"
 
 
