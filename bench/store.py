@@ -110,7 +110,11 @@ def load_arrays(path: Path, what: str, advice: str = "run the cell again") -> di
 
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            arrays = {name: stored[name] for name in stored.files}
+        strange = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]  # NumPy hands on what has no .npy head
+        if strange:
+            raise ValueError(f"{strange[0]} is no array")
+        return arrays
     except FileNotFoundError:
         raise
     except _DAMAGE as error:

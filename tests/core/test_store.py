@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.store import atomic_write, canonical_hash, canonical_json, finite_or_none, folder_lock, read_json, write_json, write_text
+from bench.store import (
+    atomic_write,
+    canonical_hash,
+    canonical_json,
+    finite_or_none,
+    folder_lock,
+    load_arrays,
+    read_json,
+    write_json,
+    write_text,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -140,3 +151,12 @@ def test_a_lock_makes_reading_and_writing_one_step(tmp_path: Path) -> None:
     for process in processes:
         process.join(60)
     assert (tmp_path / "count.txt").read_text() == "80"
+
+
+def test_an_array_whose_head_is_damaged_is_no_array(tmp_path: Path) -> None:
+    """NumPy returns the raw bytes of a member that does not begin like a .npy file; it once went on as if it were an array."""
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", b"no array")
+    with pytest.raises(BenchError, match=r"a\.npz: damaged thing \(x is no array\); delete it and run the cell again"):
+        load_arrays(path, "thing")
