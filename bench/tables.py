@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bench.data.leakage import FOOTNOTES as LEAKAGE
-from bench.evidence import Contest, RowEvidence
+from bench.data.leakage import leak_mark
+from bench.evidence import Contest, Evidence, RowEvidence
 from bench.records import Record
 from bench.store import canonical_hash
 
@@ -114,6 +115,9 @@ FOOTNOTES = {
 }
 
 
+Group = tuple[str, list[Record], tuple[str, ...]]  # a row: label, records by seed, marks
+
+
 def group_blocks(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     """Return (title, records) of each block: only what was measured on the same data, split and protocol is compared in one.
 
@@ -131,7 +135,7 @@ def group_blocks(records: Sequence[Record]) -> list[tuple[str, list[Record]]]:
     return out
 
 
-def group_rows(records: Sequence[Record]) -> list[tuple[str, list[Record], tuple[str, ...]]]:
+def group_rows(records: Sequence[Record]) -> list[Group]:
     """Group records into rows of one method: (label, records by seed, marks).
 
     Records that share a label but not a spec are never averaged: each spec becomes a row of its own, marked.
@@ -147,6 +151,34 @@ def group_rows(records: Sequence[Record]) -> list[tuple[str, list[Record], tuple
             marks = (*_marks(group), *(("¶",) if mixed else ()))
             rows.append((f"{label} ({key[:6]})" if mixed else label, group, marks))
     return rows
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one data set and split, and what lies behind them."""
+
+    title: str
+    rows: tuple[Group, ...]
+    evidence: Evidence
+
+    @property
+    def measured(self) -> list[tuple[str, list[Record]]]:
+        """Label and records of every row."""
+        return [(label, records) for label, records, _ in self.rows]
+
+    @property
+    def finished(self) -> list[Record]:
+        """The finished records, in board order."""
+        return [record for _, group, _ in self.rows for record in group if record.status == "finished"]
+
+
+def marked_rows(records: Sequence[Record], evidence: Evidence) -> tuple[Group, ...]:
+    """Return `group_rows` with the leakage marks of all seeds, of a merged record those of all its folds."""
+    out = []
+    for label, group, marks in group_rows(records):
+        every = [part for record in group for part in evidence.parts.get(record.fingerprint, (record,))]
+        out.append((label, group, tuple(dict.fromkeys((*marks, *(mark for record in every if (mark := leak_mark(record))))))))
+    return tuple(out)
 
 
 def _marks(group: Sequence[Record]) -> tuple[str, ...]:
@@ -304,7 +336,7 @@ COSTS = (
 )
 
 
-def cost_section(dataset: str, rows: Sequence[tuple[str, Sequence[Record], tuple[str, ...]]]) -> Section:
+def cost_section(dataset: str, rows: Sequence[Group]) -> Section:
     """Return what each row cost, from the records; comparable only where the hardware is the same, which it names."""
     out = [
         Row(label, {column.key: aggregate(records, column.key) for column in COSTS}, seeds_text(records), "", {}, marks)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.data.leakage import leak_mark
 from bench.detection.folds import merge_folds
 from bench.detection.reported import find_reported, judge
 from bench.evidence import Contest, Evidence, RowEvidence
 from bench.records import Record
 from bench.tables import (
     DIFFERENCE,
+    Block,
     Column,
+    Group,
     Row,
     Section,
     Table,
@@ -24,7 +25,7 @@ from bench.tables import (
     contest_note,
     cost_section,
     group_blocks,
-    group_rows,
+    marked_rows,
     measured_cell,
     row_command,
     row_link,
@@ -46,26 +47,17 @@ _ALL = (
     Column("scene.best_f1", "best F1"),
     Column("tile.ap_area", "tile AP"),
 )
-Group = tuple[str, list[Record], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Block:
-    """The rows of one data set and split, and what lies behind them; `keep` says that they are records on disk, for CSV and links."""
+class ShipBlock(Block):
+    """A block of this task; `keep` says that its rows are records on disk, for CSV and links."""
 
-    title: str
-    rows: tuple[Group, ...]
-    evidence: Evidence
     keep: bool
 
     def contest(self, metric: str, labels: Sequence[str] | None = None) -> Contest:
         """Return the statistics of the rows, or of those named, by one metric."""
-        return self.evidence.contest(metric, [(label, records) for label, records, _ in self.rows if labels is None or label in labels])
-
-    @property
-    def finished(self) -> list[Record]:
-        """The finished records, in board order."""
-        return [record for _, group, _ in self.rows for record in group if record.status == "finished"]
+        return self.evidence.contest(metric, [(label, records) for label, records in self.measured if labels is None or label in labels])
 
     @property
     def cluster(self) -> str:
@@ -93,8 +85,8 @@ def detection_table(title: str, description: str, records: Sequence[Record], evi
 
 
 def _block(dataset: str, group: Sequence[Record], evidence: Evidence, keep: bool) -> list[Section]:
-    rows = tuple((label, own, (*marks, *_leaks(own, evidence))) for label, own, marks in group_rows(group))
-    block = Block(dataset, rows, evidence, keep)
+    rows = marked_rows(group, evidence)
+    block = ShipBlock(dataset, rows, evidence, keep)
     main = block.contest(MAIN)
     first = _table_iii(block, main)
     tables = [first, _everything(block, main, alone=first is None), _strata(block)]
@@ -102,13 +94,7 @@ def _block(dataset: str, group: Sequence[Record], evidence: Evidence, keep: bool
     return [table for table in tables if table is not None]
 
 
-def _leaks(records: Sequence[Record], evidence: Evidence) -> tuple[str, ...]:
-    """Return the marks of all seeds, of a merged record those of all its folds."""
-    every = [part for record in records for part in evidence.parts.get(record.fingerprint, (record,))]
-    return tuple(dict.fromkeys(mark for record in every if (mark := leak_mark(record))))
-
-
-def _table_iii(block: Block, main: Contest) -> Section | None:
+def _table_iii(block: ShipBlock, main: Contest) -> Section | None:
     """Rows pretraining, columns detectors; differences inside each detector; the paper's values and the verdict beside ours."""
     learned = [row for row in block.rows if row[1][0].spec["method"]["backbone"]]
     by_detector: dict[str, list[Group]] = {}
@@ -182,7 +168,7 @@ def _untrained(records: Sequence[Record]) -> TableCell | None:
     return None if records[0].spec["method"]["backbone"] else aggregate(records, MAIN)
 
 
-def _everything(block: Block, main: Contest, alone: bool) -> Section:
+def _everything(block: ShipBlock, main: Contest, alone: bool) -> Section:
     """Every row with every definition of AP; `alone`: no table before it has said what the numbers rest on."""
     out = []
     for label, records, marks in block.rows:
@@ -200,7 +186,7 @@ def _everything(block: Block, main: Contest, alone: bool) -> Section:
     return Section(f"{block.title}: all metrics", said, columns, tuple(out), lead=lead, after=after)
 
 
-def _strata(block: Block) -> Section | None:
+def _strata(block: ShipBlock) -> Section | None:
     """AP of each stratum (inshore, offshore) apart."""
     finished = block.finished
     names = [key.split(".")[1] for record in finished[:1] for key in record.metrics if key.count(".") == 2 and key.endswith(".ap_area")]
@@ -211,8 +197,7 @@ def _strata(block: Block) -> Section | None:
         for name in names
         for metric, label in (("ap_area", "AP"), ("best_f1", "best F1"))
     )
-    measured = [(label, records) for label, records, _ in block.rows]
-    estimates = {f"scene.{name}.ap_area": block.evidence.estimates(f"scene.{name}.ap_area", measured) for name in names}
+    estimates = {f"scene.{name}.ap_area": block.evidence.estimates(f"scene.{name}.ap_area", block.measured) for name in names}
     out = []
     for label, records, marks in block.rows:
         found = {metric: rows[label] for metric, rows in estimates.items() if label in rows}
@@ -224,7 +209,7 @@ def _strata(block: Block) -> Section | None:
 
 
 def _row(
-    block: Block,
+    block: ShipBlock,
     label: str,
     records: Sequence[Record],
     marks: tuple[str, ...],
@@ -244,7 +229,7 @@ def _arm(record: Record) -> str:
     return str(record.spec["method"]["pretrain"])
 
 
-def _size(block: Block) -> str:
+def _size(block: ShipBlock) -> str:
     """Return the sentences that say what the numbers rest on."""
     for record in block.finished[:1]:
         return _told(record, list(dict.fromkeys(_source(r) for _, some, _ in block.rows for r in some if r.inputs.get("pretrained_by"))))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from bench.data.leakage import leak_mark
 from bench.evidence import Contest, Evidence, RowEvidence
 from bench.matching.evidence import clusters_known
 from bench.matching.reported import find_reported, judge
@@ -13,6 +12,7 @@ from bench.matching.scoring import DECISIONS, DIRECTIONS
 from bench.matching.shortcut import shortcut_section
 from bench.records import Record
 from bench.tables import (
+    Block,
     Column,
     Row,
     Section,
@@ -23,7 +23,7 @@ from bench.tables import (
     contest_note,
     cost_section,
     group_blocks,
-    group_rows,
+    marked_rows,
     measured_cell,
     row_command,
     row_link,
@@ -49,26 +49,10 @@ _RANKED = (
 )
 _WITH_INTERVAL = ("uniform.roc_auc", "hard.accuracy", "gallery.sar_to_optical.recall_at_1")
 _HARD = {"scene": "another patch of the same scene", "cluster": "another patch of the same low-level cluster", "none": "none"}
-Group = tuple[str, list[Record], tuple[str, ...]]
 
 
-@dataclass(frozen=True)
-class Block:
-    """The rows of one data set and split, and what lies behind them."""
-
-    title: str
-    rows: tuple[Group, ...]
-    evidence: Evidence
-
-    @property
-    def measured(self) -> list[tuple[str, list[Record]]]:
-        """Label and records of every row."""
-        return [(label, records) for label, records, _ in self.rows]
-
-    @property
-    def finished(self) -> list[Record]:
-        """The finished records, in board order."""
-        return [record for _, group, _ in self.rows for record in group if record.status == "finished"]
+class PairBlock(Block):
+    """A block of this task."""
 
     @property
     def cluster(self) -> str:
@@ -84,8 +68,8 @@ def matching_table(title: str, description: str, records: Sequence[Record], evid
     """Return the board: per data set and split the decisions (Table II's form), ranking and retrieval, and how far shortcuts go."""
     sections: list[Section] = []
     for dataset, group in group_blocks(records):
-        rows = tuple((label, own, (*marks, *_leaks(own))) for label, own, marks in group_rows(group))
-        block = Block(dataset, rows, evidence)
+        rows = marked_rows(group, evidence)
+        block = PairBlock(dataset, rows, evidence)
         sections += [_decisions(block), _rankings(block)]
         shortcut = shortcut_section(dataset, rows, evidence.samples)
         sections += [] if shortcut is None else [shortcut]
@@ -93,11 +77,7 @@ def matching_table(title: str, description: str, records: Sequence[Record], evid
     return Table(title, description, tuple(sections), {})
 
 
-def _leaks(records: Sequence[Record]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(mark for record in records if (mark := leak_mark(record))))
-
-
-def _decisions(block: Block) -> Section:
+def _decisions(block: PairBlock) -> Section:
     """Table II's form: accuracy, precision, recall on 1:1 negatives, at the validation threshold and at the method's own."""
     numbers = tuple(Column(f"uniform.{metric}", _LABELS[metric]) for metric in DECISIONS)
     main = block.evidence.contest(MAIN, block.measured)
@@ -146,7 +126,7 @@ def _decision_row(
     return _row(shown, records, marks, cells, {f"{prefix}{name}": each for name, each in own.items()}, reported), told
 
 
-def _rankings(block: Block) -> Section:
+def _rankings(block: PairBlock) -> Section:
     """Threshold-free metrics, hard negatives, and retrieval on the gallery that all methods share."""
     found = {metric: block.evidence.estimates(metric, block.measured) for metric in _WITH_INTERVAL}
     out = []
@@ -184,7 +164,7 @@ def _fixed_threshold(records: Sequence[Record]) -> float | None:
     return None
 
 
-def _size(block: Block) -> str:
+def _size(block: PairBlock) -> str:
     """Return the sentence that says what the numbers rest on."""
     for record in block.finished[:1]:
         counts, facts = record.inputs["split_counts"], record.facts

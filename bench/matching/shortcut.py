@@ -22,9 +22,8 @@ from bench.matching.evidence import cluster_of_samples
 from bench.matching.metrics import pair_metrics
 from bench.matching.pairs import HARD, POSITIVE, UNIFORM
 from bench.records import Record
-from bench.tables import Column, Row, Section, TableCell, aggregate, seeds_text
+from bench.tables import Column, Group, Row, Section, TableCell, aggregate, seeds_text
 
-Group = tuple[str, list[Record], tuple[str, ...]]
 Samples = Callable[[Record], Mapping[str, Any] | None]
 
 RADIOMETRY = "histogram"
