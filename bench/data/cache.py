@@ -23,6 +23,7 @@ import numpy as np
 
 from bench.data.images import read_pair
 from bench.data.index import PairIndex, PairSample, Sampled
+from bench.data.mapped import forget_pages
 from bench.data.whole_folder import whole_folder
 from bench.data.windows import read_window
 from bench.errors import BenchError
@@ -131,11 +132,16 @@ class PairView:
         """Return the SAR images of the view's pairs `i` (indices into the view) as a new (k, H, W) array, native
         dtype.
         """
-        return np.array(self.cache.sar[self.positions[i]])
+        return self._copied(self.cache.sar, i)
 
     def optical(self, i: np.ndarray | slice) -> np.ndarray:
         """Return the optical images of the view's pairs `i` as a new (k, H, W, 3) array, native dtype."""
-        return np.array(self.cache.optical[self.positions[i]])
+        return self._copied(self.cache.optical, i)
+
+    def _copied(self, images: np.ndarray, i: np.ndarray | slice) -> np.ndarray:
+        out = np.array(images[self.positions[i]])
+        forget_pages(images)
+        return out
 
     def blocks(self, view: str, size: int = 256) -> Iterator[np.ndarray]:
         """Yield the "sar" or "optical" images of the whole view in order, at most `size` at a time."""

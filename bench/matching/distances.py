@@ -55,6 +55,20 @@ def pairwise(name: str, sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
     return PAIRWISE[name](sar, optical)
 
 
+def matrix(name: str, sar: np.ndarray, optical: np.ndarray, block: int = 1024) -> np.ndarray:
+    """Return all distances between two sets of embeddings, (n, m) float32, without an array of that size in double precision.
+
+    Raises:
+        BenchError: as `pairwise`.
+    """
+    out = np.empty((len(sar), len(optical)), dtype=np.float32)
+    for row in range(0, len(sar), block):
+        for column in range(0, len(optical), block):
+            rows, columns = slice(row, row + block), slice(column, column + block)
+            out[rows, columns] = pairwise(name, sar[rows], optical[columns])
+    return out
+
+
 def paired(name: str, sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
     """Return the distances between equal rows, (n,) float32. Computed row by row in float64."""
     a, b = sar.astype(np.float64), optical.astype(np.float64)

@@ -111,12 +111,13 @@ def draw_pairs(
     return _assemble(everyone, chosen)
 
 
-def draw_gallery(n: int, size: int, seed: int) -> np.ndarray:
-    """Return `size` of n positions, drawn without replacement and sorted (int64); all of them where size >= n.
+def draw_gallery(n: int, size: int | None, seed: int) -> np.ndarray:
+    """Return `size` of n positions, drawn without replacement and sorted (int64); all of them where size >= n or None.
 
     Raises:
         BenchError: a size below 1 or a negative seed.
     """
+    size = n if size is None else size
     if size < 1 or seed < 0:
         raise BenchError(f"a gallery needs a size of at least 1 and a seed of at least 0, not {size} and {seed}")
     if size >= n:

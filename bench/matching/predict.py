@@ -10,7 +10,7 @@ import numpy as np
 from bench.data.cache import PairView
 from bench.data.manifest import file_sha256
 from bench.matching.data import LoadedData
-from bench.matching.distances import paired, pairwise
+from bench.matching.distances import matrix, paired
 from bench.matching.drawing import Drawn, draw
 from bench.matching.matcher import Matcher, View
 from bench.matching.pairs import PairList, view_features
@@ -94,7 +94,7 @@ def _by_embeddings(matcher: Matcher, data: LoadedData, lists: dict[str, PairList
         optical_embedding=optical,
         embedding_distance=name,
         gallery_position=gallery,
-        gallery_distance=pairwise(name, sar[gallery], optical[gallery]),
+        gallery_distance=matrix(name, sar[gallery], optical[gallery]),
         fixed_threshold=matcher.fixed_threshold(),
     )
 

@@ -23,6 +23,7 @@ DECISIONS = ("accuracy", "precision", "recall", "f1")
 RANKINGS = ("roc_auc", "average_precision", "fpr95")
 RETRIEVALS = ("recall_at_1", "recall_at_5", "recall_at_10", "mrr")
 DIRECTIONS = ("sar_to_optical", "optical_to_sar")
+KEPT_GALLERY = 1000  # samples of a gallery whose distances an entry holds
 KINDS = {"uniform": UNIFORM, "hard": HARD}
 
 
@@ -83,8 +84,11 @@ def _retrieval(prefix: str, retrieval: Retrieval | None) -> dict[str, float | No
 def per_sample(predictions: Predictions, gallery: Retrieval) -> dict[str, np.ndarray]:
     """Return the compact per-sample scores that a board's entry keeps: enough to resample every pair metric and the sampled gallery.
 
-    `gallery_<direction>` (2, g) int32 holds the ranks of the gallery's queries: items strictly closer than the partner, and items tied.
+    `gallery_<direction>` (2, g) int32 holds the ranks of the gallery's queries: items strictly closer than the partner, and items tied. The
+    gallery's distances themselves are kept up to `KEPT_GALLERY` samples: of 6,000 they are 144 MB, and nothing is computed from them.
     """
+    size = len(predictions.gallery_position)
+    kept = {"gallery_distance": predictions.gallery_distance.astype(np.float32)} if size <= KEPT_GALLERY else {}
     test = predictions.test
     ranks = {
         f"gallery_{name}": np.stack([getattr(gallery, name).better, getattr(gallery, name).tied]).astype(np.int32) for name in DIRECTIONS
@@ -98,6 +102,6 @@ def per_sample(predictions: Predictions, gallery: Retrieval) -> dict[str, np.nda
         "kind": test.kind,
         "distance": test.distance,
         "gallery_position": predictions.gallery_position.astype(np.int32),
-        "gallery_distance": predictions.gallery_distance.astype(np.float32),
+        **kept,
         **ranks,
     }

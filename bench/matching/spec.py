@@ -73,14 +73,15 @@ class Protocol(Spec):
             cluster of low-level features, fitted on the training part), or "none".
         clusters: number of clusters for hard="cluster".
         negative_seed: seed of the one drawing of negatives and gallery; it is part of the protocol, not of a run.
-        gallery: size of the sampled gallery on which every method's retrieval is reported.
+        gallery: size of the sampled gallery on which every method's retrieval is reported; null takes the whole test part, which a
+            matcher without embeddings pays for with a distance for each pair of test samples.
     """
 
     name: str = "match/clean-v1"
     hard: Literal["scene", "cluster", "none"] = "scene"
     clusters: int = Field(8, ge=2)
     negative_seed: int = Field(0, ge=0)
-    gallery: int = Field(120, ge=2)
+    gallery: int | None = Field(120, ge=2)
 
 
 class MatchingSection(Spec):

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from bench.data.cache import PairView
     from bench.matching.networks import PairNetwork
 
+VIEWS: tuple[View, ...] = ("sar", "optical")
 EMBED_BLOCK = 32  # images a forward pass; fixed, so that predictions do not depend on a setting
 
 
@@ -144,15 +146,17 @@ class TrainedMatcher(Matcher):
         n = len(data.validation)
         if n < 2:
             return 0.5
-        positions = np.arange(n)
-        sar = self._embed("sar", data.validation.sar(positions))
-        optical = self._embed("optical", data.validation.optical(positions))
+        sar, optical = (self._embed_part(view, data.validation) for view in VIEWS)
         name = self.embedding_distance()
         shifts = [shift for shift in (1, n // 3, n // 2) if 0 < shift < n]
         distance = np.concatenate([paired(name, sar, optical)] + [paired(name, sar, np.roll(optical, s, axis=0)) for s in shifts])
         label = np.arange(len(distance)) < n
         auc = roc_auc(label, distance)
         return 0.5 if auc is None else float(auc)
+
+    def _embed_part(self, view: View, part: PairView) -> np.ndarray:
+        """Embed the images of a whole part, a few at a time in memory."""
+        return np.concatenate([self._embed(view, block) for block in part.blocks(view, 8 * EMBED_BLOCK)])
 
     def _embed(self, view: View, images: np.ndarray) -> np.ndarray:
         """Embed (n, ...) native images in blocks, in evaluation mode and fp32, on the context's device."""

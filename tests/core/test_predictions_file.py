@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
+from bench.matching import scoring
 from bench.matching.predictions import load_predictions
 from bench.matching.scoring import score_predictions
 
@@ -70,3 +71,14 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "predictions.npz", allow_pickle=True, **{"test.id": np.array([print], dtype=object)})
     with pytest.raises(BenchError, match="damaged predictions file"):
         load_predictions(tmp_path / "predictions.npz")
+
+
+def test_entries_leave_the_distances_of_a_large_gallery_out(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """6,000 x 6,000 distances are 144 MB an entry; the ranks say all that is computed from them."""
+    (tmp_path / "predictions.npz").write_bytes(whole)
+    predictions = load_predictions(tmp_path / "predictions.npz")
+    small = score_predictions(predictions)
+    monkeypatch.setattr(scoring, "KEPT_GALLERY", len(predictions.gallery_position) - 1)
+    large = score_predictions(predictions)
+    assert large.metrics == small.metrics and set(small.samples) - set(large.samples) == {"gallery_distance"}
+    assert large.samples["gallery_sar_to_optical"].shape == (2, len(predictions.gallery_position))

@@ -78,6 +78,7 @@ def test_gallery_is_sorted_distinct_and_repeatable() -> None:
     assert len(set(got.tolist())) == 100 and np.all(np.diff(got) > 0) and got.max() < 500
     assert np.array_equal(got, pairs.draw_gallery(500, 100, seed=2)) and not np.array_equal(got, pairs.draw_gallery(500, 100, seed=3))
     assert np.array_equal(pairs.draw_gallery(10, 99, 0), np.arange(10))
+    assert np.array_equal(pairs.draw_gallery(10, None, 0), np.arange(10))  # the whole test part
 
 
 def test_clusters_follow_tone_and_are_repeatable() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.matching import metrics, retrieval
+from bench.matching import distances, metrics, retrieval
 from bench.matching.metrics import Ranks
 
 
@@ -114,6 +114,18 @@ def test_neighbours_that_share_ground_leave_the_gallery() -> None:
     got = retrieval.retrieval_from_matrix(distance, mask).sar_to_optical
     assert got.better[0] == 0 and got.gallery.tolist() == [3, 2, 3, 4]
     assert retrieval.overlap_mask([None, None]) is None and retrieval.overlap_mask(None) is None
+
+
+def test_a_whole_test_part_as_gallery_takes_its_matrix_and_little_more() -> None:
+    """6,000 x 6,000 distances as float32 are 144 MB; expanded at once in double precision they took seven times that."""
+    sar, optical = np.random.default_rng(0).random((2, 2500, 20), dtype=np.float32)
+    tracemalloc.start()
+    got = distances.matrix("rms", sar, optical)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert got.dtype == np.float32 and peak < got.nbytes + 1024**2 * 8 * 5
+    assert np.allclose(got, distances.pairwise("rms", sar, optical), atol=1e-7)
+    assert np.array_equal(distances.matrix("rms", sar[:9], optical), distances.pairwise("rms", sar[:9], optical)[:, :])
 
 
 def test_bad_input_is_told() -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.data.mapped import forget_pages
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.ships.scene_cache import SceneStore
 from bench.errors import BenchError
@@ -61,6 +62,7 @@ class SceneView:
 
     def image(self, k: int) -> np.ndarray:
         """Return the view's scene `k`, read-only (H, W) in native dtype."""
+        forget_pages(self.store.pixels)  # of the scenes looked at before
         return self.store.image(int(self.positions[k]))
 
     def boxes(self, k: int) -> np.ndarray:
