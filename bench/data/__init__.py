@@ -9,6 +9,7 @@ DATASETS.add("two-folders", "bench.data.datasets.two_folders:TwoFolders", "any t
 DATASETS.add("toy-pairs", "bench.data.datasets.toy_pairs:ToyPairs", "generated textured shapes, made on demand")
 DATASETS.add("air-sarship-1.0", "bench.data.datasets.air_sarship:AirSarShip", "AIR-SARShip-1.0: 31 Gaofen-3 scenes, 461 ships, VOC")
 DATASETS.add("hrsid", "bench.data.datasets.hrsid:Hrsid", "HRSID: 5,604 SAR tiles of 800 px, 16,951 ships, COCO")
+DATASETS.add("ssdd", "bench.data.datasets.ssdd:Ssdd", "SSDD: 1,160 SAR images of three sensors, 2,587 ships, VOC and COCO")
 DATASETS.add("voc-folder", "bench.data.datasets.voc_folder:VocFolder", "any SAR images with Pascal VOC XML boxes")
 DATASETS.add("coco-folder", "bench.data.datasets.coco_folder:CocoFolder", "any SAR images with COCO JSON boxes")
 DATASETS.add("toy-ships", "bench.data.datasets.toy_ships:ToyShips", "generated ships on speckled sea, made on demand")

@@ -16,7 +16,7 @@ def test_info_tells_the_facts_and_the_disputed_count(bench: Bench) -> None:
         assert part in out
     assert "sar_scale not declared" in " ".join(bench("data", "info", "voc-folder").stdout.split())
     listed = bench("list", "datasets").stdout
-    assert all(f"  {name} " in listed for name in ("air-sarship-1.0", "hrsid", "voc-folder", "coco-folder", "qxs-saropt"))
+    assert all(f"  {name} " in listed for name in ("air-sarship-1.0", "hrsid", "ssdd", "voc-folder", "coco-folder", "qxs-saropt"))
 
 
 def test_verify_lists_problems_and_says_so_by_its_exit_code(bench: Bench) -> None:

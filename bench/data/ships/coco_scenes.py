@@ -62,6 +62,11 @@ class CocoScenes(ShipDataset):
                 return candidate
         raise missing(cls.facts, [f"{root}/{name}" for name in (folder, *lists)])
 
+    def image_names(self) -> list[str]:
+        """Return the images that lists may name, relative to the root."""
+        folder, _ = self.folder_and_lists(self.options)
+        return list(walk(self.root, folder, IMAGE_SUFFIXES))
+
     def attributes_of(self, image: CocoImage) -> Mapping[str, str]:
         """Return the attributes that an entry gives its image."""
         return {key: value for key, value in image.extra.items() if key != "scene"}
@@ -83,7 +88,7 @@ class CocoScenes(ShipDataset):
                 except BenchError as error:
                     problems.append(f"{name}, image {image.image_id}: {error}")
         claims, twice = _distinct(claims)
-        unlisted = sorted(set(walk(self.root, folder, IMAGE_SUFFIXES)) - {claim.image for claim in claims})
+        unlisted = sorted(set(self.image_names()) - {claim.image for claim in claims})
         lines = [f"{len(unlisted)} images of {folder}/ are in no list that is read, first {unlisted[0]}"] if unlisted else []
         if self.lists_whole():
             twice += lines
