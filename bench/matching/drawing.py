@@ -72,6 +72,7 @@ def draw(plan: PlannedData, protocol: Mapping[str, Any], features: Features) -> 
         known = clusters is not None or any(scene is not None for scene in scenes)
         hard = protocol["hard"] if protocol["hard"] != "none" and known else None
         lists[part] = draw_pairs(len(chosen), protocol["negative_seed"], hard, groups if hard else None, index.places[positions[part]])
-    gallery = draw_gallery(len(positions["test"]), protocol["gallery"], protocol["negative_seed"])
+    size = None if protocol["gallery"] == "all" else protocol["gallery"]
+    gallery = draw_gallery(len(positions["test"]), size, protocol["negative_seed"])
     ids = {part: tuple(index.ids[i] for i in positions[part].tolist()) for part in PARTS}
     return Drawn(ids, lists, gallery)

@@ -73,7 +73,7 @@ class Protocol(Spec):
             cluster of low-level features, fitted on the training part), or "none".
         clusters: number of clusters for hard="cluster".
         negative_seed: seed of the one drawing of negatives and gallery; it is part of the protocol, not of a run.
-        gallery: size of the sampled gallery on which every method's retrieval is reported; null takes the whole test part, which a
+        gallery: size of the sampled gallery on which every method's retrieval is reported; "all" takes the whole test part, which a
             matcher without embeddings pays for with a distance for each pair of test samples.
     """
 
@@ -81,7 +81,14 @@ class Protocol(Spec):
     hard: Literal["scene", "cluster", "none"] = "scene"
     clusters: int = Field(8, ge=2)
     negative_seed: int = Field(0, ge=0)
-    gallery: int | None = Field(120, ge=2)
+    gallery: int | str = 120
+
+    @field_validator("gallery")
+    @classmethod
+    def _counted(cls, value: int | str) -> int | str:
+        if value != "all" and (isinstance(value, str) or value < 2):
+            raise ValueError(f"a number of test samples from 2 on, or all; got {value!r}")
+        return value
 
 
 class MatchingSection(Spec):

@@ -110,6 +110,8 @@ KEYS = {
     "number as a key": ("5: x", "unknown key 5"),
     "section key": ("matching: {protocl: {gallery: 4}}", "unknown key 'protocl'; nearest: protocol"),
     "protocol key": ("matching: {protocol: {galery: 4}}", "unknown key 'protocol.galery'; nearest: gallery"),
+    "gallery": ("matching: {protocol: {gallery: every}}", "protocol.gallery: a number of test samples from 2 on, or all; got 'every'"),
+    "gallery of one": ("matching: {protocol: {gallery: 1}}", "protocol.gallery: a number of test samples from 2 on, or all; got 1"),
     "data set": ("matching: {datasets: {toy: {dataset: toy-pair}}}", "unknown dataset 'toy-pair'; nearest: toy-pairs"),
     "data set option": ("matching: {datasets: {toy: {options: {scens: 3}}}}", "unknown key 'scens'; nearest: scenes"),
     "split key": ("matching: {datasets: {toy: {splits: {grouped: {bi: scene}}}}}", "unknown key 'datasets.toy.splits.grouped.bi'"),

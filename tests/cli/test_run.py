@@ -191,6 +191,20 @@ def test_a_new_metric_scores_again_and_trains_nothing(tiny: Bench) -> None:
     assert was["fingerprint"] != now["fingerprint"] and was["metrics"] == now["metrics"]
 
 
+def test_a_gallery_of_the_whole_test_part(tiny: Bench) -> None:
+    """`all` is what a number at least as large gives, whatever the size of the test part."""
+    found = []
+    for gallery in ("all", "6000"):
+        words = ["--config", "tiny.yaml", "--method", "histogram", "--set", f"matching.protocol.gallery={gallery}"]
+        tiny("run", *words, "--no-figures")
+        (key,) = re.findall(r"seed 0 +(\w{12}) ", tiny("plan", *words).stdout)
+        (cell,) = (tiny.folder / "runs/matching").glob(f"*{key}")
+        record = json.loads((cell / "record.json").read_text())
+        assert record["facts"]["gallery.size"] == record["inputs"]["split_counts"]["test"] > 8
+        found.append({name: value for name, value in record["metrics"].items() if name.startswith("gallery.")})
+    assert found[0] == found[1] and found[0]["gallery.sar_to_optical.mrr"] is not None
+
+
 def test_a_model_that_was_cleaned_away_is_trained_again_when_it_must_predict(tiny: Bench) -> None:
     (tiny.cell("histogram") / "model.safetensors").unlink()
     words = ["--config", "tiny.yaml", "--method", "histogram", "--set", "matching.protocol.gallery=6"]
