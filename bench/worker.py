@@ -6,10 +6,8 @@ processes off one cell. The runner starts it locally; a cluster job starts the v
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import sys
 import time
 import traceback
@@ -21,6 +19,7 @@ from typing import Any
 from bench.config import import_plugins
 from bench.context import ExecutionContext
 from bench.errors import BenchError, first_line
+from bench.processes import die_with_parent
 from bench.progress import Progress
 from bench.provenance import git_state, hardware, peak_memory_bytes, versions
 from bench.records import (
@@ -51,7 +50,7 @@ def main(folder: Path) -> int:
     0 finished, 1 failed, EXIT_NO_FIGURES finished but without pictures, EXIT_INTERRUPTED. 2: one line on stderr says which file cannot
     be read or written, and nothing is recorded.
     """
-    _die_with_parent()
+    die_with_parent()
     log = _logger(folder / "log.txt")
     started = time.time()
     try:
@@ -258,12 +257,6 @@ def _logger(path: Path) -> Callable[[str], None]:
             stream.write(time.strftime("%Y-%m-%d %H:%M:%S ") + line.rstrip() + "\n")
 
     return log
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when the runner dies, so that a killed run leaves no trainer behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 if __name__ == "__main__":

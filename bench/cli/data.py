@@ -1,4 +1,4 @@
-"""Look at data: facts of a set, verification, cutting scenes into patches, splits, the generated toy set, weight files."""
+"""Look at data: facts of a set, verification, cutting scenes into patches, splits, simulated and generated sets, weight files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from bench.cli import data_audit, data_handout
+from bench.cli import data_audit, data_handout, data_simulate
 from bench.config import validate
 from bench.data import DATASETS
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
@@ -50,6 +50,8 @@ EXAMPLES = """  bench data info qxs-saropt
   bench data pairs --config s1s2 --dataset s1s2-256 --split place --out pairs.csv
   bench data coco --config hrsid --out truth.json
   bench data coco hrsid --root DIR --spec '{kind: random, by: scene, test: 0.3}' --part test --out truth.json
+  bench data simulate --like qxs-saropt --pairs 600 --out port
+  bench data simulate --like air-sarship-1.0 --out scenes
   bench data toy --out toy --scenes 4 --patches-per-scene 50
   bench data weights resnet50 --download"""
 
@@ -91,6 +93,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     coco.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML, for --part; may repeat")
     coco.add_argument("--part", choices=("train", "validation", "test"), help="this part of the split alone (default: all images)")
     coco.add_argument("--out", type=Path, required=True, metavar="JSON")
+    simulating = _action(actions, "simulate", data_simulate.simulate, data_simulate.HELP)
+    data_simulate.add_arguments(simulating)
     toy = _action(actions, "toy", _toy, "write the generated toy pairs in the QXS-SAROPT layout")
     toy.add_argument("--out", type=Path, required=True, metavar="DIR")
     for name, default in (("scenes", 4), ("patches-per-scene", 50), ("patch-px", 64), ("seed", 0)):

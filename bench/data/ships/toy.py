@@ -9,16 +9,16 @@ sides. What makes it less than trivial: speckle, swell, round rocks as bright as
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.data.images import write_image
+from bench.data.ships.writing import CocoList
 
 VERSION = 1
 GSD_M = 5.0
@@ -88,19 +88,13 @@ def render_ships(options: ToyShipScenes, scene: int) -> ToyScene:
 def write_toy_ships(root: Path, options: ToyShipScenes) -> None:
     """Write a toy set into the existing folder `root`: images/<n>.png and annotations.json in COCO's layout, with `shore` and `scene`."""
     (root / IMAGES).mkdir()
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    listed = CocoList()
     for number in range(1, options.scenes + 1):
         made = render_ships(options, number - 1)
         path = write_image(root / IMAGES / str(number), made.amplitude, compress_level=1)
         height, width = made.amplitude.shape
-        place = {"scene": f"toy{number}", "shore": made.shore}
-        images.append({"id": number, "file_name": path.name, "height": height, "width": width, **place})
-        for x1, y1, x2, y2 in made.boxes.tolist():
-            box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
-            annotations.append({"id": len(annotations) + 1, "image_id": number, "category_id": 1, **box})
-    written = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ship"}]}
-    (root / LIST).write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        listed.add(path.name, (height, width), made.boxes, extra={"scene": f"toy{number}", "shore": made.shore})
+    listed.write(root / LIST)
 
 
 def _inland(rng: np.random.Generator, side: int) -> np.ndarray:
