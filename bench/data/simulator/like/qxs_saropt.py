@@ -82,4 +82,5 @@ def finish(folder: Path, rows: list[list[Any]]) -> None:
     with (folder / TRUTH).open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(_COLUMNS)
-        table.writerows(sorted(itertools.chain.from_iterable(rows), key=lambda row: int(row[0])))
+        by_number = {int(row[0]): row for row in itertools.chain.from_iterable(rows)}
+        table.writerows(by_number[number] for number in sorted(by_number))
