@@ -18,6 +18,7 @@ from bench.data.simulator.spec import PortSpec
 _APART_M = 900.0
 _EDGE_M = 60.0  # how far the quay's edge lies before the natural coast
 _BRIDGE_M = (150.0, 1800.0)
+_ROOT_M = 150  # length over which a breakwater may lie on land and quays, where it starts
 CRANE_HEIGHT_M = 50.0
 
 
@@ -92,6 +93,7 @@ def build(spec: PortSpec, grid: Grid, inland_m: np.ndarray) -> Works:
     wanted = max(1, round(spec.ports * edge_km / 10)) if spec.ports > 0 else 0
     for site in _sites(rng, spec, grid, inland_m, wanted):
         _harbour(rng, site, works)
+    _drop_crossing_breakwaters(grid, inland_m, works)
     return works
 
 
@@ -220,6 +222,35 @@ def _breakwater(rng: np.random.Generator, site: _Site, works: Works, half: float
         width = rng.uniform(9, 16)
         for (sa, na), (sb, nb) in (((s0, 60.0), (s0, bend)), ((s0, bend), (end, bend - rng.uniform(-60, 60)))):
             works.works.append(Work(_strip(site, (sa, na), (sb, nb), width), Ground.RUBBLE, 4.0))
+
+
+def _drop_crossing_breakwaters(grid: Grid, inland_m: np.ndarray, works: Works) -> None:
+    """Remove the breakwaters that would run over land, other works or each other; their two arms stand and fall together."""
+    rubble = [work for work in works.works if work.ground == Ground.RUBBLE]
+    others = [work.corners for work in works.works if work.ground != Ground.RUBBLE]
+    dropped: set[int] = set()
+    for first, second in zip(rubble[::2], rubble[1::2], strict=True):
+        points = np.concatenate([_middle_line(first.corners)[_ROOT_M // 10 :], _middle_line(second.corners)])
+        free = (inland_m[grid.cell_of(points[:, 0], points[:, 1])] < -15.0).all()
+        if free and not any(_covers(corners, points).any() for corners in others):
+            others += [first.corners, second.corners]
+        else:
+            dropped |= {id(first), id(second)}
+    works.works = [work for work in works.works if id(work) not in dropped]
+
+
+def _middle_line(corners: np.ndarray) -> np.ndarray:
+    """Return points (n, 2) every 10 m along the middle of a strip, from its start."""
+    start, end = (corners[0] + corners[3]) / 2, (corners[1] + corners[2]) / 2
+    return start + np.linspace(0, 1, max(2, round(float(np.hypot(*(end - start))) / 10)))[:, None] * (end - start)
+
+
+def _covers(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return which points (n, 2) lie in a convex polygon that turns from +x towards +y."""
+    edges = np.roll(corners, -1, axis=0) - corners
+    to = points[:, None, :] - corners
+    out: np.ndarray = (edges[:, 0] * to[..., 1] - edges[:, 1] * to[..., 0] >= 0).all(axis=1)
+    return out
 
 
 def _strip(site: _Site, start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:

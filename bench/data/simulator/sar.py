@@ -27,6 +27,7 @@ from bench.data.simulator.targets import (
     ghosts,
     glints,
     merged,
+    ship_body,
     ship_box,
     ship_scatterers,
 )
@@ -104,6 +105,7 @@ def _clutter(world: World, sar: SarSpec, ground: Layers, padded: Window) -> np.n
     for ship in world.ships_in(world.extent(padded), world.fleet.sar):
         if ship.speed_ms > 0:
             _wake(world, padded, ship, power)
+        _body(world, padded, ship, sar, power)
     _stand(world, sar, padded, power)
     power += np.float32(10 ** (sar.noise_db / 10))
     return power
@@ -133,6 +135,14 @@ def _stand(world: World, sar: SarSpec, padded: Window, power: np.ndarray) -> Non
     rough = gaussian_field(mix(world.spec.seed, 83), max(2, round(1.6 / world.spec.gsd_m)), padded)
     power += table[raised.laid[inner]] * clutter.lognormal(_ROUGHNESS, rough)
     power += table[raised.corner[inner]]
+
+
+def _body(world: World, padded: Window, ship: Ship, sar: SarSpec, power: np.ndarray) -> None:
+    """Put the even part of a hull's return over the water, in place."""
+    outline, level = ship_body(world.spec.seed, ship, sar)
+    found = inside(outline, world.spec.gsd_m, padded)
+    if found is not None:
+        power[found[0]][found[1]] += np.float32(level)
 
 
 def _wake(world: World, padded: Window, ship: Ship, power: np.ndarray) -> None:

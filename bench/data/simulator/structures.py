@@ -25,6 +25,8 @@ from bench.data.windows import Window
 LEVEL_OFFSET_DB, LEVELS_PER_DB = 30.0, 5.0
 """A level of a uint8 canvas is 1 + (backscatter in dB + offset) times this; level 0 is nothing."""
 _WALL_DB, _ROOF_DB, _CORNER_DB = -11.0, -15.0, 1.0
+_TANK_ROOF_DB, _RIM_DB = -21.0, -2.0
+_TANK_COLOUR = 5  # 1 + index of white
 _EDGES = {Ground.QUAY: 3.0, Ground.PAVED: 2.0, Ground.BRIDGE: 5.0, Ground.RUBBLE: 2.0, Ground.TANK: 6.0}
 
 
@@ -107,8 +109,35 @@ def raised_in_sar(world: World, window: Window, buildings: Buildings, sar: SarSp
     high = 2.0 * np.log2(buildings.height_m[owner] / 6.0)
     levels = to_level(_CORNER_DB + 11 * square**3 + high + strength)
     line_all(corner, to_canvas(foot, gsd, window), levels.tolist(), _line_px(gsd))
+    raised = Raised(shadow, laid, corner)
+    _tanks_in_sar(world, window, sar, look, raised)
     _edges_of_works(world, window, sar, look, corner)
-    return Raised(shadow, laid, corner)
+    return raised
+
+
+def _tanks(world: World, window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Return the outlines (n, k, 2) and heights (n,) of the tanks that may reach into a window, in metres."""
+    tanks = [work for work in world.works_in(world.extent(window, REACH_M)) if work.ground == Ground.TANK]
+    if not tanks:
+        return np.zeros((0, 4, 2)), np.zeros(0)
+    return np.stack([tank.corners for tank in tanks]), np.array([tank.height_m for tank in tanks])
+
+
+def _tanks_in_sar(world: World, window: Window, sar: SarSpec, look: np.ndarray, raised: Raised) -> None:
+    """Draw shadow, wall, smooth roof and the near arc of the roof's rim of each tank; the arc lies towards the sensor, like the roof."""
+    corners, height = _tanks(world, window)
+    if len(corners) == 0:
+        return
+    gsd = world.spec.gsd_m
+    away = np.asarray(shadow_m(height, sar.incidence_deg))[:, None] * look
+    towards = -np.asarray(layover_m(height, sar.incidence_deg))[:, None] * look
+    fill_all(raised.shadow, to_canvas(swept(corners, away), gsd, window), [1] * len(corners))
+    wall, roof, rim = to_level(np.array([_WALL_DB, _TANK_ROOF_DB, _RIM_DB]) + sar.contrast_db).tolist()
+    fill_all(raised.laid, to_canvas(swept(corners, towards), gsd, window), [wall] * len(corners))
+    fill_all(raised.laid, to_canvas(corners + towards[:, None, :], gsd, window), [roof] * len(corners))
+    owner, edge = np.nonzero(facing(corners, -look) > 0.4)
+    arc = np.stack([corners[owner, edge], corners[owner, (edge + 1) % corners.shape[1]]], axis=1) + towards[owner][:, None, :]
+    line_all(raised.corner, to_canvas(arc, gsd, window), [rim] * len(arc), _line_px(gsd))
 
 
 def _line_px(gsd_m: float) -> int:
@@ -164,4 +193,8 @@ def raised_in_optical(world: World, window: Window, buildings: Buildings, optica
     gsd = world.spec.gsd_m
     fill_all(shadow, to_canvas(swept(corners, shift), gsd, window), [1] * len(buildings))
     fill_all(roofs, to_canvas(corners, gsd, window), (buildings.roof.astype(int) + 1).tolist())
+    tanks, height = _tanks(world, window)
+    shift = height[:, None] / math.tan(math.radians(optical.sun_elevation_deg)) * np.array([math.cos(azimuth), math.sin(azimuth)])
+    fill_all(shadow, to_canvas(swept(tanks, shift), gsd, window), [1] * len(tanks))
+    fill_all(roofs, to_canvas(tanks, gsd, window), [_TANK_COLOUR] * len(tanks))
     return roofs, shadow

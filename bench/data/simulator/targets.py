@@ -12,7 +12,7 @@ from bench.data.simulator.city import Buildings
 from bench.data.simulator.noise import mix, uniform_grid
 from bench.data.simulator.ships import Ship
 from bench.data.simulator.spec import SarSpec
-from bench.data.simulator.structures import layover_m
+from bench.data.simulator.structures import layover_m, swept
 from bench.data.simulator.world import World
 from bench.data.windows import Window
 
@@ -23,6 +23,8 @@ SMALL_PX, LARGE_PX = 8, 40
 _BRIGHT = 30.0  # power over which side lobes are worth drawing
 _MAIN_LOBE = 0.886  # half-power width of sin(pi x) / (pi x)
 _HULL_SHARE = 0.62
+BODY_SHARE = 0.02
+"""Share of a ship's cross section that comes evenly from the whole hull; the rest is points."""
 _GLINTS = 2
 
 
@@ -98,7 +100,7 @@ def ship_scatterers(seed: int, ship: Ship, sar: SarSpec) -> Scatterers:
     count = int(np.clip(0.9 * ship.length_m, 14, 260))
     edge = int(_HULL_SHARE * count)
     u, v, height = (rng.uniform(-0.5, 0.5, count) for _ in range(3))
-    height = np.full(count, min(14.0, 2.0 + 0.035 * ship.length_m))
+    height = np.full(count, _deck_m(ship))
     v[:edge] = np.where(rng.random(edge) < 0.5, -0.5, 0.5) * np.minimum(1.0, 3.6 * (0.5 - u[:edge]))
     height[:edge] *= rng.uniform(0.0, 1.0, edge)
     v[edge:] *= 0.8 * np.minimum(1.0, 3.6 * (0.5 - u[edge:]))
@@ -109,12 +111,27 @@ def ship_scatterers(seed: int, ship: Ship, sar: SarSpec) -> Scatterers:
     cos, sin = math.cos(ship.heading), math.sin(ship.heading)
     sides = np.array([-sin, cos]) @ -range_axis
     strength[:edge] *= np.where(v[:edge] * sides > 0, 1.6, 0.5)  # the side towards the sensor
-    section = 0.08 * ship.length_m ** (7 / 3) * math.exp(rng.normal(0.0, 0.5))
+    section = (1 - BODY_SHARE) * 0.08 * ship.length_m ** (7 / 3) * math.exp(rng.normal(0.0, 0.5))
     amplitude = np.sqrt(section * strength / strength.sum()) * np.exp(2j * math.pi * rng.random(count))
     along, across = u * ship.length_m, v * ship.beam_m
     ground = np.stack([ship.x + along * cos - across * sin, ship.y + along * sin + across * cos], axis=1)
     imaged = ground - np.asarray(layover_m(height, sar.incidence_deg))[:, None] * range_axis
     return Scatterers(_into_box(imaged, ship), amplitude)
+
+
+def ship_body(seed: int, ship: Ship, sar: SarSpec) -> tuple[np.ndarray, float]:
+    """Return the outline (k, 2) of a hull as imaged, from the waterline to the deck, in metres, and its mean backscatter as power."""
+    points = ship_scatterers(seed, ship, sar)
+    outline = ship.outline()
+    if ship.box is None:
+        deck = float(layover_m(_deck_m(ship), sar.incidence_deg))
+        outline = swept(outline[None], -deck * axes(sar)[0][None])[0]
+    section = float((np.abs(points.amplitude) ** 2).sum()) * BODY_SHARE / (1 - BODY_SHARE)
+    return outline, section / (ship.length_m * ship.beam_m)
+
+
+def _deck_m(ship: Ship) -> float:
+    return min(14.0, 2.0 + 0.035 * ship.length_m)
 
 
 def _into_box(imaged: np.ndarray, ship: Ship) -> np.ndarray:
