@@ -14,6 +14,7 @@ from bench.data.simulator.world import World
 from bench.data.windows import Window
 
 _BEACH_M = 14.0
+_ROCKY = 0.6  # of the coarse field, over which the shore is rock
 _COAST_ROUGHNESS_M = 5.0
 _BASE = np.array(  # ground of a district by its kind, where there is no street
     [Ground.LOT, Ground.LOT, Ground.PAVED, Ground.GRASS, Ground.FOREST, Ground.FIELD], dtype=np.uint8
@@ -45,6 +46,7 @@ def layers_of(world: World, window: Window) -> Layers:
     inland += np.float32(_COAST_ROUGHNESS_M) * gaussian_field(mix(seed, 63), max(2, round(9.0 / gsd)), window)
     kind, parcel = _land(world, window, fine, coarse)
     kind[inland < _BEACH_M] = Ground.BEACH
+    kind[(inland < _BEACH_M) & (coarse > _ROCKY)] = Ground.RUBBLE
     kind[inland < 0] = Ground.SEA
     for work in world.works_in(world.extent(window)):
         found = inside(work.corners, gsd, window)

@@ -18,7 +18,7 @@ from bench.data.simulator.spec import PortSpec
 _APART_M = 900.0
 _EDGE_M = 60.0  # how far the quay's edge lies before the natural coast
 _BRIDGE_M = (150.0, 1800.0)
-_ROOT_M = 150  # length over which a breakwater may lie on land and quays, where it starts
+_ROOT_M = 90  # length over which a breakwater may lie on land and quays, where it starts
 CRANE_HEIGHT_M = 50.0
 
 

@@ -133,11 +133,13 @@ def _tanks_in_sar(world: World, window: Window, sar: SarSpec, look: np.ndarray, 
     towards = -np.asarray(layover_m(height, sar.incidence_deg))[:, None] * look
     fill_all(raised.shadow, to_canvas(swept(corners, away), gsd, window), [1] * len(corners))
     wall, roof, rim = to_level(np.array([_WALL_DB, _TANK_ROOF_DB, _RIM_DB]) + sar.contrast_db).tolist()
-    fill_all(raised.laid, to_canvas(swept(corners, towards), gsd, window), [wall] * len(corners))
     fill_all(raised.laid, to_canvas(corners + towards[:, None, :], gsd, window), [roof] * len(corners))
-    owner, edge = np.nonzero(facing(corners, -look) > 0.4)
-    arc = np.stack([corners[owner, edge], corners[owner, (edge + 1) % corners.shape[1]]], axis=1) + towards[owner][:, None, :]
-    line_all(raised.corner, to_canvas(arc, gsd, window), [rim] * len(arc), _line_px(gsd))
+    owner, edge = np.nonzero(facing(corners, -look) > 0.02)
+    foot = np.stack([corners[owner, edge], corners[owner, (edge + 1) % corners.shape[1]]], axis=1)
+    top = foot + towards[owner][:, None, :]
+    fill_all(raised.laid, to_canvas(np.concatenate([foot, top[:, ::-1]], axis=1), gsd, window), [wall] * len(foot))
+    near = facing(corners, -look)[owner, edge] > 0.4
+    line_all(raised.corner, to_canvas(top[near], gsd, window), [rim] * int(near.sum()), _line_px(gsd))
 
 
 def _line_px(gsd_m: float) -> int:

@@ -121,13 +121,16 @@ def ship_scatterers(seed: int, ship: Ship, sar: SarSpec) -> Scatterers:
 
 def ship_body(seed: int, ship: Ship, sar: SarSpec) -> tuple[np.ndarray, float]:
     """Return the outline (k, 2) of a hull as imaged, from the waterline to the deck, in metres, and its mean backscatter as power."""
-    points = ship_scatterers(seed, ship, sar)
-    outline = ship.outline()
-    if ship.box is None:
-        deck = float(layover_m(_deck_m(ship), sar.incidence_deg))
-        outline = swept(outline[None], -deck * axes(sar)[0][None])[0]
-    section = float((np.abs(points.amplitude) ** 2).sum()) * BODY_SHARE / (1 - BODY_SHARE)
-    return outline, section / (ship.length_m * ship.beam_m)
+    section = float((np.abs(ship_scatterers(seed, ship, sar).amplitude) ** 2).sum()) * BODY_SHARE / (1 - BODY_SHARE)
+    return _hull(ship, sar), section / (ship.length_m * ship.beam_m)
+
+
+def _hull(ship: Ship, sar: SarSpec) -> np.ndarray:
+    """Return the outline (k, 2) of a hull as imaged, from the waterline to the deck; within the box, where one was prescribed."""
+    if ship.box is not None:
+        return ship.outline()
+    deck = float(layover_m(_deck_m(ship), sar.incidence_deg))
+    return swept(ship.outline()[None], -deck * axes(sar)[0][None])[0]
 
 
 def _deck_m(ship: Ship) -> float:
@@ -146,7 +149,7 @@ def _into_box(imaged: np.ndarray, ship: Ship) -> np.ndarray:
 
 
 def ship_box(points: Scatterers, ship: Ship, gsd_m: float, sar: SarSpec) -> np.ndarray:
-    """Return the outer box x1, y1, x2, y2 in metres of a ship's main lobes, or the one that was prescribed.
+    """Return the outer box x1, y1, x2, y2 in metres of a ship's hull and main lobes, or the one that was prescribed.
 
     Scatterers below 1 / 1000 of the strongest do not count: nobody who labels an image would see them.
     """
@@ -155,7 +158,8 @@ def ship_box(points: Scatterers, ship: Ship, gsd_m: float, sar: SarSpec) -> np.n
     power = np.abs(points.amplitude) ** 2
     seen = points.at[power > 1e-3 * power.max()]
     half = sar.resolution_px * gsd_m / 2
-    return np.concatenate([seen.min(axis=0) - half, seen.max(axis=0) + half])
+    hull = _hull(ship, sar)
+    return np.concatenate([np.minimum(seen.min(axis=0) - half, hull.min(axis=0)), np.maximum(seen.max(axis=0) + half, hull.max(axis=0))])
 
 
 def ghosts(points: Scatterers, sar: SarSpec) -> Scatterers:
