@@ -16,7 +16,9 @@ from bench.data.simulator.spec import PortSpec
 from bench.data.windows import Window
 
 REACH_M = 128.0
-"""How far beyond its own pixels a window must know the world: layover and shadow of the tallest building."""
+"""Half of the strip around the scene that the coarse map knows; beyond it, the map's edge goes on."""
+ROUGHNESS_M = 5.0
+"""Standard deviation of the coast's place at pixels around the coarse map's."""
 _CELL_M = 8.0
 _OCTAVES = ((1.0, 2400.0), (0.5, 900.0), (0.22, 300.0), (0.09, 110.0))  # weight, wavelength in metres
 
@@ -86,8 +88,21 @@ class Grid:
         out: np.ndarray = across[row - row[0]] * (one - fy)[:, None] + across[below - row[0]] * fy[:, None]
         return out
 
+    def interpolated(self, values: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return `values` (rows, columns) at points in metres, as `smooth` has them at pixels."""
+        (row, below, fy), (column, right, fx) = (
+            self._weights(at / self.cell_m, cells) for at, cells in ((y, self.rows), (x, self.columns))
+        )
+        above = values[row, column] * (1 - fx) + values[row, right] * fx
+        out: np.ndarray = above * (1 - fy) + (values[below, column] * (1 - fx) + values[below, right] * fx) * fy
+        return out
+
     def _between(self, start: int, count: int, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        at = (start + np.arange(count) + 0.5) / self.step_px - 0.5 + self.pad
+        return self._weights((start + np.arange(count) + 0.5) / self.step_px, cells)
+
+    def _weights(self, place: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the two cells next to places counted in cells from the scene's corner, and the share of the second."""
+        at = place - 0.5 + self.pad
         low = np.clip(np.floor(at).astype(np.int64), 0, cells - 2)
         return low, low + 1, np.clip(at - low, 0, 1).astype(np.float32)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.data.simulator.city import BUILT, MAIN_ROAD_HALF_M, District
+from bench.data.simulator.coast import ROUGHNESS_M
 from bench.data.simulator.materials import Ground
 from bench.data.simulator.noise import gaussian_field, mix, uniform_grid
 from bench.data.simulator.raster import inside
@@ -15,7 +16,6 @@ from bench.data.windows import Window
 
 _BEACH_M = 14.0
 _ROCKY = 0.6  # of the coarse field, over which the shore is rock
-_COAST_ROUGHNESS_M = 5.0
 _BASE = np.array(  # ground of a district by its kind, where there is no street
     [Ground.LOT, Ground.LOT, Ground.PAVED, Ground.GRASS, Ground.FOREST, Ground.FIELD], dtype=np.uint8
 )
@@ -43,7 +43,7 @@ def layers_of(world: World, window: Window) -> Layers:
     fine = gaussian_field(mix(seed, 61), max(2, round(3.0 / gsd)), window)
     coarse = gaussian_field(mix(seed, 62), max(2, round(40.0 / gsd)), window)
     inland = world.grid.smooth(world.inland_m, window)
-    inland += np.float32(_COAST_ROUGHNESS_M) * gaussian_field(mix(seed, 63), max(2, round(9.0 / gsd)), window)
+    inland += np.float32(ROUGHNESS_M) * gaussian_field(mix(seed, 63), max(2, round(9.0 / gsd)), window)
     kind, parcel = _land(world, window, fine, coarse)
     kind[inland < _BEACH_M] = Ground.BEACH
     kind[(inland < _BEACH_M) & (coarse > _ROCKY)] = Ground.RUBBLE

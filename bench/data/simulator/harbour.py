@@ -232,7 +232,7 @@ def _drop_crossing_breakwaters(grid: Grid, inland_m: np.ndarray, works: Works) -
     for first, second in zip(rubble[::2], rubble[1::2], strict=True):
         points = np.concatenate([_middle_line(first.corners)[_ROOT_M // 10 :], _middle_line(second.corners)])
         free = (inland_m[grid.cell_of(points[:, 0], points[:, 1])] < -15.0).all()
-        if free and not any(_covers(corners, points).any() for corners in others):
+        if free and not any(covers(corners, points).any() for corners in others):
             others += [first.corners, second.corners]
         else:
             dropped |= {id(first), id(second)}
@@ -245,7 +245,7 @@ def _middle_line(corners: np.ndarray) -> np.ndarray:
     return start + np.linspace(0, 1, max(2, round(float(np.hypot(*(end - start))) / 10)))[:, None] * (end - start)
 
 
-def _covers(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
+def covers(corners: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return which points (n, 2) lie in a convex polygon that turns from +x towards +y."""
     edges = np.roll(corners, -1, axis=0) - corners
     to = points[:, None, :] - corners

@@ -9,14 +9,13 @@ import math
 
 import numpy as np
 
-from bench.data.simulator.coast import REACH_M
 from bench.data.simulator.ground import Layers, layers_of
 from bench.data.simulator.materials import ROOFS, WATER, Ground, optical_textures, reflectances
 from bench.data.simulator.noise import gaussian_field, mix, white_noise
 from bench.data.simulator.raster import inside, to_canvas
 from bench.data.simulator.ships import Ship
 from bench.data.simulator.spec import OpticalSpec
-from bench.data.simulator.structures import raised_in_optical
+from bench.data.simulator.structures import raised_in_optical, reach_m
 from bench.data.simulator.world import World
 from bench.data.windows import Window
 
@@ -88,12 +87,13 @@ def _shallows(world: World, ground: Layers, padded: Window, image: np.ndarray) -
 def _stand(world: World, optical: OpticalSpec, padded: Window, image: np.ndarray) -> None:
     """Draw shadows, roofs and cranes, in place. Drawn on a wider canvas, where no polygon that matters is clipped."""
     gsd = world.spec.gsd_m
-    margin = math.ceil(REACH_M / gsd)
+    margin = math.ceil(reach_m(1.0 / math.tan(math.radians(optical.sun_elevation_deg))) / gsd) + 2
     canvas = wider(padded, margin)
     buildings = world.buildings_in(world.extent(canvas))
     inner = slice(margin, margin + padded[2]), slice(margin, margin + padded[3])
-    roofs, shadow = (layer[inner] for layer in raised_in_optical(world, canvas, buildings, optical))
-    _cranes(world, canvas, roofs, margin)
+    roofs, shadow = raised_in_optical(world, canvas, buildings, optical)
+    _cranes(world, canvas, roofs)
+    roofs, shadow = roofs[inner], shadow[inner]
     dark, roofed = (shadow > 0) & (roofs == 0), roofs > 0
     colour = roofs[roofed].astype(np.int64) - 1
     grain = gaussian_field(mix(world.spec.seed, 66), max(2, round(2.5 / gsd)), padded)[roofed]
@@ -102,7 +102,7 @@ def _stand(world: World, optical: OpticalSpec, padded: Window, image: np.ndarray
         image[channel][roofed] = ROOFS[colour, channel] * (np.float32(1.0) + np.float32(0.04) * grain)
 
 
-def _cranes(world: World, canvas: Window, roofs: np.ndarray, margin: int) -> None:
+def _cranes(world: World, canvas: Window, roofs: np.ndarray) -> None:
     """Draw gantry cranes as booms over quay and water, in place."""
     import cv2
 
@@ -111,10 +111,8 @@ def _cranes(world: World, canvas: Window, roofs: np.ndarray, margin: int) -> Non
     for x, y, angle in world.works.cranes:
         if x1 < x < x2 and y1 < y < y2:
             ends = np.array([[x - 22 * math.cos(angle), y - 22 * math.sin(angle)], [x + 40 * math.cos(angle), y + 40 * math.sin(angle)]])
-            points = to_canvas(ends, gsd, canvas) - margin * 16
-            full = np.ascontiguousarray(roofs)
-            cv2.line(full, points[0].tolist(), points[1].tolist(), 4, max(1, round(3.0 / gsd)), lineType=8, shift=4)
-            roofs[...] = full
+            start, end = to_canvas(ends, gsd, canvas).tolist()
+            cv2.line(roofs, start, end, 4, max(1, round(3.0 / gsd)), lineType=8, shift=4)
 
 
 def _draw_ship(world: World, padded: Window, ship: Ship, image: np.ndarray) -> None:

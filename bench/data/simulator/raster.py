@@ -1,7 +1,8 @@
 """Polygons to pixels, so that a polygon covers the same pixels whichever window it is drawn in.
 
-A pixel is covered when its centre lies inside. Small polygons go through OpenCV on a canvas wide enough that none that matters is
-clipped, since clipping moves edges by a fraction of a pixel; large ones through their edges' inequalities.
+Large polygons cover a pixel when its centre lies inside: they go through their edges' inequalities. Small ones go through OpenCV, which
+also fills the pixels that their outline passes through, on a canvas wide enough that none that matters is clipped, since clipping moves
+edges by a fraction of a pixel.
 """
 
 from __future__ import annotations

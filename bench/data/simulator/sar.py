@@ -10,7 +10,6 @@ import math
 import numpy as np
 
 from bench.data.simulator import clutter
-from bench.data.simulator.coast import REACH_M
 from bench.data.simulator.ground import Layers, layers_of
 from bench.data.simulator.materials import WATER, Ground, backscatter, sar_textures
 from bench.data.simulator.noise import gaussian_field, mix
@@ -18,7 +17,7 @@ from bench.data.simulator.optical import MARGIN_PX, wake_arm, wider
 from bench.data.simulator.raster import inside
 from bench.data.simulator.ships import Ship
 from bench.data.simulator.spec import SarSpec
-from bench.data.simulator.structures import level_power, raised_in_sar
+from bench.data.simulator.structures import level_power, raised_in_sar, sar_reach_m
 from bench.data.simulator.targets import (
     LARGE_PX,
     Scatterers,
@@ -81,7 +80,7 @@ def sar_boxes(world: World, sar: SarSpec, window: Window) -> np.ndarray:
 
 def _points(world: World, sar: SarSpec, window: Window) -> Scatterers:
     """Return every point scatterer whose response may reach into a window."""
-    reach = LARGE_PX * world.spec.gsd_m + REACH_M
+    reach = LARGE_PX * world.spec.gsd_m + sar_reach_m(sar)
     extent = world.extent(window, reach)
     parts = []
     ghost_reach = sar.ambiguity_m if sar.ambiguity_db is not None else 0.0
@@ -126,7 +125,7 @@ def _parcel_weight() -> np.ndarray:
 
 def _stand(world: World, sar: SarSpec, padded: Window, power: np.ndarray) -> None:
     """Put shadows, walls, roofs and corners on the ground, in place. Drawn on a wider canvas, where no polygon that matters is clipped."""
-    margin = math.ceil(REACH_M / world.spec.gsd_m)
+    margin = math.ceil(sar_reach_m(sar) / world.spec.gsd_m) + 2
     canvas = wider(padded, margin)
     raised = raised_in_sar(world, canvas, world.buildings_in(world.extent(canvas)), sar)
     inner = slice(margin, margin + padded[2]), slice(margin, margin + padded[3])

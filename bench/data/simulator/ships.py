@@ -7,6 +7,7 @@ swing; ships under way are other ships elsewhere.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,19 +73,21 @@ def lengths(rng: np.random.Generator, longest_m: float = _LENGTH_M[1]) -> tuple[
     return length, length / (ratio * rng.uniform(0.88, 1.12))
 
 
-def put_to_sea(spec: PortSpec, grid: Grid, berths: list[Berth], open_m: np.ndarray) -> Fleet:
+def put_to_sea(spec: PortSpec, grid: Grid, berths: list[Berth], open_m: np.ndarray, afloat: Callable[[Ship], bool]) -> Fleet:
     """Return the ships of a world.
 
     Args:
         open_m: (rows, columns) distance of open water to the next land or structure in metres, negative on land.
+        afloat: whether all of a hull is on water; ships for which it is not are left out.
     """
     rng = np.random.default_rng([spec.seed, 41])
     slots = _berthed(rng, spec, berths, open_m, grid) + _anchored(rng, spec, grid, open_m)
     under_way = [_traffic(np.random.default_rng([spec.seed, 42, view]), spec, grid, open_m, view) for view in (0, 1)]
-    optical = [first for first, _ in slots if first is not None] + under_way[0]
-    sar = [second for _, second in slots if second is not None] + under_way[1]
+    optical, sar = (
+        [ship for ship in [*(slot[view] for slot in slots), *under_way[view]] if ship is not None and afloat(ship)] for view in (0, 1)
+    )
     if spec.ships is not None:
-        sar = _exactly(spec, sar, grid, open_m)
+        sar = _exactly(spec, sar, grid, open_m, afloat)
     return Fleet(_apart(optical), _apart(sar) if spec.ships is None else tuple(sar))
 
 
@@ -179,7 +182,7 @@ def _one_under_way(rng: np.random.Generator, grid: Grid, open_m: np.ndarray, row
     return Ship(x, y, rng.uniform(0, 2 * math.pi), length, beam, rng.uniform(2.0, 10.0), number)
 
 
-def _exactly(spec: PortSpec, ships: list[Ship], grid: Grid, open_m: np.ndarray) -> list[Ship]:
+def _exactly(spec: PortSpec, ships: list[Ship], grid: Grid, open_m: np.ndarray, afloat: Callable[[Ship], bool]) -> list[Ship]:
     """Return exactly `spec.ships` ships of the scene proper: a choice of those that are there, or more under way."""
     assert spec.ships is not None
     rng = np.random.default_rng([spec.seed, 43])
@@ -191,7 +194,7 @@ def _exactly(spec: PortSpec, ships: list[Ship], grid: Grid, open_m: np.ndarray) 
             if len(chosen) >= spec.ships:
                 return chosen
             ship = _one_under_way(rng, grid, open_m, rows, columns, 5_000_000 + number)
-            if _is_whole(ship, spec) and len(_apart([*chosen, ship])) > len(chosen):
+            if _is_whole(ship, spec) and afloat(ship) and len(_apart([*chosen, ship])) > len(chosen):
                 chosen.append(ship)
     return chosen
 

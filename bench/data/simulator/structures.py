@@ -27,6 +27,7 @@ LEVEL_OFFSET_DB, LEVELS_PER_DB = 30.0, 5.0
 _WALL_DB, _ROOF_DB, _CORNER_DB = -11.0, -15.0, 1.0
 _TANK_ROOF_DB, _RIM_DB = -21.0, -2.0
 _TANK_COLOUR = 5  # 1 + index of white
+_TALL_M = ((50.0, 48.0), (14.0, 98.0))  # height and breadth that the tallest (towers, cranes) and the widest structures stay within
 _EDGES = {Ground.QUAY: 3.0, Ground.PAVED: 2.0, Ground.BRIDGE: 5.0, Ground.RUBBLE: 2.0, Ground.TANK: 6.0}
 
 
@@ -51,6 +52,16 @@ def layover_m(height_m: np.ndarray | float, incidence_deg: float) -> np.ndarray 
 def shadow_m(height_m: np.ndarray | float, incidence_deg: float) -> np.ndarray | float:
     """Return how far the shadow of an edge of this height reaches in metres: h tan t."""
     return height_m * math.tan(math.radians(incidence_deg))
+
+
+def reach_m(slope: float) -> float:
+    """Return the longest extent of a structure with its layover or shadow in metres; `slope` is what each metre of height adds."""
+    return max(height * slope + breadth for height, breadth in _TALL_M)
+
+
+def sar_reach_m(sar: SarSpec) -> float:
+    """Return the longest extent of a structure in the SAR view in metres, shadow or layover included."""
+    return reach_m(max(float(layover_m(1.0, sar.incidence_deg)), float(shadow_m(1.0, sar.incidence_deg))))
 
 
 def to_level(decibels: np.ndarray) -> np.ndarray:

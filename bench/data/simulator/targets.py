@@ -21,7 +21,6 @@ PHASES = 4
 SMALL_PX, LARGE_PX = 8, 40
 """Half widths of the responses of faint and of bright scatterers."""
 _BRIGHT = 30.0  # power over which side lobes are worth drawing
-_MAIN_LOBE = 0.886  # half-power width of sin(pi x) / (pi x)
 _HULL_SHARE = 0.62
 BODY_SHARE = 0.02
 """Share of a ship's cross section that comes evenly from the whole hull; the rest is points."""
@@ -48,11 +47,22 @@ def response(x: np.ndarray, taper: float) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
+def main_lobe(taper: float) -> float:
+    """Return the half-power width of `response` in units of the unweighted resolution: 0.886 without a window, 1.30 for taper 0.54."""
+    low, high = 0.4, 0.8  # half of it lies between, for every taper from 0.5 to 1
+    for _ in range(50):
+        middle = (low + high) / 2
+        above = response(np.array([middle]), taper)[0] ** 2 > 0.5
+        low, high = (middle, high) if above else (low, middle)
+    return 2 * low
+
+
+@lru_cache(maxsize=16)
 def _kernels(sar: SarSpec, half: int) -> np.ndarray:
     """Return (PHASES, PHASES, 2 half + 1, 2 half + 1) float32 responses of unit energy for each sub-pixel position (y, x)."""
     angle = math.radians(sar.look_deg)
     at = np.arange(-half, half + 1)
-    scale = sar.resolution_px / _MAIN_LOBE
+    scale = sar.resolution_px / main_lobe(sar.taper)
     out = np.empty((PHASES, PHASES, 2 * half + 1, 2 * half + 1), dtype=np.float32)
     for row in range(PHASES):
         for column in range(PHASES):

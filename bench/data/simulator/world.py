@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from bench.data.simulator import city, coast, harbour, ships
+from bench.data.simulator.afloat import Waters
 from bench.data.simulator.city import Buildings
 from bench.data.simulator.harbour import Work
 from bench.data.simulator.ships import Ship
@@ -19,6 +20,8 @@ from bench.data.simulator.spec import PortSpec
 from bench.data.windows import Window
 
 _KEPT_DISTRICTS = 512
+_CLEAR_M = 25.0  # the coast is rough by up to 21 m
+_BEYOND_HULL_M = 410.0  # no wake goes farther beyond the stern, and no mast is laid over as far
 Extent = tuple[float, float, float, float]
 """x1, y1, x2, y2 in metres."""
 
@@ -44,8 +47,12 @@ class World:
         self._clear_works(wanted)
         self.districts = city.lay_out(spec, self.grid, self.inland_m)
         self._built = _covered(self.grid, self.works.works)
-        self.open_m = -coast.signed_distance((self.inland_m > -8.0) | self._built, self.grid.cell_m)
-        self.fleet = ships.put_to_sea(spec, self.grid, self.works.berths, self.open_m)
+        ground = (self.inland_m > -8.0) | self._built
+        self.open_m = -coast.signed_distance(ground, self.grid.cell_m)
+        if wanted:
+            self._drop_unfounded(ground)
+        afloat = Waters(self.grid, self.inland_m, self.works.works).carry
+        self.fleet = ships.put_to_sea(spec, self.grid, self.works.berths, self.open_m, afloat)
         if boxes_px is not None:
             self.fleet = ships.Fleet(self.fleet.optical, tuple(wanted))
         self._work_extents = _extents([work.corners for work in self.works.works])
@@ -81,8 +88,12 @@ class World:
     def ships_in(self, extent: Extent, fleet: Iterable[Ship]) -> list[Ship]:
         """Return the ships of a fleet whose hull, wake and side lobes may reach into `extent`."""
         x1, y1, x2, y2 = extent
-        reach = 450.0
-        return [ship for ship in fleet if x1 - reach < ship.x < x2 + reach and y1 - reach < ship.y < y2 + reach]
+        near = []
+        for ship in fleet:
+            reach = _BEYOND_HULL_M + ship.length_m / 2
+            if x1 - reach < ship.x < x2 + reach and y1 - reach < ship.y < y2 + reach:
+                near.append(ship)
+        return near
 
     def land_share(self, window: Window) -> float:
         """Return the share of a window that is land or works, from the coarse maps."""
@@ -115,6 +126,12 @@ class World:
             self.works.blocks = [batch for batch in self.works.blocks if len(batch) and not _meet(_extents([batch.centre]), extent)[0]]
             self.works.cranes = [crane for crane in self.works.cranes if np.hypot(crane[0] - ship.x, crane[1] - ship.y) > reach + 60]
 
+    def _drop_unfounded(self, ground: np.ndarray) -> None:
+        """Remove blocks and cranes of which the quay was removed; `ground` (rows, columns) is True where something can stand."""
+        cell_of = self.grid.cell_of
+        self.works.blocks = [batch.take(ground[cell_of(batch.centre[:, 0], batch.centre[:, 1])]) for batch in self.works.blocks]
+        self.works.cranes = [crane for crane in self.works.cranes if ground[cell_of(np.array(crane[0]), np.array(crane[1]))]]
+
 
 @lru_cache(maxsize=2)
 def world_of(spec: PortSpec) -> World:
@@ -138,7 +155,7 @@ def _cleared(grid: coast.Grid, inland_m: np.ndarray, wanted: list[Ship]) -> np.n
     y, x = grid.centres()
     out = inland_m.copy()
     for ship in wanted:
-        reach = ship.length_m / 2 + ship.beam_m
+        reach = ship.length_m / 2 + ship.beam_m + _CLEAR_M + grid.cell_m
         row, column = grid.cell_of(np.array([ship.x]), np.array([ship.y]))
         around = int((reach + 150.0) / grid.cell_m) + 2
         inside = slice(max(0, row[0] - around), row[0] + around + 1), slice(max(0, column[0] - around), column[0] + around + 1)
