@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from bench.data import toy
 from bench.data.dataset import DatasetOptions
 from bench.data.facts import DatasetFacts
-from bench.data.folders import FolderPairs, PairBy
-from bench.data.patch_folder import TABLE, folder_names
+from bench.data.generated import GeneratedPairs
 from bench.data.scaling import SarScale
-from bench.data.whole_folder import generated_folder
 
 
 class ToyOptions(toy.ToyScene, DatasetOptions):
     """Options of the generated set: those of the generator."""
 
 
-class ToyPairs(FolderPairs):
+class ToyPairs(GeneratedPairs):
     """Generated pairs; scenes lie 50 km apart, the patches of a scene touch. Made once in the cache folder,
     repeatable from its options.
     """
 
     Options = ToyOptions
-    generated = True
+    stem = "toy"
     version = toy.VERSION
     facts = DatasetFacts(
         name="toy-pairs",
@@ -47,29 +44,5 @@ class ToyPairs(FolderPairs):
     )
 
     @classmethod
-    def folders(cls, options: Any) -> tuple[str, str]:
-        return folder_names(options.patch_px, 0)
-
-    def pair_by(self) -> PairBy:
-        return "number"
-
-    def table(self) -> Path:
-        return self.root / TABLE
-
-    def crs(self) -> str:
-        return toy.CRS
-
-    @classmethod
-    def prepare(cls, root: Path | None, options: Any, cache: Path) -> Path:
-        if root is not None:
-            return root
-        spec = {"version": toy.VERSION, "options": options.model_dump(mode="json")}
-        return generated_folder(
-            cache, "toy", spec, lambda folder: toy.write_toy_pairs(folder, options), lambda folder: _is_whole(folder, options)
-        )
-
-
-def _is_whole(folder: Path, options: Any) -> bool:
-    """Return whether a generated folder has its table and as many files as it should."""
-    counts = {len(os.listdir(folder / name)) for name in folder_names(options.patch_px, 0)}
-    return (folder / TABLE).is_file() and counts == {options.scenes * options.patches_per_scene}
+    def write(cls, root: Path, options: Any) -> None:
+        toy.write_toy_pairs(root, options)

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 from bench.data.dataset import DatasetOptions
 from bench.data.facts import ShipFacts
+from bench.data.generated import GeneratedShips
 from bench.data.scaling import SarScale
 from bench.data.ships import toy
-from bench.data.ships.coco_scenes import CocoScenes
-from bench.data.whole_folder import generated_folder
 
 
 class ToyShipOptions(toy.ToyShipScenes, DatasetOptions):
     """Options of the generated set: those of the generator."""
 
 
-class ToyShips(CocoScenes):
+class ToyShips(GeneratedShips):
     """Generated scenes with ships, each a leakage group of its own. Made once in the cache folder, repeatable from the options."""
 
     Options = ToyShipOptions
-    generated = True
+    stem = "toy-ships"
     version = toy.VERSION
     facts = ShipFacts(
         name="toy-ships",
@@ -44,31 +42,6 @@ class ToyShips(CocoScenes):
       images/<n>.png, annotations.json""",
     )
 
-    @property
-    def sar_scale(self) -> SarScale:
-        """8-bit scenes are declared "uint8", 16-bit ones "amplitude"."""
-        return SarScale.uint8 if self.options.bits == 8 else SarScale.amplitude
-
     @classmethod
-    def folder_and_lists(cls, options: Any) -> tuple[str, list[str]]:
-        return toy.IMAGES, [toy.LIST]
-
-    def lists_whole(self) -> bool:
-        return True
-
-    def expected(self) -> tuple[int | None, int | None]:
-        return self.options.scenes, None
-
-    @classmethod
-    def prepare(cls, root: Path | None, options: Any, cache: Path) -> Path:
-        if root is not None:
-            return root
-        spec = {"version": toy.VERSION, "options": options.model_dump(mode="json")}
-        return generated_folder(
-            cache, "toy-ships", spec, lambda folder: toy.write_toy_ships(folder, options), lambda folder: _is_whole(folder, options)
-        )
-
-
-def _is_whole(folder: Path, options: Any) -> bool:
-    """Return whether a generated folder has its list and as many images as it should."""
-    return (folder / toy.LIST).is_file() and len(os.listdir(folder / toy.IMAGES)) == int(options.scenes)
+    def write(cls, root: Path, options: Any) -> None:
+        toy.write_toy_ships(root, options)

@@ -17,12 +17,12 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench.data.generated import IMAGES, LIST
 from bench.data.images import write_image
 from bench.data.ships.writing import CocoList
 
 VERSION = 1
 GSD_M = 5.0
-IMAGES, LIST = "images", "annotations.json"
 SHORES = ("offshore", "inshore")
 LENGTH_PX = (12.0, 40.0)
 

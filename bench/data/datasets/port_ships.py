@@ -1,0 +1,47 @@
+"""Simulated SAR scenes of ports with ships: facts, and where they make themselves. What they show is written in docs/simulator.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.data.dataset import DatasetOptions
+from bench.data.facts import ShipFacts
+from bench.data.generated import GeneratedShips
+from bench.data.scaling import SarScale
+from bench.data.simulator import sets, spec
+
+
+class PortShipsOptions(sets.PortShipsSpec, DatasetOptions):
+    """Options of the simulated set: those of `sets.PortShipsSpec`."""
+
+
+class PortShips(GeneratedShips):
+    """Simulated scenes, each a leakage group of its own. Made once in the cache folder, repeatable from the options."""
+
+    Options = PortShipsOptions
+    stem = "port-ships"
+    version = spec.VERSION
+    facts = ShipFacts(
+        name="port-ships",
+        title="simulated ports and open sea with ships",
+        sensors="none (simulated, side-looking, speckle of the stated looks)",
+        image_px="square, option scene_px",
+        resolution="option gsd_m",
+        gsd_m=None,
+        polarisation="none",
+        sar_scale=SarScale.uint8,
+        expected_scenes=None,
+        expected_ships=None,
+        licence="Apache-2.0",
+        citation="simulated by saropt-bench",
+        homepage="simulated on demand",
+        folder="port_ships",
+        place_what="""\
+    nothing: it is made on demand. A copy made before has
+      images/<n>.png, annotations.json""",
+    )
+
+    @classmethod
+    def write(cls, root: Path, options: Any) -> None:
+        sets.write_port_ships(root, options)
