@@ -18,6 +18,7 @@ from bench.data.simulator.spec import PortSpec
 
 _STAYS_AT_BERTH, _STAYS_AT_ANCHOR = 0.7, 0.85
 _GAP_M = 16.0
+_TRIES = 1000  # in a row, before water counts as full
 _CLASSES = (  # share, median length in metres, spread of its logarithm, length over beam
     (0.30, 32.0, 0.35, 4.2),  # fishing boats, tugs, yachts
     (0.30, 88.0, 0.25, 6.0),  # coasters, barges
@@ -188,14 +189,18 @@ def _exactly(spec: PortSpec, ships: list[Ship], grid: Grid, open_m: np.ndarray, 
     rng = np.random.default_rng([spec.seed, 43])
     whole = [ship for ship in _apart(ships) if _is_whole(ship, spec)]
     chosen = [whole[index] for index in sorted(rng.permutation(len(whole))[: spec.ships])]
+    number = 0
     for least in (60.0, 20.0, 8.0):
         rows, columns = np.nonzero(open_m > least)
-        for number in range(400 * spec.ships if len(rows) else 0):
+        missed = 0 if len(rows) else _TRIES
+        while missed < _TRIES:
             if len(chosen) >= spec.ships:
                 return chosen
             ship = _one_under_way(rng, grid, open_m, rows, columns, 5_000_000 + number)
+            number, missed = number + 1, missed + 1
             if _is_whole(ship, spec) and afloat(ship) and len(_apart([*chosen, ship])) > len(chosen):
                 chosen.append(ship)
+                missed = 0
     return chosen
 
 

@@ -47,10 +47,9 @@ class World:
         self._clear_works(wanted)
         self.districts = city.lay_out(spec, self.grid, self.inland_m)
         self._built = _covered(self.grid, self.works.works)
-        ground = (self.inland_m > -8.0) | self._built
-        self.open_m = -coast.signed_distance(ground, self.grid.cell_m)
+        self.open_m = -coast.signed_distance((self.inland_m > -8.0) | self._built, self.grid.cell_m)
         if wanted:
-            self._drop_unfounded(ground)
+            self._drop_unfounded((self.inland_m > 16.0) | self._built)
         afloat = Waters(self.grid, self.inland_m, self.works.works).carry
         self.fleet = ships.put_to_sea(spec, self.grid, self.works.berths, self.open_m, afloat)
         if boxes_px is not None:
