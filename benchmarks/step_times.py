@@ -1,0 +1,199 @@
+"""Seconds of a training step and of inference, measured through the package's own training: a matcher's or detector's `fit`, cut short.
+
+`bench.training.train` is handed the genuine network, batches and specification, with as many batches as are to be timed. A step is what
+lies between two calls of the network's `loss` (after the last one: the end of the epoch): forward, backward, optimiser, and waiting for
+the next batch and its way to the device. A GPU is waited for at both ends.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from bench.context import ExecutionContext
+from bench.errors import BenchError
+from bench.progress import Progress
+from bench.task import Cell
+from bench.training import EpochBatches, TrainResult, TrainSpec, resolve_device
+from bench.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class How:
+    """Device, threads, loading processes; steps before the clock starts, and steps that are timed."""
+
+    device: str
+    threads: int
+    workers: int
+    warmup: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """Medians in seconds: of a step, of the processor time in it (all threads of this process), of making its batch in one thread, of
+    inference for one sample (a pair; a tile). On a machine that others use as well, the wall time of a step is too long, and its processor
+    time by the number of threads nearer to what a quiet machine takes.
+
+    `peak_bytes` of the training: of CUDA memory on a CUDA device, else the largest resident memory of the process.
+    """
+
+    step_s: float
+    processor_s: float
+    loading_s: float
+    inference_s: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class FewBatches:
+    """So many full batches of a training, epoch by epoch until there are enough."""
+
+    whole: EpochBatches
+    size: int
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def indices(self, epoch: int) -> list[np.ndarray]:
+        """Return the sample indices of each batch."""
+        drawn: list[np.ndarray] = []
+        for number in range(self.count):
+            if len(drawn) >= self.count:
+                break
+            drawn += [batch for batch in self.whole.indices(number) if len(batch) == self.size]
+        if len(drawn) < self.count:
+            raise BenchError(f"the generated set gives no full batch of {self.size}; generate more samples")
+        return drawn[: self.count]
+
+    def fetch(self, epoch: int, batch_indices: np.ndarray) -> dict[str, Any]:
+        """Return one batch."""
+        return self.whole.fetch(epoch, batch_indices)
+
+
+@dataclass
+class Seen:
+    """What was seen of a shortened training: wall and processor clock at the ends of its steps, how long a batch took to make, and what
+    the training returned.
+    """
+
+    ends: list[tuple[float, float]] = field(default_factory=list)
+    loading: list[float] = field(default_factory=list)
+    result: TrainResult | None = None
+
+
+@contextmanager
+def shortened(how: How) -> Iterator[Seen]:
+    """Within, every training runs for `warmup + steps` steps."""
+    from bench import training
+
+    genuine, seen = training.train, Seen()
+
+    def train(model: Any, batches: EpochBatches, spec: TrainSpec, context: ExecutionContext, **_: Any) -> TrainResult:
+        few = FewBatches(batches, spec.batch_size, how.warmup + how.steps)
+        loss = model.loss
+
+        def mark(*_: Any) -> dict[str, float | None]:
+            _wait_for(how.device)
+            seen.ends.append((time.perf_counter(), time.process_time()))
+            return {}
+
+        def timed(batch: Any) -> Any:
+            mark()
+            return loss(batch)
+
+        model.loss = timed
+        try:
+            seen.result = genuine(model, few, replace(spec, epochs=1, warmup_epochs=min(spec.warmup_epochs, 1)), context, validate=mark)
+        finally:
+            del model.loss
+        for indices in few.indices(0)[:3]:
+            started = time.perf_counter()
+            few.fetch(0, indices)
+            seen.loading.append(time.perf_counter() - started)
+        return seen.result
+
+    with mock.patch("bench.training.train", train):
+        yield seen
+
+
+def time_cell(cell: Cell, workspace: Workspace, folder: Path, how: How) -> Times:
+    """Return the times of a cell's method on the generated set that `workspace` names, from a random start.
+
+    Raises:
+        BenchError: there is no such device, or the generated set is too small for a batch.
+    """
+    folder.mkdir(parents=True)
+    context = ExecutionContext(folder, workspace.cache, how.device, how.threads, how.workers, lambda line: None, Progress())
+    run = {"matching": _matching, "detection": _detection}[cell.task]
+    with shortened(how) as seen:
+        infer, samples = run(cell, workspace, context)
+    assert seen.result is not None
+    wall, processor = np.median(np.diff(seen.ends, axis=0)[how.warmup :], axis=0).tolist()
+    inference = [_clocked(infer, how.device) / samples for _ in range(3)][1:]  # the first warms up
+    return Times(wall, processor, statistics.median(seen.loading), min(inference), seen.result.peak_memory_bytes)
+
+
+def _matching(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
+    """Fit the cell's matcher; return what embeds a block of pairs, and their number."""
+    from bench.matching import MATCHERS
+    from bench.matching.data import fit_scalings, load_data
+    from bench.matching.matcher import FitData, Setup
+    from bench.matching.trained import EMBED_BLOCK
+    from bench.planning import plan_data
+
+    spec, method = cell.spec["dataset"], cell.spec["method"]
+    data = load_data(plan_data(cell, workspace), workspace.cache)
+    scaling = fit_scalings(data, spec["sar_scaling"], spec["optical_scaling"])
+    cls = MATCHERS.get(method["matcher"])
+    matcher = cls(cls.Options.model_validate(method["options"]))
+    matcher.prepare(Setup(method["backbone"], scaling, context))
+    pairing = np.arange(len(data.train))
+    matcher.fit(FitData(data.train, data.validation, pairing, 0, scaling, context, precision=method["precision"]))
+    sar, optical = data.train.sar(slice(0, EMBED_BLOCK)), data.train.optical(slice(0, EMBED_BLOCK))
+    return lambda: (matcher.embed("sar", sar), matcher.embed("optical", optical)), len(sar)
+
+
+def _detection(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
+    """Fit the cell's detector; return what looks at a scene, and the number of its tiles."""
+    from bench.detection import DETECTORS
+    from bench.detection.data import fit_sar_scaling, load_ships
+    from bench.detection.detector import FitData, Setup
+    from bench.detection.spec import Merging, Tiles
+    from bench.detection.tiling import tile_grid
+    from bench.planning import plan_data
+
+    spec, method = cell.spec["dataset"], cell.spec["method"]
+    data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
+    tiles, merging = Tiles.model_validate(spec["tiles"]), Merging.model_validate(cell.spec["protocol"]["merging"])
+    scaling = fit_sar_scaling(data, spec["sar_scaling"])
+    cls = DETECTORS.get(method["detector"])
+    detector = cls(cls.Options.model_validate(method["options"]))
+    dataset = data.plan.dataset
+    detector.prepare(Setup(method["backbone"], scaling, tiles, merging, context, dataset.gsd_m, dataset.sar_scale))
+    detector.fit(FitData(data.train, data.validation, 0, precision=method["precision"]))
+    scene = np.array(data.test.image(0))
+    return lambda: detector.predict(scene), len(tile_grid(*scene.shape, tiles))
+
+
+def _clocked(action: Callable[[], object], device: str) -> float:
+    started = time.perf_counter()
+    action()
+    _wait_for(device)
+    return time.perf_counter() - started
+
+
+def _wait_for(device: str) -> None:
+    import torch
+
+    if resolve_device(device).type == "cuda":
+        torch.cuda.synchronize(resolve_device(device))
