@@ -19,6 +19,7 @@ from bench.data.simulator.spec import VERSION
 from bench.errors import BenchError
 
 CITIES, PATCH_PX, OVERLAP_PX, GSD_M, FULL = 3, 256, 52, 1.0, 20_000
+LOOKS = (1, 4, 2)
 TRUTH = "truth.csv"
 _COLUMNS = ("id", "scene", "y0_px", "x0_px", "optical_dy_px", "optical_dx_px")
 
@@ -53,7 +54,7 @@ def _tasks(count: int, request: Request) -> list[Block]:
     first = 0
     for city_number in range(CITIES):
         wanted = count // CITIES + (city_number < count % CITIES)
-        city, windows = kept_windows(city_number, request.seed, wanted, PATCH_PX, stride, GSD_M)
+        city, windows = kept_windows(city_number, request.seed, wanted, PATCH_PX, stride, GSD_M, LOOKS[city_number])
         patches = [
             Patch(int(numbers[first + place]), y0, x0, int(shift[first + place, 0]), int(shift[first + place, 1]))
             for place, (y0, x0, _, _) in enumerate(windows)
