@@ -21,7 +21,7 @@ def voc_text(filename: str, size: tuple[int, int], boxes: np.ndarray, depth: int
     lines = ["<annotation>", f"  <filename>{escape(filename)}</filename>", "  <size>"]
     lines += [f"    <width>{width}</width>", f"    <height>{height}</height>", f"    <depth>{depth}</depth>", "  </size>"]
     for box in boxes.tolist():
-        corners = "".join(f"<{name}>{value:g}</{name}>" for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+        corners = "".join(f"<{name}>{value:.15g}</{name}>" for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
         lines.append(f"  <object><name>ship</name><difficult>0</difficult><bndbox>{corners}</bndbox></object>")
     return "\n".join([*lines, "</annotation>"]) + "\n"
 

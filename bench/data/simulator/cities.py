@@ -23,6 +23,8 @@ from bench.errors import BenchError
 
 LEAST_LAND = 0.4
 """Windows with less land are left out, as step G of the QXS-SAROPT paper leaves out what shows no texture."""
+LARGEST_PX = 60_000
+"""Edge of the largest scene."""
 _BLOCK = 5  # windows per axis that are rendered together
 _SEASONS: tuple[Season, ...] = ("summer", "autumn", "spring", "winter")
 
@@ -97,8 +99,10 @@ def kept_windows(
     across = max(2, math.ceil(math.sqrt(wanted / 0.8)))
     while True:
         side = (across - 1) * stride_px + patch_px
-        if side > 60_000:
-            raise BenchError(f"{wanted} patches of one scene need more than 60,000 x 60,000 px; ask for fewer, or for more scenes")
+        if side > LARGEST_PX:
+            raise BenchError(
+                f"{wanted} patches of one scene need more than {LARGEST_PX} x {LARGEST_PX} px; ask for fewer, or for more scenes"
+            )
         city = city_of(number, seed, side, gsd_m, looks)
         world = world_of(city.port)
         grid = [(row * stride_px, column * stride_px, patch_px, patch_px) for row in range(across) for column in range(across)]

@@ -43,8 +43,10 @@ def produce(
         report: called with (tasks done, tasks).
 
     Raises:
-        BenchError: `out` holds something else, cannot be written, or a process died.
+        BenchError: `out` holds something else or is the current folder, cannot be written, or a process died.
     """
+    if out.absolute() == Path.cwd() or out.name in ("", ".."):
+        raise BenchError(f"{out} is a folder that somebody stands in; name a new one")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         if _stamp_of(out) == stamp:
             return

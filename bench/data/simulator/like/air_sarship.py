@@ -43,7 +43,8 @@ def plan(request: Request) -> Plan:
     tasks: list[Task] = []
     for number in list(SCENES)[:count]:
         given = None if boxes is None else boxes.get(number, np.zeros((0, 4)))
-        side = SIDE_PX if given is None or not len(given) else max(SIDE_PX, int(np.ceil(given[:, 2:].max())) + 40)
+        farthest = 0.0 if given is None else given[:, 2:].max(initial=0.0)
+        side = SIDE_PX if farthest <= SIDE_PX else int(np.ceil(farthest)) + 40
         shore: Shore = "offshore" if number in OFFSHORE else "inshore"
         scene = draw_scene(request.seed, number, (side, side), 1.0 if number in ONE_METRE else 3.0, shore, ships[number], bits=16)
         tasks.append((number, scene, given))

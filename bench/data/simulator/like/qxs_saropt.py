@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.data.images import write_image
 from bench.data.patch_folder import folder_names
-from bench.data.simulator.cities import Block, Patch, blocks_of, kept_windows, offsets, render_block
+from bench.data.simulator.cities import LARGEST_PX, Block, Patch, blocks_of, kept_windows, offsets, render_block
 from bench.data.simulator.like import Plan, Request
 from bench.data.simulator.spec import VERSION
 from bench.errors import BenchError
@@ -28,11 +28,14 @@ def plan(request: Request) -> Plan:
     """Return how the set is made.
 
     Raises:
-        BenchError: fewer pairs than cities, or boxes, which pairs do not have.
+        BenchError: fewer pairs than cities or more than they hold, or boxes, which pairs do not have.
     """
     count = FULL if request.count is None else request.count
     if count < CITIES:
         raise BenchError(f"--pairs {count}: at least {CITIES}, one for each city")
+    most = CITIES * ((LARGEST_PX - PATCH_PX) // (PATCH_PX - OVERLAP_PX) + 1) ** 2
+    if count > most:
+        raise BenchError(f"--pairs {count}: at most {most}, all windows of {CITIES} scenes of {LARGEST_PX} px; ask for fewer")
     if request.boxes is not None:
         raise BenchError("--ships-at places ships of scenes; pairs take none")
     if not 0 <= request.misregistration_px <= 16:
