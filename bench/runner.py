@@ -161,6 +161,13 @@ def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable
     return outcome
 
 
+def _first_number(record: Record) -> str:
+    """Return the number that the record's task compares rows by, as a tail of the line that says a cell is done; the tables come last."""
+    name = get_task(record.task).headline
+    value = record.metrics.get(name)
+    return "" if value is None else f", {name} {value:.3f}"
+
+
 def is_settled(item: PlanItem, figures: bool) -> bool:
     """Return whether nothing is left to do for a cell: its record stands and, where `figures` are wanted, they are drawn."""
     return item.record is not None and (not figures or figures_drawn(item.folder, item.record.fingerprint))
@@ -190,7 +197,7 @@ def _run_item(
         record, drawn = _execute(item, workspace, settings)
         failure = record.failure
         if failure is None:
-            say(f"{head}: done in {time.monotonic() - started:.0f} s")
+            say(f"{head}: done in {time.monotonic() - started:.0f} s{_first_number(record)}")
         else:
             say(f"{head}: FAILED in {failure.stage}: {failure.message}")
             if failure.stage == DATA_STAGE and item.identity.data_key:
