@@ -22,6 +22,7 @@ SMALL_PX, LARGE_PX = 8, 40
 """Half widths of the responses of faint and of bright scatterers."""
 _BRIGHT = 30.0  # power over which side lobes are worth drawing
 _HULL_SHARE = 0.62
+_STEEL_M = 60.0  # shorter boats are more and more of wood and plastic, and reflect less than the formula for steel ships says
 BODY_SHARE = 0.02
 """Share of a ship's cross section that comes evenly from the whole hull; the rest is points."""
 _GLINTS = 2
@@ -103,7 +104,7 @@ def ship_scatterers(seed: int, ship: Ship, sar: SarSpec) -> Scatterers:
     """Return a ship as a cluster of point scatterers: the hull's edges, deck gear, superstructure and masts.
 
     The radar cross section of the whole follows Vachon et al. 1997 (*Ship Detection by the RADARSAT SAR*, Can. J. Remote Sensing 23),
-    0.08 l^(7/3) m2 for a length l in metres, times a lognormal factor; its shares are ours. Points lie `height` cot(incidence) closer to
+    0.08 l^(7/3) m2 for a length l in metres, times a lognormal factor, and l / 60 for boats below 60 m; its shares are ours. Points lie `height` cot(incidence) closer to
     the sensor.
     """
     rng = np.random.default_rng([mix(seed, 71, ship.number)])
@@ -121,7 +122,8 @@ def ship_scatterers(seed: int, ship: Ship, sar: SarSpec) -> Scatterers:
     cos, sin = math.cos(ship.heading), math.sin(ship.heading)
     sides = np.array([-sin, cos]) @ -range_axis
     strength[:edge] *= np.where(v[:edge] * sides > 0, 1.6, 0.5)  # the side towards the sensor
-    section = (1 - BODY_SHARE) * 0.08 * ship.length_m ** (7 / 3) * math.exp(rng.normal(0.0, 0.5))
+    steel = min(1.0, ship.length_m / _STEEL_M)
+    section = (1 - BODY_SHARE) * 0.08 * ship.length_m ** (7 / 3) * steel * math.exp(rng.normal(0.0, 0.5))
     amplitude = np.sqrt(section * strength / strength.sum()) * np.exp(2j * math.pi * rng.random(count))
     along, across = u * ship.length_m, v * ship.beam_m
     ground = np.stack([ship.x + along * cos - across * sin, ship.y + along * sin + across * cos], axis=1)
