@@ -104,8 +104,8 @@ def ship_scatterers(seed: int, ship: Ship, sar: SarSpec) -> Scatterers:
     """Return a ship as a cluster of point scatterers: the hull's edges, deck gear, superstructure and masts.
 
     The radar cross section of the whole follows Vachon et al. 1997 (*Ship Detection by the RADARSAT SAR*, Can. J. Remote Sensing 23),
-    0.08 l^(7/3) m2 for a length l in metres, times a lognormal factor, and l / 60 for boats below 60 m; its shares are ours. Points lie `height` cot(incidence) closer to
-    the sensor.
+    0.08 l^(7/3) m2 for a length l in metres, times a lognormal factor, and l / 60 for boats below 60 m; its shares are ours. Points lie
+    `height` cot(incidence) closer to the sensor.
     """
     rng = np.random.default_rng([mix(seed, 71, ship.number)])
     count = int(np.clip(0.9 * ship.length_m, 14, 260))
