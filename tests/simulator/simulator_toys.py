@@ -10,7 +10,6 @@ import numpy as np
 from bench.data.simulator import city, harbour
 from bench.data.simulator.city import Buildings
 from bench.data.simulator.harbour import Works
-from bench.data.simulator.raster import inside
 from bench.data.simulator.ships import Fleet, Ship
 from bench.data.simulator.spec import PortSpec
 from bench.data.simulator.world import World
@@ -57,9 +56,10 @@ def one_building(
 
 
 def covered(corners_m: np.ndarray, gsd_m: float, side_px: int) -> np.ndarray:
-    """Return the pixels whose centres lie in a convex polygon, (side, side) bool."""
-    out = np.zeros((side_px, side_px), dtype=bool)
-    found = inside(corners_m, gsd_m, (0, 0, side_px, side_px))
-    if found is not None:
-        out[found[0]] = found[1]
+    """Return the pixels whose centres lie in a convex polygon, (side, side) bool; by itself, so that the simulator's way is tested."""
+    centres = (np.arange(side_px) + 0.5) * gsd_m
+    out = np.ones((side_px, side_px), dtype=bool)
+    for number, (ax, ay) in enumerate(corners_m):
+        bx, by = corners_m[(number + 1) % len(corners_m)]
+        out &= (bx - ax) * (centres[:, None] - ay) - (by - ay) * (centres[None, :] - ax) >= 0
     return out

@@ -18,6 +18,8 @@ from bench.data.dataset import open_dataset
 from bench.data.images import read_image
 from bench.data.simulator.like import Plan, Request, air_sarship, hrsid, qxs_saropt, ssdd
 from bench.data.simulator.produce import produce
+from bench.data.simulator.sar import sar_boxes
+from bench.data.simulator.world import world_of
 
 OPTICAL, SAR = "QXSLAB_SAROPT/opt_256_oc_0.2", "QXSLAB_SAROPT/sar_256_oc_0.2"
 PATCH = 256
@@ -231,6 +233,23 @@ def test_hrsid_tiles_overlap_as_their_names_say(tiles: Path) -> None:
                     seen += 1
                     assert (np.abs(other + [x2, y2, x2, y2] - box).max(axis=1) < 0.03).any()
     assert seen > 0
+
+
+def test_hrsid_boxes_are_those_of_the_scene_seen_from_each_tile(tiles: Path) -> None:
+    told = {Path(item.id).name: item.boxes for item in opened("hrsid", tiles).index().items}
+    seen_whole = 0
+    for number, scene, places in hrsid.plan(Request(6, seed=1)).tasks:
+        size = (scene.port.height_px, scene.port.width_px)
+        ships = sar_boxes(world_of(scene.port), scene.sar, (0, 0, *size))
+        for y0, x0 in places:
+            seen = [box - [x0, y0, x0, y0] for box in ships]
+            whole = [box for box in seen if (box > 0).all() and (box < hrsid.TILE_PX).all()]
+            found = told[f"P{number:04d}_{y0}_{y0 + 800}_{x0}_{x0 + 800}"]
+            assert len(whole) <= len(found)  # none, in a tile without ships
+            seen_whole += len(whole)
+            for box in whole:
+                assert np.abs(found - box).max(axis=1).min() < 0.01
+    assert seen_whole > 5
 
 
 def test_air_sarship_has_sixteen_bits_and_voc_files(scenes: Path) -> None:
