@@ -16,6 +16,7 @@ from bench.data.patch_folder import TABLE, folder_names
 from bench.data.scaling import SarScale
 from bench.data.ships.coco_scenes import CocoScenes
 from bench.data.whole_folder import generated_folder
+from bench.progress import Progress
 
 IMAGES, LIST = "images", "annotations.json"
 
@@ -46,9 +47,12 @@ class Generated(Dataset):
         if root is not None:
             return root
         spec = {"version": cls.version, "options": options.model_dump(mode="json")}
-        return generated_folder(
-            cache, cls.stem, spec, lambda folder: cls.write(folder, options), lambda folder: cls.is_whole(folder, options)
-        )
+
+        def write(folder: Path) -> None:
+            Progress().say(f"making the data of {cls.facts.name}, once")
+            cls.write(folder, options)
+
+        return generated_folder(cache, cls.stem, spec, write, lambda folder: cls.is_whole(folder, options))
 
 
 class GeneratedPairs(Generated, FolderPairs):

@@ -1,5 +1,4 @@
-"""The plain pair generator: textured shapes seen through two tone curves plus speckle. For tests and the quickstart;
-no physics.
+"""The plain pair generator: textured shapes seen through two tone curves plus speckle. For tests; no physics.
 
 What a matcher can use, by design: the edges of the shapes are shared by both views (structure). The tone of a surface
 class rises monotonically in the optical view and jumps up and down in the SAR view, so equal grey levels mean nothing

@@ -183,8 +183,8 @@ def chosen(*tasks: str, **filters: tuple[str, ...]) -> set[str]:
 
 def test_a_value_that_one_task_knows_is_fine() -> None:
     assert chosen(method=("cfog", "cfar")) == {"matching cfog", "detection cfar"}
-    assert chosen(dataset=("toy", "toy-ships"), method=("cfog", "cfar", "random")) == {"matching cfog", "matching random", "detection cfar"}
-    assert chosen(dataset=("toy",), method=("cfog", "cfar")) == {"matching cfog"}
+    assert chosen(dataset=("port", "port-ships"), method=("cfog", "cfar", "random")) == {"matching cfog", "matching random", "detection cfar"}
+    assert chosen(dataset=("port",), method=("cfog", "cfar")) == {"matching cfog"}
 
 
 def test_a_value_that_no_task_knows_is_an_error_with_the_nearest_of_all() -> None:
@@ -193,13 +193,13 @@ def test_a_value_that_no_task_knows_is_an_error_with_the_nearest_of_all() -> Non
     with pytest.raises(BenchError, match="--method 'cfa' is not in this suite; nearest: cfar"):
         chosen(method=("cfog", "cfa"))
     with pytest.raises(BenchError, match="--method 'cfa' is not in this suite"):
-        chosen(dataset=("toy",), method=("cfog", "cfa"))
-    with pytest.raises(BenchError, match="--dataset 'toi'.*nearest: toy"):
-        chosen(dataset=("toi", "toy-ships"), method=("cfar",))
+        chosen(dataset=("port",), method=("cfog", "cfa"))
+    with pytest.raises(BenchError, match="--dataset 'prt'.*nearest: port"):
+        chosen(dataset=("prt", "port-ships"), method=("cfar",))
     with pytest.raises(BenchError, match="--method 'cfar' is not in this suite"):
         chosen("matching", method=("cfog", "cfar"))
-    with pytest.raises(BenchError, match="--method 'cfar'.*--dataset 'toy'"):
-        chosen(dataset=("toy",), method=("cfar",))
+    with pytest.raises(BenchError, match="--method 'cfar'.*--dataset 'port'"):
+        chosen(dataset=("port",), method=("cfar",))
 
 
 @pytest.mark.parametrize(

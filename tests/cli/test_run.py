@@ -105,14 +105,14 @@ def test_filters_choose_cells_and_retarget_backbones(bench: Bench) -> None:
         lines = bench("plan", "--config", "quickstart", "--cells", *words).stdout.splitlines()
         return {line.split("  ")[1] for line in lines if line.startswith("  ")}
 
-    assert cells("--matcher", "cfog") == {"cfog on toy/grouped"}
-    assert cells("--method", "random", "--seeds", "3") == {"random on toy/grouped, seed 3"}
-    assert cells("--dataset", "toy-pairs", "--split", "grouped", "--matcher", "random") == {
-        f"random on toy/grouped, seed {s}" for s in (0, 1)
+    assert cells("--matcher", "cfog") == {"cfog on port/cities"}
+    assert cells("--method", "random", "--seeds", "3") == {"random on port/cities, seed 3"}
+    assert cells("--dataset", "port-pairs", "--split", "cities", "--matcher", "random") == {
+        f"random on port/cities, seed {s}" for s in (0, 1)
     }
-    assert cells("--backbone", "resnet50", "--matcher", "bnn", "--seeds", "0") == {"bnn-resnet50 on toy/grouped, seed 0"}
-    assert cells("--backbone", "resnet18", "--matcher", "bnn", "--seeds", "0") == {"bnn-resnet18 on toy/grouped, seed 0"}
-    assert cells("--limit", "8", "--matcher", "cfog") == {"cfog on toy/grouped, limit 8"}
+    assert cells("--backbone", "resnet50", "--matcher", "bnn", "--seeds", "0") == {"bnn-resnet50 on port/cities, seed 0"}
+    assert cells("--backbone", "resnet18", "--matcher", "bnn", "--seeds", "0") == {"bnn-resnet18 on port/cities, seed 0"}
+    assert cells("--limit", "8", "--matcher", "cfog") == {"cfog on port/cities, limit 8"}
 
 
 def test_a_matcher_without_a_row_joins_with_its_defaults(tiny: Bench) -> None:

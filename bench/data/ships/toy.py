@@ -1,5 +1,4 @@
-"""The plain ship-scene generator: bright elongated ships on speckled sea, with land in every second scene. For tests and the quickstart;
-no physics.
+"""The plain ship-scene generator: bright elongated ships on speckled sea, with land in every second scene. For tests; no physics.
 
 What a detector can use, by design: ships are elongated, 11 to 20 dB above the sea, with a brighter superstructure near the stern and uneven
 sides. What makes it less than trivial: speckle, swell, round rocks as bright as ships (brightness alone is not enough: the floor that
