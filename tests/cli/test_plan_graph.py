@@ -183,7 +183,11 @@ def chosen(*tasks: str, **filters: tuple[str, ...]) -> set[str]:
 
 def test_a_value_that_one_task_knows_is_fine() -> None:
     assert chosen(method=("cfog", "cfar")) == {"matching cfog", "detection cfar"}
-    assert chosen(dataset=("port", "port-ships"), method=("cfog", "cfar", "random")) == {"matching cfog", "matching random", "detection cfar"}
+    assert chosen(dataset=("port", "port-ships"), method=("cfog", "cfar", "random")) == {
+        "matching cfog",
+        "matching random",
+        "detection cfar",
+    }
     assert chosen(dataset=("port",), method=("cfog", "cfar")) == {"matching cfog"}
 
 
