@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.simulator.city import BUILT, MAIN_ROAD_HALF_M, District
+from bench.data.simulator.city import MAIN_ROAD_HALF_M, District
 from bench.data.simulator.coast import ROUGHNESS_M
 from bench.data.simulator.materials import Ground
 from bench.data.simulator.noise import gaussian_field, mix, uniform_grid
@@ -86,8 +86,3 @@ def _block(along: np.ndarray, block: np.ndarray, street: np.ndarray) -> tuple[np
     into = along - number * block
     half = street / 2
     return number.astype(np.int32), (into < half) | (into > block - half)
-
-
-def built_up(kind: np.ndarray) -> np.ndarray:
-    """Return which values of `District` are built up."""
-    return np.isin(kind, [int(value) for value in BUILT])
