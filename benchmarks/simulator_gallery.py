@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from bench.data.simulator.cities import kept_windows, render_pair
-from bench.data.simulator.like.qxs_saropt import LOOKS
+from bench.data.simulator.like.qxs_saropt import MANNERS
 from bench.data.simulator.materials import Ground
 from bench.data.simulator.optical import render_optical
 from bench.data.simulator.sar import render_sar, sar_boxes
@@ -66,7 +66,7 @@ def cities(scale: float) -> np.ndarray:
     columns = []
     for number in range(3):
         side = _px(256, scale)
-        city, windows = kept_windows(number, 0, 40, side, side, 1.0, LOOKS[number])
+        city, windows = kept_windows(number, 0, 40, side, side, 1.0, MANNERS[number])
         world = world_of(city.port)
         windows = sorted(windows, key=lambda window: abs(world.land_share(window) - 0.75))
         for place in (0, 1):

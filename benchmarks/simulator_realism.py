@@ -164,12 +164,12 @@ def ship_to_clutter_db(image: np.ndarray, box: np.ndarray) -> float | None:
 
 def compare_pairs(real: Path, scenes: int) -> None:
     """Print the texture of both views at 10 m, real and simulated."""
-    from bench.data.simulator.cities import city_of, render_pair
+    from bench.data.simulator.cities import Manner, city_of, render_pair
     from bench.data.simulator.world import World
 
     names = sorted(path.name for path in (real / "opt").glob("*.png"))
     pairs = [(read_image(real / "opt" / name), as_sar(read_image(real / "sar" / name), real / "sar" / name)) for name in names]
-    cities = [city_of(number, 7, 1024, 10.0, looks=4) for number in range(scenes)]
+    cities = [city_of(number, 7, 1024, 10.0, Manner(looks=4)) for number in range(scenes)]
     # a Sentinel-1 IW GRD product has 4.4 looks and about 20 x 22 m of resolution on its 10 m grid
     cities = [replace(city, sar=city.sar.model_copy(update={"resolution_px": 2.2})) for city in cities]
     made = [render_pair(World(city.port), city, (0, 0, 1024, 1024)) for city in cities]

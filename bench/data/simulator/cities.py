@@ -21,12 +21,24 @@ from bench.data.simulator.world import World, world_of
 from bench.data.windows import Window
 from bench.errors import BenchError
 
-LEAST_LAND = 0.4
-"""Windows with less land are left out, as step G of the QXS-SAROPT paper leaves out what shows no texture."""
 LARGEST_PX = 60_000
 """Edge of the largest scene."""
 _BLOCK = 5  # windows per axis that are rendered together
 _SEASONS: tuple[Season, ...] = ("summer", "autumn", "spring", "winter")
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How the cities of a set are drawn.
+
+    Attributes:
+        looks: of the speckle. tones: how far apart the radiometry of the cities lies, 0 for one radiometry, 1 for cities that tones tell.
+        least_land: windows with less land are left out, as step G of the QXS-SAROPT paper leaves out what shows no texture.
+    """
+
+    looks: int = 2
+    tones: float = 1.0
+    least_land: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -66,11 +78,14 @@ class Block:
         return y0, x0, y1 - y0 + self.patch_px + slack, x1 - x0 + self.patch_px + slack
 
 
-def city_of(number: int, seed: int, side_px: int, gsd_m: float, looks: int = 2) -> City:
+def city_of(number: int, seed: int, side_px: int, gsd_m: float, manner: Manner | None = None) -> City:
     """Return city `number` of a set: its own world, tone, season, sun, look direction and gain."""
+    manner = manner or Manner()
+    apart = manner.tones
     rng = np.random.default_rng([seed, 91, number])
-    gains = rng.uniform(0.74, 1.26, 3) * (0.78, 1.12, 0.95)[number % 3]
-    offsets = rng.uniform(-0.03, 0.03, 3) + (0.06, -0.02, 0.02)[number % 3]
+    gains = (1 + apart * rng.uniform(-0.26, 0.26, 3)) * (0.78, 1.12, 0.95)[number % 3] ** apart
+    offsets = apart * (rng.uniform(-0.03, 0.03, 3) + (0.06, -0.02, 0.02)[number % 3])
+    gain = 310 * (0.74, 1.35, 1.0)[number % 3] ** apart * (1 + apart * rng.uniform(-0.15, 0.15))
     tone = tuple(round(float(value), 4) for value in (*gains, *offsets))
     port = PortSpec(
         seed=mix(seed, 92, number) >> 33, height_px=side_px, width_px=side_px, gsd_m=gsd_m,
@@ -82,14 +97,14 @@ def city_of(number: int, seed: int, side_px: int, gsd_m: float, looks: int = 2) 
     )  # fmt: skip
     sar = SarSpec(
         look_deg=round(float(rng.choice([0.0, 180.0]) + rng.uniform(-14, 14)), 1), incidence_deg=round(rng.uniform(26, 46), 1),
-        looks=looks, sea_db=round(rng.uniform(-26, -21), 1), gain=round(float((230, 420, 310)[number % 3] * rng.uniform(0.85, 1.15)), 1),
+        looks=manner.looks, sea_db=round(rng.uniform(-26, -21), 1), gain=round(float(gain), 1),
         noise_db=round(rng.uniform(-31, -27), 1), contrast_db=round(rng.uniform(-2, 1), 1),
     )  # fmt: skip
     return City(f"city{number + 1}", port, optical, sar)
 
 
 def kept_windows(
-    number: int, seed: int, wanted: int, patch_px: int, stride_px: int, gsd_m: float, looks: int = 2
+    number: int, seed: int, wanted: int, patch_px: int, stride_px: int, gsd_m: float, manner: Manner
 ) -> tuple[City, list[Window]]:
     """Return a city large enough for `wanted` patches, and its first so many windows with enough land, row by row.
 
@@ -103,10 +118,10 @@ def kept_windows(
             raise BenchError(
                 f"{wanted} patches of one scene need more than {LARGEST_PX} x {LARGEST_PX} px; ask for fewer, or for more scenes"
             )
-        city = city_of(number, seed, side, gsd_m, looks)
+        city = city_of(number, seed, side, gsd_m, manner)
         world = world_of(city.port)
         grid = [(row * stride_px, column * stride_px, patch_px, patch_px) for row in range(across) for column in range(across)]
-        kept = [window for window in grid if world.land_share(window) >= LEAST_LAND]
+        kept = [window for window in grid if world.land_share(window) >= manner.least_land]
         if len(kept) >= wanted:
             return city, kept[:wanted]
         across = max(across + 1, math.ceil(across * math.sqrt(wanted / max(len(kept), wanted // 4, 1)) * 1.02))

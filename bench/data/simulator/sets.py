@@ -12,7 +12,7 @@ from bench.data.generated import IMAGES, LIST
 from bench.data.images import write_image
 from bench.data.patch_folder import PatchWriter, folder_names
 from bench.data.ships.writing import CocoList
-from bench.data.simulator.cities import Patch, blocks_of, kept_windows, render_block
+from bench.data.simulator.cities import Manner, Patch, blocks_of, kept_windows, render_block
 from bench.data.simulator.ship_scenes import Shore, draw_scene, render_scene
 
 _SCENE_DISTANCE_M = 50_000.0
@@ -24,7 +24,8 @@ class PortPairsSpec(BaseModel):
 
     Attributes:
         scenes: cities, each one scene with a radiometry of its own. patches_per_scene: patches of each.
-        patch_px, overlap_px: edge of a patch, and what neighbours share. gsd_m: metres per pixel. looks: of the speckle.
+        patch_px, overlap_px: edge of a patch, and what neighbours share. gsd_m: metres per pixel.
+        looks, tones, least_land: see `bench.data.simulator.cities.Manner`.
         seed: of everything.
     """
 
@@ -36,6 +37,8 @@ class PortPairsSpec(BaseModel):
     overlap_px: int = Field(default=0, ge=0)
     gsd_m: float = Field(default=2.0, ge=0.25, le=30.0)
     looks: int = Field(default=4, ge=1, le=16)
+    tones: float = Field(default=0.5, ge=0.0, le=1.0)
+    least_land: float = Field(default=0.15, ge=0.0, le=1.0)
     seed: int = Field(default=0, ge=0)
 
 
@@ -67,9 +70,10 @@ def write_port_pairs(root: Path, spec: PortPairsSpec) -> None:
     """
     stride = spec.patch_px - spec.overlap_px
     side = spec.patch_px
+    manner = Manner(spec.looks, spec.tones, spec.least_land)
     with PatchWriter(root, folder_names(side, spec.overlap_px), compress_level=1) as writer:
         for number in range(spec.scenes):
-            city, windows = kept_windows(number, spec.seed, spec.patches_per_scene, side, stride, spec.gsd_m, spec.looks)
+            city, windows = kept_windows(number, spec.seed, spec.patches_per_scene, side, stride, spec.gsd_m, manner)
             patches = [Patch(place, y0, x0, 0, 0) for place, (y0, x0, _, _) in enumerate(windows)]
             for block in blocks_of(city, patches, side, stride):
                 for patch, optical, sar in render_block(block):

@@ -13,13 +13,13 @@ import numpy as np
 
 from bench.data.images import write_image
 from bench.data.patch_folder import folder_names
-from bench.data.simulator.cities import LARGEST_PX, Block, Patch, blocks_of, kept_windows, offsets, render_block
+from bench.data.simulator.cities import LARGEST_PX, Block, Manner, Patch, blocks_of, kept_windows, offsets, render_block
 from bench.data.simulator.like import Plan, Request
 from bench.data.simulator.spec import VERSION
 from bench.errors import BenchError
 
 CITIES, PATCH_PX, OVERLAP_PX, GSD_M, FULL = 3, 256, 52, 1.0, 20_000
-LOOKS = (1, 4, 2)
+MANNERS = (Manner(looks=1), Manner(looks=4), Manner(looks=2))
 TRUTH = "truth.csv"
 _COLUMNS = ("id", "scene", "y0_px", "x0_px", "optical_dy_px", "optical_dx_px")
 
@@ -57,7 +57,7 @@ def _tasks(count: int, request: Request) -> list[Block]:
     first = 0
     for city_number in range(CITIES):
         wanted = count // CITIES + (city_number < count % CITIES)
-        city, windows = kept_windows(city_number, request.seed, wanted, PATCH_PX, stride, GSD_M, LOOKS[city_number])
+        city, windows = kept_windows(city_number, request.seed, wanted, PATCH_PX, stride, GSD_M, MANNERS[city_number])
         patches = [
             Patch(int(numbers[first + place]), y0, x0, int(shift[first + place, 0]), int(shift[first + place, 1]))
             for place, (y0, x0, _, _) in enumerate(windows)
