@@ -12,9 +12,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
-from bench.data.simulator.like import Request, hrsid  # noqa: E402
+from bench.data.simulator.like import Request, hrsid, qxs_saropt  # noqa: E402
 from bench.data.simulator.produce import produce  # noqa: E402
-from benchmarks import simulator, simulator_gallery, simulator_realism  # noqa: E402
+from benchmarks import simulator, simulator_gallery, simulator_realism, simulator_truth  # noqa: E402
 
 
 def rows_of(text: str) -> dict[str, list[str]]:
@@ -108,3 +108,25 @@ def test_speed_tables(capsys: pytest.CaptureFixture[str]) -> None:
     seconds, used, speed, minutes = (float(cell) for cell in rows["qxs-saropt, 3 pairs"][1:])
     assert seconds > 0 and used > 0 and speed >= 0
     assert minutes == pytest.approx(seconds * 20_000 / 3 / 60, rel=0.1)
+
+
+# -- the audit against the truth -----------------------------------------------------------------------------------------------------
+def test_the_audit_of_a_stand_in_is_what_its_truth_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = qxs_saropt.plan(Request(60, seed=3))
+    produce(tmp_path / "set", plan.stamp, plan.tasks, plan.make, plan.finish, jobs=1)
+    run(simulator_truth, "--root", str(tmp_path / "set"))
+    printed = capsys.readouterr().out
+    assert "missed: 0; made up: 0" in printed and "placed wrong within their group: 0" in printed
+    assert "grouped split: 0 of" in printed
+
+
+def test_what_the_truth_says_of_overlaps_is_what_looking_at_every_pair_says() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.integers(0, 2, 40), rng.integers(0, 900, 40), rng.integers(0, 900, 40))
+    wanted = {
+        (i, j, int(truth[1][j] - truth[1][i]), int(truth[2][j] - truth[2][i]))
+        for i in range(40)
+        for j in range(i + 1, 40)
+        if truth[0][i] == truth[0][j] and max(abs(truth[1][j] - truth[1][i]), abs(truth[2][j] - truth[2][i])) < 256
+    }
+    assert simulator_truth.overlapping(truth) == wanted and wanted
