@@ -16,7 +16,7 @@ from command_line import REPOSITORY, Bench
 
 PAGE = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 _FENCE = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NARROW = ["--matcher", "random", "histogram", "--detector", "cfar", "--seeds", "0", "--no-figures"]
+_NARROW = ["--method", "random", "histogram", "cfar", "--seeds", "0", "--no-figures"]
 _ROOTS = "--root qxs-saropt=DIR --root air-sarship-1.0=DIR2"
 
 # command -> (words added or replacing others, exit code)
@@ -26,7 +26,7 @@ RUN: dict[str, tuple[list[str], int]] = {
     "bench doctor": (["--quick"], 0),
     "bench plan --config NAME": ([], 0),
     "bench run --config NAME": (_NARROW, 0),
-    "bench run --config quickstart --set seeds=[0] --matcher cfog random": (["--no-figures"], 0),
+    "bench run matching --config quickstart --set seeds=[0] --matcher cfog random": (["--no-figures"], 0),
     "bench run --config NAME --smoke": (_NARROW, 0),
     "bench leaderboard": ([], 0),
     "bench explain FINGERPRINT": ([], 0),
