@@ -9,6 +9,7 @@ and are handled in `structures.py`.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 
@@ -56,6 +57,13 @@ _SEASONS = {  # factor on red, green, blue of vegetation
     "autumn": {Ground.GRASS: (1.2, 1.0, 0.95), Ground.FOREST: (1.5, 1.05, 0.9), Ground.FIELD: (1.25, 1.0, 0.95)},
     "winter": {Ground.GRASS: (1.35, 1.05, 1.15), Ground.FOREST: (1.5, 1.1, 1.3), Ground.FIELD: (1.35, 1.05, 1.25)},
 }
+_PARCELS = {  # how much brightness (optical) and backscatter (SAR) vary from one lot or field to the next
+    Ground.FIELD: (0.55, 1.5),
+    Ground.LOT: (0.25, 0.8),
+    Ground.PAVED: (0.3, 1.2),
+    Ground.GRASS: (0.2, 0.5),
+    Ground.SOIL: (0.4, 0.8),
+}
 ROOFS = np.array(  # reflectance of roofs: red tile, light concrete, grey, blue sheet metal, white, dark bitumen, rust, green paint
     [
         (0.50, 0.27, 0.20), (0.60, 0.58, 0.55), (0.40, 0.40, 0.41), (0.24, 0.42, 0.62),
@@ -88,3 +96,11 @@ def backscatter(sea_db: float) -> np.ndarray:
 def sar_textures() -> np.ndarray:
     """Return (kinds, 2) float32: standard deviation of the logarithm of backscatter (power), fine and coarse."""
     return np.array([_TABLE[kind][6:8] for kind in Ground], dtype=np.float32)
+
+
+def parcel_weights(view: Literal["optical", "sar"]) -> np.ndarray:
+    """Return (kinds,) float32: how much a view varies from one lot or field to the next, 0 for ground that has none."""
+    out = np.zeros(len(Ground), dtype=np.float32)
+    for kind, weights in _PARCELS.items():
+        out[kind] = weights[("optical", "sar").index(view)]
+    return out

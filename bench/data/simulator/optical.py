@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from bench.data.simulator.ground import Layers, layers_of
-from bench.data.simulator.materials import ROOFS, WATER, Ground, optical_textures, reflectances
+from bench.data.simulator.materials import ROOFS, WATER, optical_textures, parcel_weights, reflectances
 from bench.data.simulator.noise import gaussian_field, mix, white_noise
 from bench.data.simulator.raster import inside, to_canvas
 from bench.data.simulator.ships import Ship
@@ -53,7 +53,7 @@ def _ground_colour(world: World, optical: OpticalSpec, ground: Layers, padded: W
     """Return (3, height, width) float32 reflectance of the ground with texture."""
     fine, coarse = optical_textures()[:, 0], optical_textures()[:, 1]
     texture = fine[ground.kind] * ground.fine + coarse[ground.kind] * ground.coarse
-    texture += _parcel_weight()[ground.kind] * (ground.parcel - np.float32(0.5))
+    texture += parcel_weights("optical")[ground.kind] * (ground.parcel - np.float32(0.5))
     np.clip(texture, -1.5, 1.5, out=texture)
     texture += np.float32(1.0)  # exp to first order; exact enough for a texture, and the same on every machine
     table = reflectances(optical.season)
@@ -62,13 +62,6 @@ def _ground_colour(world: World, optical: OpticalSpec, ground: Layers, padded: W
         np.multiply(table[:, channel][ground.kind], texture, out=image[channel])
     _shallows(world, ground, padded, image)
     return image
-
-
-def _parcel_weight() -> np.ndarray:
-    """Return (kinds,) float32: how much brightness varies from one lot or field to the next."""
-    out = np.zeros(len(Ground), dtype=np.float32)
-    out[[Ground.FIELD, Ground.LOT, Ground.PAVED, Ground.GRASS, Ground.SOIL]] = (0.55, 0.25, 0.3, 0.2, 0.4)
-    return out
 
 
 def _shallows(world: World, ground: Layers, padded: Window, image: np.ndarray) -> None:

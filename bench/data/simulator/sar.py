@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.data.simulator import clutter
 from bench.data.simulator.ground import Layers, layers_of
-from bench.data.simulator.materials import WATER, Ground, backscatter, sar_textures
+from bench.data.simulator.materials import WATER, backscatter, parcel_weights, sar_textures
 from bench.data.simulator.noise import gaussian_field, mix
 from bench.data.simulator.optical import MARGIN_PX, wake_arm, wider
 from bench.data.simulator.raster import inside
@@ -96,7 +96,7 @@ def _clutter(world: World, sar: SarSpec, ground: Layers, padded: Window) -> np.n
     """Return (height, width) float32 mean backscatter with texture, before speckle."""
     power = backscatter(sar.sea_db)[ground.kind]
     power *= clutter.land_texture(_textures(), ground.kind, ground.fine, ground.coarse)
-    power *= np.float32(1.0) + _parcel_weight()[ground.kind] * (ground.parcel - np.float32(0.5))
+    power *= np.float32(1.0) + parcel_weights("sar")[ground.kind] * (ground.parcel - np.float32(0.5))
     water = np.isin(ground.kind, WATER)
     if sar.sea_shape is not None and water.any():
         texture = clutter.sea_texture(mix(world.spec.seed, 82), padded, sar.sea_shape, world.spec.gsd_m)
@@ -113,13 +113,6 @@ def _clutter(world: World, sar: SarSpec, ground: Layers, padded: Window) -> np.n
 def _textures() -> np.ndarray:
     out = sar_textures()
     out[list(WATER)] = 0.0
-    return out
-
-
-def _parcel_weight() -> np.ndarray:
-    """Return (kinds,) float32: how much backscatter varies from one lot or field to the next."""
-    out = np.zeros(len(Ground), dtype=np.float32)
-    out[[Ground.FIELD, Ground.LOT, Ground.PAVED, Ground.GRASS, Ground.SOIL]] = (1.5, 0.8, 1.2, 0.5, 0.8)
     return out
 
 
