@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+EXTRAS := $(VENV)/.extras-ready
 
 .PHONY: setup demo test slow check clean
 .DELETE_ON_ERROR:
@@ -16,16 +17,20 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $(STAMP)
 
+$(EXTRAS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ultralytics,timm,slurm,geo]"
+	touch $(EXTRAS)
+
 demo: setup
 	$(BIN)/bench run --config quickstart --boards runs/boards
 
-test: setup
+test: $(EXTRAS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-slow: setup
+slow: $(EXTRAS)
 	$(BIN)/python -m pytest -m slow
 
-check: setup
+check: $(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
