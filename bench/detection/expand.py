@@ -29,6 +29,7 @@ from bench.expansion import (
     with_folds,
 )
 from bench.models import BACKBONES
+from bench.options import option_values
 from bench.smoke import options_for
 from bench.task import Cell, Origin, Selection
 
@@ -110,7 +111,7 @@ def _resolve(
     return {
         "dataset": {
             "name": entry.dataset,
-            "options": {key: bare(value) for key, value in dataset_options.model_dump(mode="json").items()},
+            "options": {key: bare(value) for key, value in option_values(dataset_options).items()},
             "split": split_spec(entry.splits[split_label]),
             "sar_scaling": entry.sar_scaling,
             "tiles": entry.tiles.model_dump(mode="json"),
@@ -120,7 +121,7 @@ def _resolve(
             "backbone": row.method.backbone,
             "pretrain": row.arm.label,
             "pretrained_by": required[0].row_key if required else None,
-            "options": {key: Path(value).name if key == "results" else value for key, value in options.model_dump(mode="json").items()},
+            "options": {key: Path(value).name if key == "results" else value for key, value in option_values(options).items()},
             "precision": row.method.precision,
         },
         "protocol": section.protocol.model_dump(mode="json"),

@@ -26,6 +26,7 @@ from bench.expansion import (
 from bench.matching import MATCHERS
 from bench.matching.spec import DatasetEntry, MatchingSection, MethodEntry
 from bench.models import BACKBONES
+from bench.options import option_values
 from bench.smoke import options_for
 from bench.task import Cell, Origin, Selection
 
@@ -103,7 +104,7 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
     return {
         "dataset": {
             "name": entry.dataset,
-            "options": {key: bare(value) for key, value in dataset_options.model_dump(mode="json").items()},
+            "options": {key: bare(value) for key, value in option_values(dataset_options).items()},
             "split": split_spec(entry.splits[split]),
             "sar_scaling": entry.sar_scaling,
             "optical_scaling": entry.optical_scaling,
@@ -113,7 +114,7 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
             "backbone": method.backbone,
             "init": method.init if method.init in INITS else f"checkpoint:{Path(method.init).name}",
             "init_branch": method.init_branch,
-            "options": {key: Path(value).name if key == "results" else value for key, value in options.model_dump(mode="json").items()},
+            "options": {key: Path(value).name if key == "results" else value for key, value in option_values(options).items()},
             "control": method.control,
             "precision": method.precision,
         },

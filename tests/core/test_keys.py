@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from pydantic import BaseModel, ValidationError
 
 import bench.matching.task as matching_task
 from bench.config import load_suite
@@ -17,6 +18,7 @@ from bench.data.toy import ToyScene, write_toy_pairs
 from bench.errors import BenchError
 from bench.expansion import expand
 from bench.matching import MATCHERS
+from bench.options import later, option_values
 from bench.runner import Settings, job_to_json, make_plan
 from bench.task import Cell, Keys, Origin, Selection, get_task
 from bench.workspace import Workspace
@@ -225,3 +227,15 @@ def test_a_plan_tells_each_missing_thing_once(tmp_path: Path, workspace: Workspa
     plan = make_plan(load_suite(str(path)), cells, empty)
     assert not plan.items and len(cells) == 4 and len(plan.missing) == 2
     assert "data set qxs-saropt is not here" in plan.missing[0] and "no ImageNet weights for resnet18" in plan.missing[1]
+
+
+def test_an_option_that_came_later_enters_the_values_only_when_it_is_used():
+    class Options(BaseModel):
+        old: int = 1
+        new: int = later(2, ge=0)
+
+    assert option_values(Options()) == {"old": 1}
+    assert option_values(Options(new=2)) == {"old": 1}
+    assert option_values(Options(new=3)) == {"old": 1, "new": 3}
+    with pytest.raises(ValidationError):
+        Options(new=-1)
