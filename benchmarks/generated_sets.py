@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import tifffile
+from PIL import Image
 
 from bench.data.datasets.qxs_saropt import QxsSaropt
 from bench.data.ships.toy import ToyShipScenes, render_ships
@@ -19,6 +20,14 @@ def write_pairs(root: Path, count: int, side_px: int) -> None:
     root.mkdir(parents=True)
     options = ToyScene(scenes=1, patches_per_scene=count, patch_px=side_px)
     write_toy_pairs(root, options, QxsSaropt.folders(QxsSaropt.Options()))
+
+
+def compress(root: Path) -> None:
+    """Write every PNG below `root` again with Pillow's default compression, as genuine sets are stored; the toy writer uses none."""
+    for path in sorted(root.rglob("*.png")):
+        image = Image.open(path)
+        image.load()
+        image.save(path)
 
 
 def write_scenes(root: Path, side_px: int, ships: int) -> None:

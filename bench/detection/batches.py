@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.data.scaling import ScalingParams, apply_scaling
 from bench.data.ships.view import SceneView
+from bench.data.symmetries import turned
 from bench.data.windows import Window
 from bench.detection.spec import Tiles
 from bench.detection.tiling import boxes_in, cut, dark_value, rescue_windows, tile_grid, window_start
@@ -122,18 +123,17 @@ class TileBatches:
         """
         drawn = [self.window(epoch, int(i)) for i in batch_indices]
         dark = dark_value(self.scaling, self.train.store.dtype)
-        images = apply_scaling(self.scaling, np.stack([cut(self.train.image(scene), window, dark) for scene, window in drawn]))
+        native = np.stack([cut(self.train.image(scene), window, dark) for scene, window in drawn])
         boxes, ignored = [], []
         for i, (scene, window) in enumerate(drawn):
             turn = self._turn(epoch, int(batch_indices[i]))
-            if turn:
-                images[i] = turned(images[i], turn)
+            native[i] = turned(native[i], turn)
             shown, ignore = boxes_in(window, self.train.boxes(scene), self.train.ignore(scene), self.tiles.min_visible)
             shown = turned_boxes(shown, turn, self.size_px).astype(np.float32)
             boxes.append(shown[~ignore])
             ignored.append(shown[ignore])
         return {
-            "image": images,
+            "image": apply_scaling(self.scaling, native),
             "boxes": boxes,
             "ignored": ignored,
             "count": np.array([len(part) for part in boxes], dtype=np.int64),
@@ -194,12 +194,6 @@ class TileBatches:
         ships = int(shows_ship.sum())
         empty, share = len(shows_ship) - ships, self.sampling.empty_share
         return ships, empty if share is None else min(empty, round(share * ships))
-
-
-def turned(image: np.ndarray, turn: int) -> np.ndarray:
-    """Return a square image (s, s) under symmetry `turn`: turn % 4 quarter turns counter-clockwise, then mirrored if `turn` >= 4."""
-    out = np.rot90(image, turn % 4)
-    return out[:, ::-1] if turn >= 4 else out
 
 
 def turned_boxes(boxes: np.ndarray, turn: int, size_px: float) -> np.ndarray:

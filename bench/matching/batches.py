@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bench.data.scaling import apply_scaling
+from bench.data.symmetries import all_turned
 from bench.matching.matcher import Scalings
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class PairBatches:
             optical = np.where(is_pair, optical, self._negatives(epoch)[sar])
         turns = self._turns(epoch)[sar]
         return {
-            "sar": _turned(apply_scaling(self.scaling.sar, _unique_read(self.train.sar, sar)), turns),
-            "optical": _turned(apply_scaling(self.scaling.optical, _unique_read(self.train.optical, optical)), turns),
+            "sar": apply_scaling(self.scaling.sar, all_turned(_unique_read(self.train.sar, sar), turns)),
+            "optical": apply_scaling(self.scaling.optical, all_turned(_unique_read(self.train.optical, optical), turns)),
             "label": is_pair.astype(np.float32),
             "other": np.roll(np.arange(len(entries)), 1),
         }
@@ -91,17 +92,6 @@ def _unique_read(read: object, positions: np.ndarray) -> np.ndarray:
     """Read each position once and repeat in memory: a negative may be drawn twice in a batch."""
     unique, inverse = np.unique(positions, return_inverse=True)
     return read(unique)[inverse]  # type: ignore[operator]
-
-
-def _turned(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Apply symmetry `turns[i]` (quarter turns = turns % 4, mirrored when turns >= 4) to image i; square images."""
-    if not turns.any():
-        return images
-    out = np.empty_like(images)
-    for i, turn in enumerate(turns):
-        image = np.rot90(images[i], int(turn) % 4)
-        out[i] = image[:, ::-1] if turn >= 4 else image
-    return out
 
 
 def derangement(n: int, seed: int) -> np.ndarray:

@@ -31,6 +31,13 @@ def test_uint8_is_a_division_by_255() -> None:
         apply_scaling(params, block.astype(np.float32))
 
 
+def test_every_grey_level_is_the_correctly_rounded_quotient() -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    exact = np.array([float(k) / 255 for k in range(256)]).astype(np.float32)
+    out = apply_scaling(fit_scaling("uint8", [levels]), levels)
+    assert out.dtype == np.float32 and np.array_equal(out, exact)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("name", ["percentile", "log-percentile"])
 def test_percentiles_span_zero_to_one(dtype: Any, name: str) -> None:

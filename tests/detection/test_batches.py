@@ -14,7 +14,8 @@ from scene_toys import view_of
 
 from bench.data.scaling import ScalingParams
 from bench.data.ships.view import SceneView
-from bench.detection.batches import Sampling, TileBatches, turned, turned_boxes
+from bench.data.symmetries import turned
+from bench.detection.batches import Sampling, TileBatches, turned_boxes
 from bench.detection.spec import Tiles
 from bench.detection.tiling import visible_share
 from bench.errors import BenchError

@@ -1,0 +1,122 @@
+"""The genuine network, batches and training specification of a method, taken at the door of `bench.training.train`; and the bare loop.
+
+A method's own `fit` runs up to the call of `train`, so that what is timed is what `bench run` would train, not a copy of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+
+from bench.context import ExecutionContext
+from bench.expansion import expand
+from bench.task import Cell, Origin, Selection
+from bench.training import EpochBatches, TrainSpec
+from bench.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a method hands over to `bench.training.train`, before a step."""
+
+    model: Any
+    batches: EpochBatches
+    spec: TrainSpec
+
+
+class _Taken(BaseException):
+    """Carries what was handed over past every `except Exception`."""
+
+    def __init__(self, captured: Captured) -> None:
+        self.captured = captured
+
+
+def matching_cells(place: Path, matcher: str, backbone: str | None, options: dict[str, Any]) -> tuple[Cell, Workspace]:
+    """Return the cell of a matcher on the pairs in `place`/data (layout of QXS-SAROPT), and the workspace that finds them."""
+    method: dict[str, Any] = {"matcher": matcher, "options": options} | ({} if backbone is None else {"backbone": backbone})
+    data = {"dataset": "qxs-saropt", "splits": {"random": {"kind": "random", "train": 0.9, "validation": 0.02}}}
+    section = {"datasets": {"pairs": data}, "methods": {"row": method}, "protocol": {"hard": "none", "gallery": 2}}
+    return _only(place, "matching", section)
+
+
+def detection_cells(place: Path, dataset: dict[str, Any], method: dict[str, Any]) -> tuple[Cell, Workspace]:
+    """Return the cell of a detector on a set in `place`/data, and the workspace that finds it."""
+    return _only(place, "detection", {"datasets": {"scenes": dataset}, "methods": {"row": method}})
+
+
+def _only(place: Path, task: str, section: dict[str, Any]) -> tuple[Cell, Workspace]:
+    from bench.config import Suite
+
+    suite = Suite(name="speed", seeds=(0,), tasks={task: section})
+    workspace = Workspace(
+        place / "runs", place / "boards", {section["datasets"][name]["dataset"]: place / "data" for name in section["datasets"]}
+    )
+    (cell,) = expand(suite, Selection(), (task,), Origin("", place))
+    return cell, workspace
+
+
+def captured_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> Captured:
+    """Return what a trained matcher hands over to `train`."""
+    from benchmarks.step_times import _matching
+
+    with _capturing():
+        try:
+            _matching(cell, workspace, context)
+        except _Taken as taken:
+            return taken.captured
+    raise AssertionError("the matcher never called bench.training.train")
+
+
+@contextlib.contextmanager
+def _capturing() -> Iterator[None]:
+    def train(model: Any, batches: EpochBatches, spec: TrainSpec, *_: Any, **__: Any) -> None:
+        raise _Taken(Captured(model, batches, spec))
+
+    with mock.patch("bench.training.train", train):
+        yield
+
+
+def run_bare(model: Any, batches: EpochBatches, spec: TrainSpec, device: Any, threads: int) -> float:
+    """Train over the batches of epoch 0, all made and moved beforehand; return the mean seconds of a step without the first one."""
+    import torch
+
+    from bench.training_data import map_tensors, to_device
+
+    torch.set_num_threads(threads)
+    ready = [to_device(map_tensors(batches.fetch(0, i), lambda t: t), device, spec.channels_last) for i in batches.indices(0)]
+    model.to(device).train()
+    if spec.channels_last:
+        model.to(memory_format=torch.channels_last)
+    arguments = {key: value for key, value in spec.optimizer.items() if key != "type"}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = getattr(torch.optim, spec.optimizer["type"])(parameters, **arguments)
+    started = 0.0
+    for number, batch in enumerate(ready):
+        if number == 1:
+            _wait(device)
+            started = time.perf_counter()
+        optimizer.zero_grad()
+        values = model.loss(batch)
+        sum(_total(value) for name, value in values.items() if "loss" in name).backward()
+        if spec.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, spec.clip_norm)
+        optimizer.step()
+    _wait(device)
+    return (time.perf_counter() - started) / max(len(ready) - 1, 1)
+
+
+def _total(value: Any) -> Any:
+    return value.mean() if not isinstance(value, list) else sum(part.mean() for part in value)
+
+
+def _wait(device: Any) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)

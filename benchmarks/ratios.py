@@ -1,0 +1,84 @@
+"""What the speed benchmarks share: two ways of doing the same, timed by turns in one process, and a table of their ratios.
+
+A ratio of two things that ran by turns on one machine says more than seconds: what else the machine does meanwhile slows both.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Action = Callable[[], float]
+"""Does its work and returns the seconds that count."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        what: what is compared.
+        ours, other: a measured figure each, with its unit.
+        ratio: how many times better ours is than the other; None where the figure stands against a limit.
+        goal: as the project states it. met: whether it is reached; None without a goal.
+    """
+
+    what: str
+    ours: str
+    other: str
+    ratio: float | None
+    goal: str = ""
+    met: bool | None = None
+
+
+def clocked(action: Callable[[], object]) -> Action:
+    """Return the action as one that returns its own wall time."""
+
+    def run() -> float:
+        started = time.perf_counter()
+        action()
+        return time.perf_counter() - started
+
+    return run
+
+
+def by_turns(first: Action, second: Action, rounds: int) -> tuple[float, float, float]:
+    """Run both `rounds` times by turns, the second one first in every other round.
+
+    Returns:
+        the median seconds of each, and the median over the rounds of (second / first).
+    """
+    a, b = [], []
+    for number in range(rounds):
+        for action, times in ((first, a), (second, b))[:: 1 if number % 2 == 0 else -1]:
+            times.append(action())
+    return statistics.median(a), statistics.median(b), statistics.median(y / x for x, y in zip(a, b, strict=True))
+
+
+def compared(what: str, ours: str, other: str, ratio: float, least: float | None = None) -> Line:
+    """Return the line of a comparison whose goal is a ratio of at least `least`."""
+    if least is None:
+        return Line(what, ours, other, ratio)
+    return Line(what, ours, other, ratio, f"at least {least:g}", ratio >= least)
+
+
+def table(lines: list[Line]) -> str:
+    """Return the lines as a Markdown table."""
+    rows = ["| what | ours | against | ratio | goal | reached |", "|---|---:|---:|---:|---|---|"]
+    for line in lines:
+        ratio = "" if line.ratio is None else f"{line.ratio:.3g}"
+        reached = "" if line.met is None else "yes" if line.met else "**no**"
+        rows.append(f"| {line.what} | {line.ours} | {line.other} | {ratio} | {line.goal} | {reached} |")
+    return "\n".join(rows)
+
+
+def machine(device: str, threads: int) -> str:
+    """Return a line on what the figures were measured with; no host or user name."""
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    return f"{name}, {threads} threads, torch {torch.__version__.split('+')[0]}, Python {platform.python_version()}"
