@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 
 from bench.context import ExecutionContext
 from bench.expansion import expand
@@ -71,6 +72,22 @@ def captured_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext
         except _Taken as taken:
             return taken.captured
     raise AssertionError("the matcher never called bench.training.train")
+
+
+def captured_detector(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Captured, Any, Any]:
+    """Return what a trained detector hands over to `train`, the detector itself, and the first test scene (H, W)."""
+    from bench.detection.data import load_ships
+    from bench.planning import plan_data
+    from benchmarks.step_times import prepared_detector
+
+    data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
+    detector, fit_data = prepared_detector(cell, data, context)
+    with _capturing():
+        try:
+            detector.fit(fit_data)
+        except _Taken as taken:
+            return taken.captured, detector, np.array(data.test.image(0))
+    raise AssertionError("the detector never called bench.training.train")
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
@@ -24,6 +24,10 @@ from bench.progress import Progress
 from bench.task import Cell
 from bench.training import EpochBatches, TrainResult, TrainSpec, resolve_device
 from bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from bench.detection.data import LoadedShips
+    from bench.detection.detector import Detector, FitData
 
 
 @dataclass(frozen=True)
@@ -165,24 +169,32 @@ def _matching(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tu
 
 def _detection(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
     """Fit the cell's detector; return what looks at a scene, and the number of its tiles."""
-    from bench.detection import DETECTORS
-    from bench.detection.data import fit_sar_scaling, load_ships
-    from bench.detection.detector import FitData, Setup
-    from bench.detection.spec import Merging, Tiles
+    from bench.detection.data import load_ships
     from bench.detection.tiling import tile_grid
     from bench.planning import plan_data
 
-    spec, method = cell.spec["dataset"], cell.spec["method"]
     data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
+    detector, fit_data = prepared_detector(cell, data, context)
+    detector.fit(fit_data)
+    scene = np.array(data.test.image(0))
+    return lambda: detector.predict(scene), len(tile_grid(*scene.shape, detector.setup.tiles))
+
+
+def prepared_detector(cell: Cell, data: LoadedShips, context: ExecutionContext) -> tuple[Detector, FitData]:
+    """Return the cell's detector, prepared and not fitted, and what it is fitted on."""
+    from bench.detection import DETECTORS
+    from bench.detection.data import fit_sar_scaling
+    from bench.detection.detector import FitData, Setup
+    from bench.detection.spec import Merging, Tiles
+
+    spec, method = cell.spec["dataset"], cell.spec["method"]
     tiles, merging = Tiles.model_validate(spec["tiles"]), Merging.model_validate(cell.spec["protocol"]["merging"])
     scaling = fit_sar_scaling(data, spec["sar_scaling"])
     cls = DETECTORS.get(method["detector"])
-    detector = cls(cls.Options.model_validate(method["options"]))
+    detector: Detector = cls(cls.Options.model_validate(method["options"]))
     dataset = data.plan.dataset
     detector.prepare(Setup(method["backbone"], scaling, tiles, merging, context, dataset.gsd_m, dataset.sar_scale))
-    detector.fit(FitData(data.train, data.validation, 0, precision=method["precision"]))
-    scene = np.array(data.test.image(0))
-    return lambda: detector.predict(scene), len(tile_grid(*scene.shape, tiles))
+    return detector, FitData(data.train, data.validation, 0, precision=method["precision"])
 
 
 def _clocked(action: Callable[[], object], device: str) -> float:
