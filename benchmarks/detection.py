@@ -320,7 +320,7 @@ def cfar(args: argparse.Namespace, place: Path) -> list[Line]:
     rng = np.random.default_rng(0)
     scene = np.minimum(np.sqrt(rng.exponential(1.0, (args.cfar_px, args.cfar_px))) * 500, 65535).astype(np.uint16)
     middle = args.naive_px // 2
-    for y, x in [(middle, middle), *rng.integers(50, args.cfar_px - 50, (200, 2)).tolist()]:
+    for y, x in [(middle, middle), *rng.integers(50, args.cfar_px - 50, (args.cfar_px**2 // 45_000, 2)).tolist()]:
         scene[y : y + 12, x : x + 5] = 30_000
     setup = Setup(None, ScalingParams("percentile", 1, 0.0, 1.0), Tiles(), Merging(), _context(args, place / "cfar", place))
     setup = replace(setup, sar_scale=SarScale.amplitude)
