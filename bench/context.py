@@ -1,6 +1,7 @@
-"""What surrounds the execution of a cell and must not change its result: device, threads, workers, folders, log, progress.
+"""What surrounds the execution of a cell and must not change its result: device, threads, workers, ranks, folders, log, progress.
 
-Nothing here enters a key. The device and the thread count are recorded, since they can move the last digits.
+Nothing here enters a key. Device, thread count and number of processes are recorded, since they can move the last digits (processes: also
+the statistics of batch norm).
 """
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.progress import Progress
+
+if TYPE_CHECKING:
+    from bench.training_ranks import World
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class ExecutionContext:
         workers: data-loading processes, 0 for none; changes nothing in the result.
         log: writes one line to the cell's log file.
         progress: shows progress on the terminal, or plain lines in the log.
+        world: the processes that train this cell together, None where there is one.
     """
 
     folder: Path
@@ -33,3 +39,4 @@ class ExecutionContext:
     workers: int
     log: Callable[[str], None]
     progress: Progress
+    world: World | None = None

@@ -60,8 +60,8 @@ def versions() -> dict[str, str | None]:
     return out
 
 
-def hardware(device: str, threads: int) -> dict[str, Any]:
-    """Return processor, cores, memory and, when torch was used on one, the accelerator."""
+def hardware(device: str, threads: int, processes: int = 1) -> dict[str, Any]:
+    """Return processor, cores, memory and, when torch was used on one, the accelerator; of a training also by how many processes."""
     out: dict[str, Any] = {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -70,6 +70,7 @@ def hardware(device: str, threads: int) -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "device": device.split(":")[0],
         "threads": threads,
+        "processes": processes,
         "accelerator": None,
     }
     torch = sys.modules.get("torch")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.data.leakage import FOOTNOTES as LEAKAGE
 from bench.data.leakage import leak_mark
@@ -107,7 +107,7 @@ class Table:
 
 
 FOOTNOTES = {
-    "†": "seeds of this row were measured on different devices or thread counts",
+    "†": "seeds of this row were measured on different devices, or by different numbers of threads or processes",
     "‡": "a seed of this row failed: no mean is shown, since a failure must not vanish from it",
     "§": "measured with uncommitted changes in the package's checkout",
     "¶": "seeds of this row were measured with different settings of the suite; run the suite again",
@@ -185,13 +185,18 @@ def _marks(group: Sequence[Record]) -> tuple[str, ...]:
     marks = []
     if any(record.status == "failed" for record in group):
         marks.append("‡")
-    hardware = [record.provenance.get("hardware", {}) for record in group if record.status == "finished"]
-    if len({(h.get("device"), h.get("accelerator"), h.get("threads")) for h in hardware}) > 1:
+    if len({_machine_of(record) for record in group if record.status == "finished"}) > 1:
         marks.append("†")
     git = [record.provenance.get("git") or {} for record in group if record.status == "finished"]
     if any(state.get("dirty") for state in git):
         marks.append("§")
     return tuple(marks)
+
+
+def _machine_of(record: Record) -> tuple[Any, ...]:
+    """Return what can move a measurement's last digits; records from before data-parallel training name no number of processes."""
+    made, trained = (record.provenance.get(key, {}) for key in ("hardware", "trained_by"))
+    return made.get("device"), made.get("accelerator"), made.get("threads"), (trained.get("hardware") or {}).get("processes", 1)
 
 
 def aggregate(records: Sequence[Record], key: str) -> TableCell:

@@ -2,11 +2,11 @@
 
 Owns what a training is (`TrainSpec`), what it needs (`EpochBatches`, a model with `loss`), what it leaves, and exact
 resume: a training that is killed at any moment and started again ends in the same weights and the same curves.csv, bit
-    for bit on the same CPU, as one that never
-stopped, whatever the number of workers. To that end nothing random depends on more than (seed, epoch, sample index):
-batches are pure functions of (epoch, indices), every global generator is set anew before each epoch, and learning rates
-are a function of the iteration. The machinery inside is in `training_engine.py`, what is kept on disk in
-`training_state.py`. Does not build models or data.
+for bit on the same CPU, as one that never stopped, whatever the number of workers. To that end nothing random depends on
+more than (seed, epoch, sample index): batches are pure functions of (epoch, indices), every global generator is set anew
+before each epoch, and learning rates are a function of the iteration. The machinery inside is in `training_engine.py`,
+what is kept on disk in `training_state.py`, several processes in `training_ranks.py` and `training_parallel.py`. Does not
+build models or data.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TrainSpec:
 
     Attributes:
         epochs: passes over the batches, at least 1.
-        batch_size: most samples that one batch may hold; a larger one is refused.
+        batch_size: most samples that one batch may hold, over all processes that train together; a larger one is refused.
         optimizer: {"type": one of OPTIMIZERS, "lr": ..., and further arguments of torch.optim's class}.
         schedule: "constant"; "cosine": lr * (1 + cos(pi e / epochs)) / 2 in epoch e = 0, 1, ...; "step": times
             `step_factor` from each epoch of `step_epochs` on. Constant within an epoch.
@@ -51,9 +51,10 @@ class TrainSpec:
         warmup_epochs: over this many first epochs (a fraction is allowed) the rate also rises linearly, iteration by
             iteration.
         clip_norm: largest total gradient norm, or None for no clipping.
-        precision: "fp32", or mixed precision "bf16" / "fp16" on a CUDA device.
+        precision: "fp32", or mixed precision "bf16" / "fp16".
         channels_last: keep network and images in channels-last memory format.
         seed: of everything random in the training.
+        compile: run the model's backbones as torch.compile makes them, while they train.
     """
 
     epochs: int
@@ -67,6 +68,7 @@ class TrainSpec:
     precision: str = "fp32"
     channels_last: bool = False
     seed: int = 0
+    compile: bool = False
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 1, f"epochs is {self.epochs}; at least 1")
@@ -101,7 +103,8 @@ class EpochBatches(Protocol):
     """The training data: ready-made batches, each a pure function of (epoch, indices).
 
     With workers, `fetch` runs in other processes: it must not use or change state, and draws randomness from a
-    generator made of (seed, epoch, sample index) alone. Epochs count from 0 here.
+    generator made of (seed, epoch, sample index) alone. Epochs count from 0 here. Where N processes train together, each fetches
+    its share of a batch, of at least `smallest_share` samples if there is such an attribute, else 1.
     """
 
     def __len__(self) -> int:
@@ -155,21 +158,22 @@ def train(
 
     Args:
         model: has `loss(batch: dict[str, Tensor]) -> dict[str, Tensor]`; entries with "loss" in their name are summed
-            and minimised, others only recorded. Parameters that need no gradient are left alone.
+            and minimised, others only recorded. Parameters that need no gradient are left alone. With spec.compile also
+            `compilable() -> list[nn.Module]`. What a loss needs for several processes: `training_parallel`.
         validate: called after each epoch with the model (in evaluation mode, without gradients) and the epoch (from 1);
             returns metrics.
         select: keep the last epoch's weights, or the best by the validation metric `monitor` (higher is better, ties
             keep the earliest).
 
+    In a rank other than 0 the function returns only where rank 0 trains once more; else it raises `training_ranks.ReleasedError`.
+
     Raises:
-        BenchError: a device or precision that does not exist here, a loss or weight that is not finite (with epoch and
+        BenchError: a device, precision or compiler that does not exist here, a loss or weight that is not finite (with epoch and
             iteration), a checkpoint of another training, a folder that cannot be written to.
     """
     from bench import training_engine
 
     device = resolve_device(context.device)
-    if spec.precision != "fp32" and device.type != "cuda":
-        raise BenchError(f"precision {spec.precision} needs a CUDA device, this is {device}; use fp32")
     _require((select == "best") == (monitor is not None), "monitor goes with select 'best', and only with it")
     _require(select == "last" or validate is not None, "select 'best' needs a validation part")
     _require(len(batches) > 0, "the training part gives no batch; lower batch_size or widen the split")
@@ -223,8 +227,9 @@ def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int, drop_la
 
 
 def spec_values(spec: TrainSpec) -> dict[str, Any]:
-    """Return `spec` as plain JSON values."""
-    return asdict(spec)
+    """Return `spec` as plain JSON values; `compile`, which came later, only where it is on: checkpoints from before it go on."""
+    values = asdict(spec)
+    return values if spec.compile else {name: value for name, value in values.items() if name != "compile"}
 
 
 def _require(good: bool, message: str) -> None:

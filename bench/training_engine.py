@@ -12,14 +12,13 @@ import os
 import resource
 import shutil
 import sys
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from mmengine.logging import MessageHub, MMLogger
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import nn
@@ -31,6 +30,9 @@ from bench.store import canonical_hash
 from bench.training import EpochBatches, TrainResult, TrainSpec, Validate, spec_values
 from bench.training_data import make_loader
 from bench.training_hooks import CheckpointHook, EpochHook, ProgressHook, Session, Trainee
+from bench.training_parallel import Ranks, ranks_of
+from bench.training_precision import compiled, wrapped
+from bench.training_ranks import ReleasedError
 from bench.training_state import TrainState, TrainStore
 
 _SCRATCH = ".mmengine"
@@ -57,21 +59,27 @@ def run(
     identity = canonical_hash([spec_values(spec), len(batches), monitor, shapes])
     store = TrainStore(context.folder)
     session = Session(model, spec, context, device, store, len(batches), validate, monitor, TrainState(identity))
-    with _surroundings(device):
-        optimizer = _optimizer(model, spec)
-        found = store.load(identity)
+    with _surroundings(device), ranks_of(context.world, device) as session.ranks:
+        optimizer = _optimizer(model, spec, device)
+        found = _found(session, identity)
         if found is not None:
             session.state = found[0]
             session.first_seconds = session.state.seconds
             load_into(model, found[1])
             optimizer.load_state_dict(found[2])
-            store.write_curves(session.state.history)
+            if session.leads:
+                store.write_curves(session.state.history)
             context.log(f"training goes on after epoch {session.state.epoch} of {spec.epochs}")
         resumed = session.state.epoch or None
         if session.state.epoch < spec.epochs:
-            _run_epochs(session, batches, optimizer)
-    if session.state.best_epoch is not None:
-        store.load_best(session.state.best_epoch, model)
+            with compiled(model, device) if spec.compile else nullcontext():
+                _run_epochs(session, batches, optimizer)
+        if session.state.best_epoch is not None and session.leads:
+            store.load_best(session.state.best_epoch, model)
+        if session.ranks is not None:
+            session.ranks.broadcast_weights(model)
+    if not session.leads and context.world is not None and not context.world.awaits_training():
+        raise ReleasedError
     model.eval()
     seconds = session.train_seconds
     return TrainResult(
@@ -84,10 +92,21 @@ def run(
     )
 
 
+def _found(session: Session, identity: str) -> tuple[TrainState, dict[str, Any], dict[str, Any]] | None:
+    """Return the checkpoint of this training, None where there is none; rank 0 reads it for all."""
+    ranks: Ranks | None = session.ranks
+    if ranks is None:
+        return session.store.load(identity)
+    found: tuple[TrainState, dict[str, Any], dict[str, Any]] | None
+    found = ranks.broadcast(session.store.load(identity) if session.leads else None)
+    return found
+
+
 def _run_epochs(session: Session, batches: EpochBatches, optimizer: OptimWrapper) -> None:
     """Run the epochs that are still to do."""
     spec, context = session.spec, session.context
-    loader, sampler = make_loader(batches, spec.batch_size, context.workers, context.threads, session.device)
+    rank, size = (0, 1) if session.ranks is None else (session.ranks.world.rank, session.ranks.world.size)
+    loader, sampler = make_loader(batches, spec.batch_size, context.workers, context.threads, session.device, rank, size)
     scratch = context.folder / _SCRATCH
     try:
         scratch.mkdir(parents=True)
@@ -120,11 +139,11 @@ def _run_epochs(session: Session, batches: EpochBatches, optimizer: OptimWrapper
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _optimizer(model: nn.Module, spec: TrainSpec) -> OptimWrapper:
+def _optimizer(model: nn.Module, spec: TrainSpec, device: torch.device) -> OptimWrapper:
     """Return the wrapped optimiser over the parameters that need a gradient.
 
     Raises:
-        BenchError: arguments that the optimiser does not take, or nothing to train.
+        BenchError: arguments that the optimiser does not take, nothing to train, or a precision that this processor has not.
     """
     arguments = {key: value for key, value in spec.optimizer.items() if key != "type"}
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -132,34 +151,7 @@ def _optimizer(model: nn.Module, spec: TrainSpec) -> OptimWrapper:
         optimizer = getattr(torch.optim, spec.optimizer["type"])(parameters, **arguments)
     except (TypeError, ValueError) as error:
         raise BenchError(f"optimizer {spec.optimizer['type']} with {arguments}: {first_line(error)}") from error
-    clip = None if spec.clip_norm is None else {"max_norm": spec.clip_norm}
-    if spec.precision == "fp32":
-        return _Plain(optimizer=optimizer, clip_grad=clip)
-    scale = "dynamic" if spec.precision == "fp16" else {"enabled": False}
-    dtype = "float16" if spec.precision == "fp16" else "bfloat16"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # mmengine asks for the scaler under its older name
-        return _Mixed(loss_scale=scale, dtype=dtype, optimizer=optimizer, clip_grad=clip)
-
-
-class _Clipping:
-    """Clips without reading the norm back, which would wait for the device in every iteration."""
-
-    optimizer: torch.optim.Optimizer
-    clip_grad_kwargs: dict[str, Any]
-
-    def _clip_grad(self) -> None:
-        groups = self.optimizer.param_groups
-        parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-        nn.utils.clip_grad_norm_(parameters, **self.clip_grad_kwargs)
-
-
-class _Plain(_Clipping, OptimWrapper):
-    """Full precision."""
-
-
-class _Mixed(_Clipping, AmpOptimWrapper):
-    """Mixed precision on a CUDA device."""
+    return wrapped(optimizer, spec.precision, spec.clip_norm, device)
 
 
 @contextmanager

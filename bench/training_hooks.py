@@ -25,6 +25,7 @@ from bench.progress import Bar
 from bench.store import finite_or_none
 from bench.training import Row, TrainSpec, Validate, reseed
 from bench.training_data import FAILED, EpochSampler, map_tensors, to_device
+from bench.training_parallel import SHARE, Ranks, distributed
 from bench.training_state import TrainState, TrainStore
 
 _LOSS_CHECK_CUDA = 50
@@ -47,11 +48,17 @@ class Session:
     ) -> None:
         self.model, self.spec, self.context, self.device = model, spec, context, device
         self.store, self.per_epoch, self.validate, self.monitor, self.state = store, per_epoch, validate, monitor, state
+        self.ranks: Ranks | None = None
         self.meter = LossMeter(1 if device.type == "cpu" else _LOSS_CHECK_CUDA)
         self.first_seconds = 0.0
         self.started = time.monotonic()
         self.train_seconds = 0.0
         self.samples = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process validates, writes and logs: it is rank 0, or alone."""
+        return self.context.world is None or self.context.world.leads
 
     @property
     def iteration(self) -> int:
@@ -118,12 +125,18 @@ class Trainee(nn.Module):
         super().__init__()
         self.network = session.model
         self.session = session
-        self._loss: Callable[[Any], dict[str, Tensor]] = session.model.loss  # type: ignore[assignment]
+        loss: Callable[[Any], dict[str, Tensor]] = session.model.loss  # type: ignore[assignment]
+        if session.ranks is not None:
+            loss = distributed(session.model, session.device).__call__  # the method: as a module it would be one of this one's
+        self._loss = loss
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        session = self.session
+        session, ranks = self.session, self.session.ranks
         if FAILED in data:
             raise BenchError(data[FAILED])
+        if ranks is not None:
+            ranks.samples, ranks.batch = data[SHARE]
+            data = {key: value for key, value in data.items() if key != SHARE}
         batch = to_device(data, session.device, session.spec.channels_last)
         with optim_wrapper.optim_context(self):
             values = {key: _scalar(value) for key, value in self._loss(batch).items()}
@@ -131,9 +144,14 @@ class Trainee(nn.Module):
         if not losses or ("loss" in values and len(losses) > 1):
             raise ValueError(f"the model returned {list(values)}; expected one 'loss', or parts called 'loss_...'")
         total = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
-        session.meter.add({"loss": total, **{key: value for key, value in values.items() if key != "loss"}}, session.state.epoch + 1)
+        told = {"loss": total, **{key: value for key, value in values.items() if key != "loss"}}
+        if ranks is not None:
+            sums = ranks.added(torch.stack([value.detach().float() for value in told.values()]))
+            told = dict(zip(told, sums.unbind(), strict=True))
+            total = total * (ranks.world.size * ranks.weight)  # gradients are averaged over the ranks
+        session.meter.add(told, session.state.epoch + 1)
         optim_wrapper.update_params(total)
-        return {"loss": total}
+        return {"loss": told["loss"]}
 
 
 class EpochHook(Hook):
@@ -145,7 +163,8 @@ class EpochHook(Hook):
 
     def before_train_epoch(self, runner: Runner) -> None:
         session = self.session
-        reseed(session.spec.seed, "epoch", session.state.epoch)
+        rank = 0 if session.ranks is None else session.ranks.world.rank
+        reseed(session.spec.seed, "epoch", session.state.epoch, *(("rank", rank) if rank else ()))
         self.sampler.epoch = session.state.epoch
         session.meter.start()
         self._start = time.monotonic()
@@ -186,6 +205,14 @@ class CheckpointHook(Hook):
         session, state = self.session, self.session.state
         epoch = state.epoch + 1
         _check_weights(session.model, epoch, session.per_epoch)
+        if session.leads:
+            self._commit(runner, epoch)
+        state.epoch = epoch
+        if session.ranks is not None:
+            session.ranks.committed(epoch)
+
+    def _commit(self, runner: Runner, epoch: int) -> None:
+        session, state = self.session, self.session.state
         lr = session.spec.learning_rate(epoch * session.per_epoch - 1, session.per_epoch)
         metrics = _validate(session, epoch)
         row: Row = {"epoch": epoch, "lr": lr}

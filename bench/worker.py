@@ -1,14 +1,17 @@
 """The process that executes one cell: `python -m bench.worker CELL_FOLDER`.
 
 Owns the order of the stages, the one boundary at which any exception becomes a failed record, the log file, and the lock that keeps two
-processes off one cell. The runner starts it locally; a cluster job starts the very same command.
+processes off one cell. The runner starts it locally; a cluster job starts the very same command. Started N times by a launcher such as
+torchrun, rank 0 is this worker, and the others help it to train (`training_ranks.py`).
 """
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -41,6 +44,7 @@ from bench.records import (
 from bench.runner import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, EXIT_NOTHING, JOB
 from bench.store import folder_lock, read_json, remove_stale, save_arrays, write_json, write_text
 from bench.task import Cell, Identity, Job, Keys, Scores, Task, get_task
+from bench.training_ranks import RankFailure, ReleasedError, World, is_lost_connection, world_from_environment
 from bench.workspace import Workspace
 
 
@@ -53,24 +57,59 @@ def main(folder: Path) -> int:
     die_with_parent()
     log = _logger(folder / "log.txt")
     started = time.time()
+    world = None
     try:
+        world = world_from_environment()
+        if world is not None and not world.leads:
+            return _follow(folder, world)
         with folder_lock(folder, wait=False) as free:
             if free:
-                return _execute(folder, log)
+                return _execute(folder, log, world)
         log("another process works on this cell; waiting for it")
         print("another process works on this cell; waiting for it", file=sys.stderr, flush=True)
         with folder_lock(folder):
-            return _execute(folder, log, waiting_since=started)
+            return _execute(folder, log, world, waiting_since=started)
     except KeyboardInterrupt:
         log("interrupted")
+        if world is not None:
+            world.fail("interrupted", "")
         return EXIT_INTERRUPTED
     except BenchError as error:
         log(str(error))
         print(f"bench.worker: error: {error}", file=sys.stderr, flush=True)
         return EXIT_NOTHING
+    finally:
+        if world is not None and world.leads:
+            world.close()
 
 
-def _execute(folder: Path, log: Callable[[str], None], waiting_since: float | None = None) -> int:
+def _follow(folder: Path, world: World) -> int:
+    """Take part in the trainings of rank 0, as a rank that writes nothing; return the exit code.
+
+    The same stage runs as in rank 0, up to the end of the training, with a temporary folder in place of the cell's.
+    """
+    try:
+        if not world.awaits_training():
+            return 0
+        raw, cell, identity = _read_job(folder / JOB)
+        import_plugins(cell.plugins, Path(cell.config_folder))
+        with tempfile.TemporaryDirectory(prefix="bench-rank-") as scratch:
+            job = _make_job(Path(scratch), cell, identity, raw, lambda line: None, world)
+            get_task(cell.task).train(job)
+    except ReleasedError:
+        return 0
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:  # becomes the cell's status, in the record that rank 0 writes
+        print(f"bench.worker: rank {world.rank} failed: {first_line(error)}", file=sys.stderr, flush=True)
+        world.fail(first_line(error), traceback.format_exc())
+        return 1
+    finally:
+        world.leave()
+    return 0
+
+
+def _execute(folder: Path, log: Callable[[str], None], world: World | None, waiting_since: float | None = None) -> int:
     """Execute the cell whose folder is locked; `waiting_since` says that another process has just left it.
 
     Raises:
@@ -88,11 +127,23 @@ def _execute(folder: Path, log: Callable[[str], None], waiting_since: float | No
         return 1
     remove_stale(folder)
     stage = ["start"]
+
+    def record_failure(message: str, text: str) -> None:
+        private = _private_paths(cell, raw["workspace"])
+        failure = Failure(stage=stage[0], message=without_paths(message, private), traceback=without_paths(text, private))
+        write_json(folder / RECORD, new_record(cell, identity, "failed", failure=failure).model_dump())
+
+    def rank_failed(failure: RankFailure) -> None:
+        log(f"rank {failure.rank} failed: {failure.message}\n{failure.traceback}")
+        record_failure(f"rank {failure.rank}: {failure.message}", failure.traceback)
+
     try:
+        if world is not None:
+            world.on_failure(rank_failed)
         import_plugins(cell.plugins, Path(cell.config_folder))
         if settings["force"]:
             _forget(folder)
-        job = _make_job(folder, cell, identity, raw, log)
+        job = _make_job(folder, cell, identity, raw, log, world)
         task = get_task(cell.task)
         if not finished:
             _run_stages(job, task, settings["force"], stage)
@@ -105,9 +156,16 @@ def _execute(folder: Path, log: Callable[[str], None], waiting_since: float | No
         if stage[0] == "figures":  # the record stands: a picture that fails must not undo a measurement
             print(f"pictures of {cell.describe()} failed: {first_line(error)}", file=sys.stderr)
             return EXIT_NO_FIGURES
-        private = _private_paths(cell, raw["workspace"])
-        failure = Failure(stage=stage[0], message=without_paths(first_line(error), private), traceback=without_paths(text, private))
-        write_json(folder / RECORD, new_record(cell, identity, "failed", failure=failure).model_dump())
+        if world is None:
+            record_failure(first_line(error), text)
+            return 1
+        world.handles_failure()
+        cause = None if isinstance(error, BenchError) else world.failure_of_another()
+        if cause is not None:
+            rank_failed(cause)
+        else:
+            record_failure(world.lost_message() if is_lost_connection(error) else first_line(error), text)
+        world.fail(first_line(error), text)
         return 1
     return 0
 
@@ -155,23 +213,35 @@ def without_paths(text: str, private: Mapping[str, str]) -> str:
     return text
 
 
-def _make_job(folder: Path, cell: Cell, identity: Identity, raw: dict[str, Any], log: Callable[[str], None]) -> Job:
+def _make_job(
+    folder: Path, cell: Cell, identity: Identity, raw: dict[str, Any], log: Callable[[str], None], world: World | None = None
+) -> Job:
     places = raw["workspace"]
     workspace = Workspace(Path(places["runs"]), Path(places["boards"]), {k: Path(v) for k, v in places["roots"].items()})
     settings = raw["settings"]
     context = ExecutionContext(
         folder=folder,
         cache=workspace.cache,
-        device=settings["device"],
+        device=_device(settings["device"], world),
         threads=settings["threads"],
         workers=settings["workers"],
         log=log,
-        progress=Progress(log),
+        progress=Progress(log) if world is None or world.leads else Progress(None, io.StringIO()),
+        world=world,
     )
     now = get_task(cell.task).identify(cell, workspace)
     if now.keys != identity.keys:
         raise BenchError("the data or the installed code changed since the run was planned; run the command again")
     return Job(cell, identity, folder, workspace, context)
+
+
+def _device(name: str, world: World | None) -> str:
+    """Return the device of this process: as asked for; with several processes on CUDA, the one of its number on its machine."""
+    if world is None or name == "cpu":
+        return name
+    if name != "cuda":
+        raise BenchError(f"device {name!r} is one device, and there are {world.size} processes; use cuda, where each takes its own")
+    return f"cuda:{world.local_rank}"
 
 
 def _run_stages(job: Job, task: Task, force: bool, stage: list[str]) -> None:
@@ -196,8 +266,12 @@ def _run_stages(job: Job, task: Task, force: bool, stage: list[str]) -> None:
             continue
         started = time.monotonic()
         facts = action(job)
+        world = job.context.world if name == "train" else None
+        if world is not None:
+            world.dismiss()
         cost = {"seconds": time.monotonic() - started, "peak_memory_bytes": peak_memory_bytes(), **facts.pop("cost", {})}
-        made_by = {"git": git_state(), "hardware": hardware(job.context.device, job.context.threads)}
+        processes = world.size if world is not None and world.trainings else 1
+        made_by = {"git": git_state(), "hardware": hardware(job.context.device, job.context.threads, processes)}
         write_stage(job.folder, name, key, {"facts": facts, "cost": cost, "made_by": made_by})
     shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
     stage[0] = "score"

@@ -26,6 +26,7 @@ HEAVY = {
     "safetensors",
 }
 EXECUTION_ONLY = {  # imported when a cell runs, never while planning
+    "bench/detection/mmdet_heads.py",
     "bench/detection/mmdet_models.py",
     "bench/matching/networks.py",
     "bench/models/darknet.py",
@@ -33,6 +34,8 @@ EXECUTION_ONLY = {  # imported when a cell runs, never while planning
     "bench/training_data.py",
     "bench/training_engine.py",
     "bench/training_hooks.py",
+    "bench/training_parallel.py",
+    "bench/training_precision.py",
     "bench/training_state.py",
 }
 
@@ -74,7 +77,8 @@ def test_only_the_cell_boundary_catches_everything(path: Path) -> None:
         if isinstance(handler, ast.ExceptHandler)
         and (handler.type is None or (isinstance(handler.type, ast.Name) and handler.type.id == "Exception"))
     ]
-    assert len(broad) == (1 if name_of(path) == "bench/worker.py" else 0), f"broad except in lines {broad}"
+    allowed = 2 if name_of(path) == "bench/worker.py" else 0  # the cell boundary: of rank 0, and of the ranks that help it to train
+    assert len(broad) == allowed, f"broad except in lines {broad}"
 
 
 @pytest.mark.parametrize("path", [path for path in BENCH if name_of(path) not in EXECUTION_ONLY], ids=name_of)

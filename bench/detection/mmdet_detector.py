@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, model_validator
 from bench.detection.detector import Detections, DetectorOptions, FitData
 from bench.detection.tiled import TiledDetector
 from bench.errors import BenchError
+from bench.options import later
 from bench.smoke import capped
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class MmdetOptions(DetectorOptions):
         nms_iou: of two detections in a tile that overlap by more the surer one stays.
         max_per_tile: detections a tile (mmdet: 100).
         channels_last: memory format of the convolutions; changes speed, and the last digits.
+        compile: run the backbone as torch.compile makes it while it trains; changes speed, and the last digits. The first step waits
+            for the compiler.
     """
 
     epochs: int = Field(default=12, ge=1)
@@ -70,6 +73,7 @@ class MmdetOptions(DetectorOptions):
     nms_iou: float = Field(default=0.5, gt=0, lt=1)
     max_per_tile: int = Field(default=300, ge=1)
     channels_last: bool = False
+    compile: bool = later(False)
 
     def smoke(self) -> Self:
         return capped(self, per_epoch=2)
@@ -232,4 +236,5 @@ def train_spec(options: MmdetOptions, epochs: int, seed: int, precision: str) ->
         precision=precision,
         channels_last=options.channels_last,
         seed=seed,
+        compile=options.compile,
     )

@@ -10,7 +10,9 @@ The networks are those of the configuration files inside mmdet's wheel, found by
 - RoIAlign through torchvision, with or without a compiled mmcv: the same numbers, and channels-last memory is safe.
 - boxes to ignore count neither as ships nor as background: anchors and proposals that lie in one by half (Faster R-CNN), anchors whose
   cell has its centre in one (YOLOv3); see `mmdet_ignore.py` for what mmdet does.
-- YOLOv3's losses, sums over the images of a GPU in mmdet, are divided by the batch size.
+- YOLOv3's losses, sums over the images of a GPU in mmdet, are divided by the batch size; where several processes share a batch, Faster
+  R-CNN's are divided by the samples of all its images (mmdet: of those of a GPU).
+- mixed precision ends at the heads: losses and proposals are fp32 (`mmdet_heads.py`).
 - detections: our score floor and number per tile; YOLOv3's candidates are not cut to the 1,000 best by class score before objectness
   enters, and its boxes are clipped to the tile.
 """
@@ -29,6 +31,7 @@ from torch.nn import functional as F
 
 from bench.detection import mmcv_bridge
 from bench.detection.detector import Detections
+from bench.detection.mmdet_heads import SampleCounts, hand_on_full_precision
 from bench.detection.mmdet_ignore import ignoring_assigner, ignoring_yolo_head
 from bench.errors import BenchError
 from bench.models import BACKBONES, keymaps
@@ -61,22 +64,35 @@ class DetectorNetwork(nn.Module):
         divide: whether its losses are sums over the batch, to be divided by the batch size.
         score_floor: detections below are dropped.
         channels_last: memory format of the images.
+        counts: of a two-stage detector: what its losses are divided by.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, model: nn.Module, backbone: str, values: Sequence[str], divide: bool, score_floor: float, channels_last: bool
+        self,
+        model: nn.Module,
+        backbone: str,
+        values: Sequence[str],
+        divide: bool,
+        score_floor: float,
+        channels_last: bool,
+        counts: SampleCounts | None = None,
     ) -> None:
         super().__init__()
         facts = BACKBONES.get(backbone)
         self.model = model
         self.values, self.divide, self.score_floor, self.channels_last = tuple(values), divide, score_floor, channels_last
+        self.counts = counts
         self.register_buffer("mean", torch.tensor(facts.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(facts.std).view(1, 3, 1, 1), persistent=False)
         if channels_last:  # a loaded network computes as a trained one, to the last digit
             self.to(memory_format=torch.channels_last)
+
+    def compilable(self) -> list[nn.Module]:
+        """Return the part whose input has one size throughout a training."""
+        return [self.model.backbone]  # type: ignore[list-item]
 
     def loss(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Return mmdet's losses (tensors, or lists of them, one a level) by name, the same names for every batch.
@@ -89,10 +105,11 @@ class DetectorNetwork(nn.Module):
         samples = _samples(images, batch["boxes"], batch["ignored"])
         given: dict[str, Any] = self.model.loss(self._inputs(images), samples)  # type: ignore[operator]
         share = 1.0 / len(images) if self.divide else 1.0
+        factors = {} if self.counts is None else self.counts.factors()
         out: dict[str, Any] = {}
         for name in self.values:
             value = given.get(name, images.new_zeros(()))
-            scale = share if "loss" in name else 1.0
+            scale = share * factors.get(name, 1.0) if "loss" in name else 1.0
             out[name] = value * scale if isinstance(value, Tensor) else [part * scale for part in value]
         return out
 
@@ -145,10 +162,10 @@ def build_faster_rcnn(backbone: str, options: FasterRcnnOptions) -> DetectorNetw
     test["rpn"].update(nms_pre=max(1000, options.test_proposals), max_per_img=options.test_proposals)
     test["rcnn"].update(score_thr=options.score_floor, max_per_img=options.max_per_tile)
     test["rcnn"]["nms"].update(iou_threshold=options.nms_iou)
-    model = _build(config)
-    # Mixed precision: bfloat16 would round proposal coordinates, which the RoI extractor casts to the features' type, to whole pixels.
-    model.neck.register_forward_hook(lambda module, inputs, output: tuple(level.float() for level in output))  # type: ignore[union-attr]
-    return DetectorNetwork(model, backbone, FASTER_RCNN_LOSSES, False, options.score_floor, options.channels_last)
+    model: Any = _build(config)
+    for part in (model.neck, model.rpn_head, model.roi_head.bbox_head):
+        hand_on_full_precision(part)
+    return DetectorNetwork(model, backbone, FASTER_RCNN_LOSSES, False, options.score_floor, options.channels_last, SampleCounts(model))
 
 
 def build_yolov3(backbone: str, options: YoloV3Options) -> DetectorNetwork:
@@ -159,7 +176,9 @@ def build_yolov3(backbone: str, options: YoloV3Options) -> DetectorNetwork:
     head["anchor_generator"].update(base_sizes=[[tuple(size) for size in level] for level in options.anchors])
     test.update(nms_pre=ALL_CANDIDATES, score_thr=options.score_floor, conf_thr=options.score_floor, max_per_img=options.max_per_tile)
     test["nms"].update(iou_threshold=options.nms_iou)
-    return DetectorNetwork(_build(config), backbone, YOLOV3_LOSSES, True, options.score_floor, options.channels_last)
+    model: Any = _build(config)
+    hand_on_full_precision(model.bbox_head)
+    return DetectorNetwork(model, backbone, YOLOV3_LOSSES, True, options.score_floor, options.channels_last)
 
 
 def load_backbone(network: DetectorNetwork, backbone: str, state: Mapping[str, Tensor]) -> str:

@@ -6,7 +6,7 @@ No global or worker state takes part, so the number of loading processes changes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class PairBatches:
     batch_size: int
     negatives: Negatives
     augment: Literal["none", "dihedral"]
+    smallest_share: ClassVar[int] = 2  # where several processes share a batch: batch norm, again
 
     def __len__(self) -> int:
         full, rest = divmod(self.entries, self.batch_size)

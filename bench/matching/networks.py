@@ -1,7 +1,8 @@
 """The two-branch networks of the learned matchers and their losses (torch; imported at execution time only).
 
 Each branch is a backbone, normalising its input by the backbone's own mean and std, and a head. The branches share no weights: a SAR image
-and an optical image obey different statistics (Xu et al., AAAI 2019). Inputs are float32 in [0, 1], (n, 3, h, w).
+and an optical image obey different statistics (Xu et al., AAAI 2019). Inputs are float32 in [0, 1], (n, 3, h, w). Losses are fp32 whatever
+the branches compute in, and, where several processes share a batch, made of the embeddings of all (`gather`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.models import BACKBONES
+from bench.training_parallel import full_precision, gather
 
 _EPS = 1e-12  # keeps the gradient of sqrt finite where two embeddings coincide
 
@@ -73,8 +75,18 @@ class PairNetwork(nn.Module):
     def __init__(self, backbone: str, dim: int, input_px: int | None) -> None:
         super().__init__()
         self.input_px = input_px
+        self.memory_format = torch.contiguous_format
         self.sar = Branch(backbone, self.head, dim)
         self.optical = Branch(backbone, self.head, dim)
+
+    def use_channels_last(self) -> None:
+        """Keep weights and images in channels-last memory format from now on."""
+        self.memory_format = torch.channels_last
+        self.to(memory_format=torch.channels_last)
+
+    def compilable(self) -> list[nn.Module]:
+        """Return the parts whose inputs have one size throughout a training."""
+        return [self.sar.backbone, self.optical.backbone]
 
     def embed(self, view: str, images: Tensor) -> Tensor:
         """(n, h, w) SAR or (n, h, w, 3) optical, float32 in [0, 1] -> (n, dim)."""
@@ -84,9 +96,14 @@ class PairNetwork(nn.Module):
 
     def _resize(self, images: Tensor) -> Tensor:
         if self.input_px is None or images.shape[-2:] == (self.input_px, self.input_px):
-            return images.contiguous()
+            return images.contiguous(memory_format=self.memory_format)
         size = (self.input_px, self.input_px)
-        return F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+        resized = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return resized.contiguous(memory_format=self.memory_format) if self.memory_format == torch.channels_last else resized
+
+    def _embeddings(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the SAR and optical embeddings of this process's images, fp32."""
+        return self.embed("sar", batch["sar"]).float(), self.embed("optical", batch["optical"]).float()
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -105,15 +122,16 @@ class BnnNetwork(PairNetwork):
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """(pos + alpha neg) / (1 + alpha), each the mean over its class of (d - target)^2 (released code, `BNN_loss`).
 
-        `batch`: sar (n, h, w), optical (n, h, w, 3), label (n,) with 1 for a pair. With in-batch negatives every entry is a pair, and
-        `other` (n,) names the entry whose optical image is its negative.
+        `batch`: sar (n, h, w), optical (n, h, w, 3), label (n,) with 1 for a pair. With in-batch negatives every entry is a pair, and its
+        negative is the optical image of the entry before it (of the last one for the first: what `other` of `PairBatches` says).
         """
-        sar, optical = self.embed("sar", batch["sar"]), self.embed("optical", batch["optical"])
+        sar, optical = self._embeddings(batch)
         if self.in_batch:
+            sar, optical = gather(sar), gather(optical)
             positive = (self._distance(sar, optical) ** 2).mean()
-            negative = ((1 - self._distance(sar, optical[batch["other"]])) ** 2).mean()
+            negative = ((1 - self._distance(sar, optical.roll(1, 0))) ** 2).mean()
         else:
-            distance, is_pair = self._distance(sar, optical), batch["label"] > 0.5
+            distance, is_pair = gather(self._distance(sar, optical)), gather(batch["label"]) > 0.5
             positive = _mean((distance**2)[is_pair])
             negative = _mean(((1 - distance) ** 2)[~is_pair])
         return {"loss": (positive + self.alpha * negative) / (1 + self.alpha)}
@@ -134,8 +152,9 @@ class InfoNceNetwork(PairNetwork):
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean of the cross-entropies SAR -> optical and optical -> SAR; every entry of `batch` is a pair."""
-        sar, optical = self.embed("sar", batch["sar"]), self.embed("optical", batch["optical"])
-        logits = (sar.float() @ optical.float().T) / self.temperature
+        sar, optical = (gather(part) for part in self._embeddings(batch))
+        with full_precision(sar.device):
+            logits = (sar @ optical.T) / self.temperature
         target = torch.arange(len(logits), device=logits.device)
         return {"loss": 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))}
 

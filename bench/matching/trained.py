@@ -15,6 +15,7 @@ from bench.errors import BenchError
 from bench.matching.batches import Negatives, PairBatches
 from bench.matching.distances import paired
 from bench.matching.matcher import FitData, Matcher, MatcherOptions, View
+from bench.options import later
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,8 @@ class TrainedOptions(MatcherOptions):
         augment: "none" or "dihedral" (flips and quarter turns, the same for both views).
         select: "last" epoch, or the "best" on the validation part by ROC-AUC.
         channels_last: memory format of the convolutions; changes speed, and the last digits.
+        compile: run the backbones as torch.compile makes them while they train; changes speed, and the last digits. The first step waits
+            for the compiler.
     """
 
     epochs: int = Field(10, ge=1)
@@ -60,6 +63,7 @@ class TrainedOptions(MatcherOptions):
     augment: Literal["none", "dihedral"] = "none"
     select: Literal["last", "best"] = "last"
     channels_last: bool = False
+    compile: bool = later(False)
 
 
 class TrainedMatcher(Matcher):
@@ -78,6 +82,13 @@ class TrainedMatcher(Matcher):
     def _build(self, backbone: str) -> PairNetwork:
         """Return the untrained network."""
         raise NotImplementedError
+
+    def _made(self, backbone: str) -> PairNetwork:
+        """Return the untrained network, in the memory format of the options: a loaded one computes as a trained one, to the last digit."""
+        network = self._build(backbone)
+        if self.options.channels_last:
+            network.use_channels_last()
+        return network
 
     def _negatives(self) -> Negatives:
         """Return how the loss gets its negatives (see `PairBatches`)."""
@@ -102,6 +113,7 @@ class TrainedMatcher(Matcher):
             precision=data.precision,
             channels_last=options.channels_last,
             seed=data.seed,
+            compile=options.compile,
         )
         self._network = network
         result = train(
@@ -130,7 +142,7 @@ class TrainedMatcher(Matcher):
             raise BenchError(f"{type(self).__name__} needs a backbone")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
-            network = self._build(backbone)
+            network = self._made(backbone)
         if data.initial_weights is not None:
             from bench.models.weights import load_initial_weights, load_into
 
@@ -191,7 +203,7 @@ class TrainedMatcher(Matcher):
             raise BenchError(f"{type(self).__name__} needs a backbone")
         if self.setup.context is not None:
             torch.set_num_threads(self.setup.context.threads)
-        network = self._build(self.setup.backbone)
+        network = self._made(self.setup.backbone)
         module: nn.Module = network
         load_into(module, {name: torch.from_numpy(np.array(array)) for name, array in state.items()})
         self._network = network

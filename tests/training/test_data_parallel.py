@@ -1,0 +1,140 @@
+"""Two and three ranks: the gradient is that of one process, one of them writes, and none is left hanging."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from training_toys import ToyBatches
+
+from bench.errors import BenchError
+from bench.records import PREDICT, PREDICTIONS, RECORD, SCORES, TRAIN
+from bench.training_parallel import check_shares, gather, mean_factor, share_of
+from bench.training_ranks import world_from_environment
+
+HERE = Path(__file__).parent
+FINISHED = sorted([PREDICT, PREDICTIONS, RECORD, SCORES, TRAIN, "curves.csv", "job.json", "log.txt", "model.safetensors"])
+
+
+def forked(folder: Path, *ends: str) -> dict[str, Any]:
+    environment = {**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}", "OMP_NUM_THREADS": "1", "GIT_DIR": str(folder / "no-git")}
+    done = subprocess.run(
+        [sys.executable, str(HERE / "forked_ranks.py"), str(folder), *ends],
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return forked(tmp_path_factory.mktemp("ranks"), "compare", "raise-1", "kill-1")
+
+
+@pytest.mark.parametrize("size", ["2", "3"])
+@pytest.mark.parametrize("case", ["mean", "infonce", "bnn", "bnn-in-batch"])
+def test_ranks_train_the_weights_of_one_process(found: dict[str, Any], case: str, size: str) -> None:
+    """Six steps of SGD with momentum, decay and clipping on batches of 7, 7 and 2: unequal shares, and one of nothing."""
+    one, many = found["1"][case], found[size][case]
+    assert found[size]["codes"] == [0] * int(size)
+    np.testing.assert_allclose(many["weights"], one["weights"], rtol=0, atol=1e-6)
+    for mine, theirs in zip(many["history"], one["history"], strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-6)
+    assert one["history"][0]["loss"] - one["history"][-1]["loss"] > 1e-3  # it trains at all
+
+
+def test_two_ranks_finish_a_cell_and_rank_0_alone_writes(found: dict[str, Any]) -> None:
+    cell = found["worker"]
+    assert cell["codes"] == [0, 0] and cell["status"] == "finished" and cell["processes"] == 2
+    assert cell["files"] == FINISHED
+    assert cell["log"].count("epoch 1/3:") == 1 and len(cell["curves"].splitlines()) == 4
+
+
+def test_ranks_leave_a_cell_that_is_finished_or_trains_nothing(found: dict[str, Any]) -> None:
+    again = {**found["again"], "log": found["worker"]["log"]}
+    assert again == found["worker"] and "finished by another process meanwhile" in found["again"]["log"]
+    assert found["untrained"]["codes"] == [0, 0] and found["untrained"]["status"] == "finished" and found["untrained"]["processes"] == 1
+
+
+def test_a_rank_that_fails_takes_the_others_along(found: dict[str, Any]) -> None:
+    assert found["raise-1"]["codes"] == [1, 1] and found["raise-1"]["status"] == "failed"
+    failure = found["raise-1"]["failure"]
+    assert failure["message"] == "rank 1: the second rank had enough" and failure["stage"] == "train"
+    assert "small_matcher.py" in failure["traceback"]
+
+
+def test_a_rank_that_is_killed_takes_the_others_along_and_the_same_command_resumes(found: dict[str, Any]) -> None:
+    assert found["kill-1"]["codes"] == [1, -9]
+    assert found["kill-1"]["failure"]["message"].startswith("another of the 2 processes is gone (killed? out of memory?)")
+    _killed(found, "kill-1", found)
+
+
+def _killed(ends: dict[str, Any], name: str, found: dict[str, Any]) -> None:
+    again = ends[f"{name}-again"]
+    assert again["codes"] == [0, 0] and again["files"] == FINISHED
+    assert "training goes on after epoch 1 of 3" in again["log"]
+    assert (again["weights"], again["curves"]) == (found["worker"]["weights"], found["worker"]["curves"])  # not a bit else
+
+
+@pytest.mark.slow
+def test_every_other_end_of_a_rank(found: dict[str, Any], tmp_path: Path) -> None:
+    ends = forked(tmp_path, "raise-0", "nan", "kill-0")
+    assert ends["raise-0"]["failure"]["message"] == "the first rank had enough" and ends["raise-0"]["codes"] == [1, 1]
+    assert "the loss is not finite in epoch 2, iteration 1" in ends["nan"]["failure"]["message"] and ends["nan"]["codes"] == [1, 1]
+    assert ends["kill-0"]["codes"] == [-9, 1] and ends["kill-0"]["status"] is None
+    _killed(ends, "kill-0", found)
+
+
+def test_shares_cover_a_batch_in_order() -> None:
+    for count, size, smallest in ((7, 2, 1), (7, 3, 2), (2, 3, 2), (3, 8, 1), (1, 2, 2), (64, 8, 2)):
+        shares = [share_of(np.arange(count), rank, size, smallest) for rank in range(size)]
+        assert np.array_equal(np.concatenate([own for own, counted in shares if counted]), np.arange(count))
+        assert all(len(own) == counted or counted == 0 for own, counted in shares) and all(len(own) for own, _ in shares)
+        counts = [counted for _, counted in shares if counted]
+        assert max(counts) - min(counts) <= 1 and (min(counts) >= smallest or len(counts) == 1)
+    with pytest.raises(BenchError, match="batch_size 4 cannot be shared by 3 processes of at least 2 samples each"):
+        check_shares(4, 3, 2)
+
+
+def test_alone_nothing_changes() -> None:
+    rows = torch.ones(3, 2, requires_grad=True)
+    assert gather(rows) is rows and mean_factor(7) == 1.0
+    assert world_from_environment({}) is None
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_PORT": "1", "MASTER_ADDR": "x", "PATH": "y"}
+    assert world_from_environment(alone) is None and alone == {"PATH": "y"}  # nothing started from here takes itself for a rank
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"WORLD_SIZE": "2"}, "RANK, MASTER_ADDR, MASTER_PORT is not set; start the worker with torchrun"),
+        ({"WORLD_SIZE": "two", "RANK": "0", "MASTER_ADDR": "h", "MASTER_PORT": "1"}, "WORLD_SIZE is 'two'"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "h", "MASTER_PORT": "1"}, "RANK is 2 and WORLD_SIZE 2"),
+    ],
+)
+def test_a_damaged_announcement_is_one_line(told: dict[str, str], message: str) -> None:
+    with pytest.raises(BenchError, match=message):
+        world_from_environment(told)
+
+
+def test_loader_gives_a_rank_its_share() -> None:
+    from bench.training_data import SHARE, make_loader
+
+    seen = []
+    for rank in range(2):
+        loader, _ = make_loader(ToyBatches(), 6, 0, 1, torch.device("cpu"), rank, 2)
+        batches = list(loader)
+        assert [batch[SHARE] for batch in batches] == [(3, 6)] * 4
+        seen.append(torch.cat([batch["image"] for batch in batches[:1]]))
+    whole, _ = make_loader(ToyBatches(), 6, 0, 1, torch.device("cpu"))
+    assert torch.equal(torch.cat(seen), next(iter(whole))["image"])
+    with pytest.raises(BenchError, match="batch_size 6 cannot be shared by 7 processes"):
+        make_loader(ToyBatches(), 6, 0, 1, torch.device("cpu"), 0, 7)
