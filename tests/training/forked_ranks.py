@@ -1,6 +1,6 @@
 """Several ranks at the price of one import of torch: a process that forks them, and prints what they came to as JSON.
 
-    python forked_ranks.py FOLDER [compare] [HOW A RANK ENDS ...]
+    python forked_ranks.py FOLDER [compare] [detectors] [HOW A RANK ENDS ...]
 
 What runs is the genuine thing: `train` and `bench.worker.main`, each fork told its rank by the variables that torchrun sets.
 """
@@ -13,7 +13,9 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from bench.training import TrainSpec, train
 from bench.training_ranks import ReleasedError, world_from_environment
 
 SIDE, DIM, BATCH = 16, 6, 7
-COMPARE = "compare"
+COMPARE, DETECT = "compare", "detectors"
 HANG_S = 60  # a rank that has not ended by then is ended by a signal, which the tests see
 NET = """\
 name: ranks
@@ -155,25 +157,62 @@ CASES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def trained(folder: Path, make: Callable[[], nn.Module], world: Any = None, epochs: int = 2) -> dict[str, Any]:
-    """Train; return weights and history."""
+class Tiles:
+    """Three noisy tiles with two, one and no ship: one batch."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def indices(self, epoch: int) -> list[np.ndarray]:
+        return [np.arange(3)]
+
+    def fetch(self, epoch: int, batch_indices: np.ndarray) -> dict[str, Any]:
+        ships = [np.array([[10.0, 12, 40, 30], [50, 50, 90, 80]], np.float32), np.array([[20.0, 60, 44, 90]], np.float32)]
+        ships.append(np.zeros((0, 4), np.float32))
+        images = [np.random.default_rng([epoch, int(index)]).random((96, 96), np.float32) for index in batch_indices]
+        return {"image": np.stack(images), "boxes": [ships[i] for i in batch_indices], "ignored": [ships[2] for _ in batch_indices]}
+
+
+def detector(name: str) -> nn.Module:
+    """An mmdet detector without randomness: batch norm keeps its statistics, and every anchor and proposal counts."""
+    from bench.detection.faster_rcnn import FasterRcnn
+    from bench.detection.yolov3 import YoloV3
+
+    cls, backbone = (FasterRcnn, "resnet18") if name == "faster-rcnn" else (YoloV3, "darknet53")
+    small = {"fpn_channels": 16, "rpn_channels": 16, "roi_fc": 32, "train_proposals": 50, "anchor_scales": (4.0,)}
+    every = {"rpn_samples": 100_000, "roi_samples": 100_000}
+    network: nn.Module = cls(cls.Options(**({**small, **every} if cls is FasterRcnn else {})))._build(backbone).eval()
+    network.train = lambda mode=True: network  # type: ignore[method-assign]
+    return network
+
+
+DETECTORS: dict[str, Callable[[], nn.Module]] = {name: partial(detector, name) for name in ("faster-rcnn", "yolov3")}
+
+
+def trained(folder: Path, make: Callable[[], nn.Module], world: Any = None) -> dict[str, Any]:
+    """Train; return weights and history. Of a detector, the first gradient in place of the weights: what one step of rate 1 took off."""
     torch.manual_seed(0)
     network = make()
-    spec = TrainSpec(epochs, BATCH, {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}, clip_norm=1.0)
-    context = toy_context(folder)
-    object.__setattr__(context, "world", world)
+    spec = TrainSpec(2, BATCH, {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}, clip_norm=1.0)
+    context = replace(toy_context(folder), world=world)
+    if make in DETECTORS.values():
+        before = torch.cat([value.detach().flatten().clone() for value in network.parameters()])
+        history = train(network, Tiles(), TrainSpec(1, 3, {"type": "SGD", "lr": 1.0}), context).history
+        step = torch.cat([value.detach().flatten() for value in network.parameters()]) - before
+        kept = step[:: max(1, len(step) // 20_000)]
+        return {"weights": kept.tolist(), "norm": float(step.norm()), "history": history}
     result = train(network, Pairs(), spec, context)
     weights = torch.cat([value.flatten() for value in network.state_dict().values()]).tolist()
     return {"weights": weights, "history": result.history, "hash": state_sha256(network.state_dict())}
 
 
-def gradients(folder: Path, size: int, rank: int, told: dict[str, str]) -> None:
+def gradients(folder: Path, size: int, rank: int, told: dict[str, str], cases: Mapping[str, Callable[[], nn.Module]]) -> None:
     """All cases in one world, one training after the other; rank 0 writes what came out."""
     world = world_from_environment(told)
     assert world is not None
     found = {}
     try:
-        for name, make in CASES.items():
+        for name, make in cases.items():
             found[name] = trained(folder / f"{name}-{size}-{rank}", make, world)
     except ReleasedError:
         world.leave()
@@ -252,14 +291,22 @@ def told_by(cell: Path) -> dict[str, Any]:
     }
 
 
+def compared(root: Path, cases: Mapping[str, Callable[[], nn.Module]], sizes: Sequence[int]) -> dict[str, Any]:
+    """Train each case in one process, and by each number of ranks."""
+    out: dict[str, Any] = {"1": {name: trained(root / f"{name}-1", make) for name, make in cases.items()}}
+    for size in sizes:
+        codes = fork_ranks(size, lambda rank, told, size=size: gradients(root, size, rank, told, cases), root / "mark")  # type: ignore[misc]
+        out[str(size)] = {"codes": codes, **json.loads((root / f"gradients-{size}.json").read_text())}
+    return out
+
+
 def main(root: Path, ends: Sequence[str]) -> dict[str, Any]:
     """Compare weights and run cells; and see what becomes of cells where a rank ends in each of the ways of `ends`."""
     out: dict[str, Any] = {}
+    if DETECT in ends:
+        return compared(root, DETECTORS, (2,))
     if COMPARE in ends:
-        out["1"] = {name: trained(root / f"{name}-1", make) for name, make in CASES.items()}
-        for size in (2, 3):
-            codes = fork_ranks(size, lambda rank, told, size=size: gradients(root, size, rank, told), root / "mark")  # type: ignore[misc]
-            out[str(size)] = {"codes": codes, **json.loads((root / f"gradients-{size}.json").read_text())}
+        out = compared(root, CASES, (2, 3))
         cells = plan(root / "cells")
         out["worker"] = {"codes": work(cells["small"]), **told_by(cells["small"])}
         out["again"] = {"codes": work(cells["small"]), **told_by(cells["small"])}

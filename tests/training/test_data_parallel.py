@@ -51,6 +51,18 @@ def test_ranks_train_the_weights_of_one_process(found: dict[str, Any], case: str
     assert one["history"][0]["loss"] - one["history"][-1]["loss"] > 1e-3  # it trains at all
 
 
+@pytest.mark.slow
+def test_ranks_give_the_gradient_of_one_process_for_mmdet_detectors(tmp_path: Path) -> None:
+    """YOLOv3's losses are sums over images, Faster R-CNN's are divided by the samples of the batch; three images, one without a ship."""
+    found = forked(tmp_path, "detectors")
+    for name in ("faster-rcnn", "yolov3"):
+        one, two = found["1"][name], found["2"][name]
+        losses = {key: value for key, value in one["history"][0].items() if key != "acc"}  # a mean over all regions of a share
+        assert losses == pytest.approx({key: two["history"][0][key] for key in losses}, rel=1e-4)
+        np.testing.assert_allclose(two["weights"], one["weights"], rtol=0, atol=2e-5 * one["norm"])
+        assert one["norm"] > 0.1
+
+
 def test_two_ranks_finish_a_cell_and_rank_0_alone_writes(found: dict[str, Any]) -> None:
     cell = found["worker"]
     assert cell["codes"] == [0, 0] and cell["status"] == "finished" and cell["processes"] == 2
