@@ -98,7 +98,9 @@ def _machine(record: Record) -> str:
     """Return "cpu, 2 threads" or the accelerator's name, of the machine that trained."""
     made_by = record.provenance.get("trained_by") or record.provenance
     hardware = made_by.get("hardware") or {}
+    together = f", {hardware['processes']} processes" if hardware.get("processes", 1) > 1 else ""
     if hardware.get("accelerator"):
-        return str(hardware["accelerator"])
+        return str(hardware["accelerator"]) + together
     threads = hardware.get("threads")
-    return str(hardware.get("device", "an unknown machine")) + (f", {threads} thread{'s' if threads != 1 else ''}" if threads else "")
+    by = f", {threads} thread{'s' if threads != 1 else ''}" if threads else ""
+    return str(hardware.get("device", "an unknown machine")) + by + together

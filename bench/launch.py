@@ -1,7 +1,8 @@
 """Starts the ranks of one cell on this machine: `python -m bench.launch N CELL_FOLDER`, which is torchrun without its commentary.
 
-What it adds to `torchrun --standalone --nproc-per-node N -m bench.worker CELL_FOLDER`: it ends with its parent, and a cell that fails, which
-its record tells, is not told again as a table of exit codes. Owns nothing of the cell; any launcher does as well (docs/many-gpus.md).
+What it adds to `torchrun --standalone --nproc-per-node N -m bench.worker CELL_FOLDER`: it ends with its parent, and a cell that fails,
+which its record tells, is not told again as a table of exit codes. Owns nothing of the cell; any launcher does as well
+(docs/many-gpus.md).
 """
 
 from __future__ import annotations

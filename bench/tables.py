@@ -355,7 +355,8 @@ def cost_section(dataset: str, rows: Sequence[Group]) -> Section:
 def _machine(record: Record) -> str:
     made = record.provenance.get("trained_by", record.provenance).get("hardware", {})
     chip = made.get("accelerator") or made.get("processor") or "unknown processor"
-    return f"{chip}, {made.get('threads', '?')} threads"
+    together = f", {made['processes']} processes" if made.get("processes", 1) > 1 else ""
+    return f"{chip}, {made.get('threads', '?')} threads{together}"
 
 
 def recorded(record: Record, key: str) -> float | None:

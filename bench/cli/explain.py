@@ -149,6 +149,7 @@ def _machine(hardware: Mapping[str, Any] | None) -> str:
     threads = hardware.get("threads")
     parts = [hardware.get("processor"), hardware.get("accelerator"), f"device {hardware.get('device')}"]
     parts += [f"{threads} thread" + ("" if threads == 1 else "s")] if threads else []
+    parts += [f"{hardware['processes']} processes"] if hardware.get("processes", 1) > 1 else []
     return ", ".join(part for part in parts if part)
 
 

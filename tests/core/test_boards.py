@@ -77,6 +77,8 @@ def test_equal_labels_with_another_spec_are_never_averaged() -> None:
         ([record(0), failed(1)], ("‡",)),
         ([record(0), record(1, provenance=hardware(threads=7))], ("†",)),
         ([record(0), record(1, provenance=hardware(device="cuda"))], ("†",)),
+        ([record(0), record(1, provenance=hardware() | {"trained_by": hardware(processes=2)})], ("†",)),
+        ([record(0), record(1, provenance=hardware() | {"trained_by": hardware(processes=1)})], ()),
         ([record(0, provenance={**FINISHED.provenance, "git": {"commit": "x", "dirty": True}})], ("§",)),
         ([record(0, provenance={**FINISHED.provenance, "git": None})], ()),
     ],

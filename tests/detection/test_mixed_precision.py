@@ -51,7 +51,8 @@ def test_coordinates_of_regions_are_exact_in_bfloat16(tmp_path: Path) -> None:
     assert worst_px(given, used) == 0.0
     assert {part.dtype for value in values.values() for part in (value if isinstance(value, list) else [value])} == {torch.float32}
     network.model.neck._forward_hooks.clear()  # what mmdet does by itself
-    given.clear(), used.clear()
+    given.clear()
+    used.clear()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         network.loss(batch_of())
     assert worst_px(given, used) > 0.2
@@ -62,7 +63,9 @@ def test_coordinates_of_regions_are_exact_in_bfloat16(tmp_path: Path) -> None:
 )
 def test_heads_compute_in_bfloat16_and_hand_on_full_precision(tmp_path: Path, name: str, parts: tuple[str, ...]) -> None:
     network = network_of(tmp_path, name, channels_last=True).train()
-    inside, handed_on, formats = set(), set(), set()
+    inside: set[torch.dtype] = set()
+    handed_on: set[torch.dtype] = set()
+    formats: set[bool] = set()
     for part in parts:
         head = network.model.get_submodule(part)
         head.register_forward_hook(lambda module, inputs, out: handed_on.update(tensor.dtype for tensor in _tensors(out)))
