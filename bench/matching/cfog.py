@@ -8,10 +8,7 @@ between the views drop out: only the place and the orientation of edges count, n
 Ours, not the paper's: gradients of the Gaussian-smoothed image (speckle), and a similarity that is the normalised correlation with each
 channel's mean over the template removed (the descriptors are non-negative, so that without it everything resembles everything).
 
-Nothing but image content may help. Template: the descriptor of the optical patch cut back by the shift range. Search area: that of the
-whole SAR patch. Both are "valid" results: no pixel outside a patch is ever invented (no padding, no wrap-around; the FFT is long enough
-for every shift that is looked at), so the distance is a function of the two pixel blocks alone, unchanged by a positive gain or an offset
-of either.
+Nothing but image content may help (`bench.matching.correlation`); the distance is unchanged by a positive gain or an offset of either view.
 
 Shift tolerance: content displaced by at most `max_shift` px along y and along x is found exactly; a displacement that varies over the
 patch (relief) blurs the peak. Beyond the range the true pair scores like any other pair. The range is part of the method, since a wider
@@ -23,242 +20,57 @@ Cost, measured on one core: a descriptor with its spectrum takes about 5 ms at 2
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.errors import BenchError
-from bench.matching.matcher import Matcher, MatcherOptions
+from bench.matching.correlation import CorrelationMatcher, CorrelationOptions, radius_of, smoothed
 
-LUMINANCE = (0.299, 0.587, 0.114)
-"""Optical grey level from R, G, B (ITU-R BT.601)."""
-
-MIN_TEMPLATE_PX = 8
-_BLOCK_BYTES = 192 * 2**20
-_PAIR_BLOCK = 32
 _ROUNDING = 2e-6
 
 
-class CfogOptions(MatcherOptions):
+class CfogOptions(CorrelationOptions):
     """Options of `cfog`.
 
     Attributes:
         orientations: number of channels over half a turn.
         gradient_sigma: standard deviation in px of the Gaussian before the gradients (0: none).
         sigma: standard deviation in px of the Gaussian that smooths every channel (0: none).
-        max_shift_px: largest displacement looked at along each axis; None: floor(0.75 * sqrt(shorter side of the patch)).
     """
 
     orientations: int = Field(default=9, ge=3, le=36)
     gradient_sigma: float = Field(default=1.0, ge=0.0, le=8.0)
     sigma: float = Field(default=1.5, ge=0.0, le=16.0)
-    max_shift_px: int | None = Field(default=None, ge=0)
 
 
-@dataclass(frozen=True)
-class Geometry:
-    """Sizes in px that follow from a patch (height, width) and the options."""
-
-    max_shift: int
-    search: tuple[int, int]
-    template: tuple[int, int]
-    fft: tuple[int, int]
-
-
-class Cfog(Matcher):
-    """Distance = 1 - max over shifts of the normalised correlation, clipped to [0, 1]; a patch without any gradient is at distance 1."""
+class Cfog(CorrelationMatcher):
+    """Correlation of oriented gradients; see the module's docstring."""
 
     version: ClassVar[int] = 1
     Options: ClassVar[type[BaseModel]] = CfogOptions
-    trains: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
-    embeds: ClassVar[bool] = False
-
-    def __init__(self, options: CfogOptions) -> None:
-        super().__init__(options)
+    title = "cfog"
+    shrink = "max_shift_px or sigma"
 
     @property
-    def workers(self) -> int:
-        """Threads of the FFT, the context's; changes nothing in the result."""
-        return 1 if self.setup.context is None else max(1, self.setup.context.threads)
+    def channels(self) -> int:
+        orientations: int = self.options.orientations
+        return orientations
 
     @property
     def margin(self) -> int:
-        """Support of the filters on each side in px: what a descriptor is shorter than its patch."""
-        return _radius(self.options.gradient_sigma) + 1 + _radius(self.options.sigma)
+        return radius_of(self.options.gradient_sigma) + 1 + radius_of(self.options.sigma)
 
-    def geometry(self, height: int, width: int) -> Geometry:
-        """Return the sizes for patches of (height, width) px.
-
-        Raises:
-            BenchError: the patch leaves no template of at least 8 x 8 px inside the filter support and the shift range.
-        """
-        from scipy.fft import next_fast_len
-
-        shift = self.options.max_shift_px
-        shift = math.floor(0.75 * math.sqrt(min(height, width))) if shift is None else shift
-        search = (height - 2 * self.margin, width - 2 * self.margin)
-        template = (search[0] - 2 * shift, search[1] - 2 * shift)
-        if min(template) < MIN_TEMPLATE_PX:
-            need = MIN_TEMPLATE_PX + 2 * (shift + self.margin)
-            raise BenchError(
-                f"cfog needs patches of at least {need} px a side for shifts up to {shift} px, and these are {height} x {width}; "
-                "set max_shift_px or sigma lower"
-            )
-        return Geometry(shift, search, template, (next_fast_len(search[0], real=False), next_fast_len(search[1], real=True)))
-
-    def distances_and_shifts(self, sar: np.ndarray, optical: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the distances (p,) float32 of `pairs` (p, 2) and where each best fits, (p, 2) int64.
-
-        A shift (dy, dx) in px says that what the optical patch shows at (y, x) stands at (y + dy, x + dx) in the SAR patch (y down, x
-        right).
-
-        Raises:
-            BenchError: the two views differ in patch size, or the patches are too small.
-        """
-        if sar.shape[1:3] != optical.shape[1:3]:
-            raise BenchError(f"cfog compares patches of one size; SAR is {sar.shape[1:3]} and optical {optical.shape[1:3]} px")
-        geometry = self.geometry(*sar.shape[1:3])
-        distance = np.ones(len(pairs), dtype=np.float32)
-        shift = np.zeros((len(pairs), 2), dtype=np.int64)
-        capacity = max(1, _BLOCK_BYTES // (self.options.orientations * geometry.fft[0] * (geometry.fft[1] // 2 + 1) * 8))
-        for rows, tiles in _plan(pairs, len(sar), len(optical), capacity):
-            searches = self._searches(sar, rows, geometry)
-            for columns, chosen in tiles:
-                templates = self._templates(optical, columns, geometry)
-                for start in range(0, len(chosen), _PAIR_BLOCK):
-                    part = chosen[start : start + _PAIR_BLOCK]
-                    i, j = np.searchsorted(rows, pairs[part, 0]), np.searchsorted(columns, pairs[part, 1])
-                    distance[part], shift[part] = self._correlate(searches, i, templates, j, geometry)
-        return distance, shift
-
-    def _score_pairs(self, sar: np.ndarray, optical: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-        return self.distances_and_shifts(sar, optical, pairs)[0]
-
-    # -- descriptors of one image --------------------------------------------------------------------------------------------------
     def descriptor(self, grey: np.ndarray) -> np.ndarray:
-        """Return the descriptor of a grey image (H, W) as float32 (orientations, H - 2 margin, W - 2 margin); zero where it is flat."""
-        smooth = _gaussian(np.asarray(grey, dtype=np.float32), self.options.gradient_sigma)
+        smooth = smoothed(np.asarray(grey, dtype=np.float32), self.options.gradient_sigma)
         gx, gy = smooth[1:-1, 2:] - smooth[1:-1, :-2], smooth[2:, 1:-1] - smooth[:-2, 1:-1]
         nothing = np.maximum(np.abs(gx), np.abs(gy)) <= _ROUNDING * np.abs(smooth[1:-1, 1:-1])
         angles = np.arange(self.options.orientations) * (math.pi / self.options.orientations)
         cos, sin = (f(angles).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
         channels = np.abs(cos * np.where(nothing, np.float32(0), gx) + sin * np.where(nothing, np.float32(0), gy))
-        channels = _gaussian(channels, self.options.sigma)
+        channels = smoothed(channels, self.options.sigma)
         channels = np.roll(channels, 1, axis=0) + 2 * channels + np.roll(channels, -1, axis=0)
         peak = channels.max(axis=0, keepdims=True)  # divided out first: squares of tiny or huge values stay in float32's range
         channels /= np.where(peak > 0, peak, np.float32(1))
         length = np.sqrt(np.square(channels).sum(axis=0, keepdims=True))
         return channels / np.where(length > 0, length, np.float32(1))
-
-    def _searches(self, sar: np.ndarray, rows: np.ndarray, geometry: Geometry) -> tuple[np.ndarray, np.ndarray]:
-        """Return the spectra of SAR search areas (n, C, F, G) complex64 and the norms of all windows (n, K, K) float32, 0 if blank."""
-        spans = 2 * geometry.max_shift + 1
-        spectra = np.empty((len(rows), self.options.orientations, geometry.fft[0], geometry.fft[1] // 2 + 1), dtype=np.complex64)
-        norms = np.empty((len(rows), spans, spans), dtype=np.float32)
-        for k, row in enumerate(rows):
-            area = self.descriptor(sar[row])
-            area -= area.mean(axis=(1, 2), keepdims=True)  # a zero-mean template does not see it; keeps the numbers small
-            norms[k] = _window_norms(area, geometry.template)
-            spectra[k] = self._spectrum(area, geometry)
-        return spectra, norms
-
-    def _templates(self, optical: np.ndarray, columns: np.ndarray, geometry: Geometry) -> np.ndarray:
-        """Return the conjugate spectra of unit-norm optical templates (n, C, F, G) complex64; zero for a featureless one."""
-        spectra = np.empty((len(columns), self.options.orientations, geometry.fft[0], geometry.fft[1] // 2 + 1), dtype=np.complex64)
-        weights = np.array(LUMINANCE, dtype=np.float32)
-        cut = slice(geometry.max_shift, -geometry.max_shift or None)
-        for k, column in enumerate(columns):
-            template = self.descriptor(optical[column][cut, cut].astype(np.float32) @ weights)
-            template -= template.mean(axis=(1, 2), keepdims=True)
-            norm = math.sqrt(float(np.square(template, dtype=np.float64).sum()))
-            featureless = norm**2 <= 1e-6 * template[0].size
-            spectra[k] = 0 if featureless else np.conj(self._spectrum(template / np.float32(norm or 1.0), geometry))
-        return spectra
-
-    def _spectrum(self, channels: np.ndarray, geometry: Geometry) -> np.ndarray:
-        from scipy.fft import rfft2
-
-        out: np.ndarray = rfft2(channels, geometry.fft, workers=self.workers)
-        return out
-
-    # -- pairs ---------------------------------------------------------------------------------------------------------------------
-    def _correlate(
-        self, searches: tuple[np.ndarray, np.ndarray], i: np.ndarray, templates: np.ndarray, j: np.ndarray, geometry: Geometry
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return distances and best shifts of the pairs (search i[k], template j[k])."""
-        from scipy.fft import ifft, irfft
-
-        spectra, norms = searches
-        product = np.empty((len(i), *templates.shape[2:]), dtype=np.complex64)
-        for k, (a, b) in enumerate(zip(i, j, strict=True)):
-            np.sum(spectra[a] * templates[b], axis=0, out=product[k])
-        spans = 2 * geometry.max_shift + 1
-        lines = ifft(product, axis=1, workers=self.workers)[:, :spans]
-        raw = irfft(lines, geometry.fft[1], axis=2, workers=self.workers)[:, :, :spans]
-        norm = norms[i]
-        similarity = np.where(norm > 0, raw / np.where(norm > 0, norm, np.float32(1)), np.float32(0)).reshape(len(i), -1)
-        best = similarity.argmax(axis=1)
-        top = np.clip(similarity[np.arange(len(i)), best], 0.0, 1.0)
-        return 1.0 - top, np.stack(np.divmod(best, spans), axis=1) - geometry.max_shift
-
-
-def _plan(pairs: np.ndarray, n_sar: int, n_optical: int, capacity: int) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]:
-    """Yield (SAR images, [(optical images, positions in `pairs`), ...]) with at most `capacity` images of each view held at once.
-
-    Every SAR descriptor is computed once; an optical one once per SAR block that has a pair with it (once, where all SAR images fit).
-    """
-    for first in range(0, n_sar, capacity):
-        inside = np.flatnonzero((pairs[:, 0] >= first) & (pairs[:, 0] < first + capacity))
-        if not len(inside):
-            continue
-        tiles = []
-        needed = np.unique(pairs[inside, 1])
-        for start in range(0, len(needed), capacity):
-            columns = needed[start : start + capacity]
-            tiles.append((columns, inside[np.isin(pairs[inside, 1], columns)]))
-        yield np.unique(pairs[inside, 0]), tiles
-
-
-def _radius(sigma: float) -> int:
-    return math.ceil(3 * sigma)
-
-
-def _gaussian(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Return `values` (..., H, W) smoothed by a Gaussian cut at 3 sigma, valid part only; every pixel is summed in the same order."""
-    radius = _radius(sigma)
-    if radius == 0:
-        return values
-    taps = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
-    taps = (taps / (taps[0] + 2 * taps[1:].sum())).astype(np.float32)
-    for axis in (-1, -2):
-        moved = values if axis == -1 else np.swapaxes(values, -1, -2)
-        size = moved.shape[-1] - 2 * radius
-        out = moved[..., radius : radius + size] * taps[0]
-        for k in range(1, radius + 1):
-            out += (moved[..., radius - k : radius - k + size] + moved[..., radius + k : radius + k + size]) * taps[k]
-        values = out if axis == -1 else np.swapaxes(out, -1, -2)
-    return np.ascontiguousarray(values)
-
-
-def _window_norms(area: np.ndarray, template: tuple[int, int]) -> np.ndarray:
-    """Return the norm of `area` (C, H, W) in every window of the template's size as float32 (K, K).
-
-    Each channel's mean over the window is removed first, as it is from the template. Norms below a thousandth of a unit vector per pixel
-    count as 0 (a window without features).
-    """
-    height, width = template
-
-    def box(values: np.ndarray) -> np.ndarray:
-        total = np.zeros((*values.shape[:-2], values.shape[-2] + 1, values.shape[-1] + 1))
-        np.cumsum(np.cumsum(values, axis=-2, dtype=np.float64), axis=-1, out=total[..., 1:, 1:])
-        rows = total[..., height:, :] - total[..., :-height, :]
-        inside: np.ndarray = rows[..., width:] - rows[..., :-width]
-        return inside
-
-    energy = box(np.square(area, dtype=np.float64).sum(axis=0)) - np.square(box(area)).sum(axis=0) / (height * width)
-    out: np.ndarray = np.sqrt(np.where(energy > 1e-6 * height * width, energy, 0.0)).astype(np.float32)
-    return out

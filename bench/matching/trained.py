@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from bench.data.cache import PairView
     from bench.matching.networks import PairNetwork
+    from bench.training import EpochBatches
 
 VIEWS: tuple[View, ...] = ("sar", "optical")
 EMBED_BLOCK = 32  # images a forward pass; fixed, so that predictions do not depend on a setting
 
 
-class TrainedOptions(MatcherOptions):
-    """Options of a learned matcher.
+class NetworkOptions(MatcherOptions):
+    """Options of every learned matcher.
 
     Attributes:
         epochs, batch_size: `batch_size` counts entries (see `PairBatches`).
@@ -39,8 +40,6 @@ class TrainedOptions(MatcherOptions):
         optimizer, lr, momentum, weight_decay: torch.optim.SGD or AdamW.
         schedule: "constant", or "cosine" to zero over all epochs; `warmup_epochs` of linear warm-up come first.
         clip_norm: largest gradient norm; null for none.
-        dim: length of the embedding.
-        input_px: side that patches are resized to before the network; null keeps them.
         augment: "none" or "dihedral" (flips and quarter turns, the same for both views).
         select: "last" epoch, or the "best" on the validation part by ROC-AUC.
         channels_last: memory format of the convolutions; changes speed, and the last digits.
@@ -58,32 +57,43 @@ class TrainedOptions(MatcherOptions):
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: int = Field(0, ge=0)
     clip_norm: float | None = Field(None, gt=0)
-    dim: int = Field(128, ge=2)
-    input_px: int | None = Field(None, ge=32)
     augment: Literal["none", "dihedral"] = "none"
     select: Literal["last", "best"] = "last"
     channels_last: bool = False
     compile: bool = later(False)
 
 
-class TrainedMatcher(Matcher):
-    """Base of the learned matchers; a subclass builds its network and names its distance."""
+class TrainedOptions(NetworkOptions):
+    """Options of a learned matcher with embeddings.
 
-    Options: ClassVar[type[BaseModel]] = TrainedOptions
+    Attributes:
+        dim: length of the embedding.
+        input_px: side that patches are resized to before the network; null keeps them.
+    """
+
+    dim: int = Field(128, ge=2)
+    input_px: int | None = Field(None, ge=32)
+
+
+class NetworkMatcher(Matcher):
+    """Base of the learned matchers: training, initial weights, state. A subclass builds its network: branches `sar` and `optical`,
+    each with a `backbone`.
+    """
+
+    Options: ClassVar[type[BaseModel]] = NetworkOptions
     trains = True
     seeded = True
-    embeds = True
     uses_backbone = True
 
     def __init__(self, options: Any) -> None:
         super().__init__(options)
-        self._network: PairNetwork | None = None
+        self._network: Any = None
 
-    def _build(self, backbone: str) -> PairNetwork:
+    def _build(self, backbone: str) -> Any:
         """Return the untrained network."""
         raise NotImplementedError
 
-    def _made(self, backbone: str) -> PairNetwork:
+    def _made(self, backbone: str) -> Any:
         """Return the untrained network, in the memory format of the options: a loaded one computes as a trained one, to the last digit."""
         network = self._build(backbone)
         if self.options.channels_last:
@@ -94,15 +104,29 @@ class TrainedMatcher(Matcher):
         """Return how the loss gets its negatives (see `PairBatches`)."""
         return "none"
 
+    def _pairs(self, data: FitData) -> PairBatches:
+        """Return the training batches of whole patches."""
+        options = self.options
+        return PairBatches(data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment)
+
+    def _batches(self, data: FitData, network: Any) -> EpochBatches:
+        """Return the training batches that the network's loss takes."""
+        return self._pairs(data)
+
+    def _validation_auc(self, data: FitData) -> float:
+        """Return the ROC-AUC on validation pairs: a curve to watch, and the monitor of select="best"."""
+        raise NotImplementedError
+
     def _fit(self, data: FitData) -> dict[str, Any]:
         from bench.training import TrainSpec, train
 
         options, context = self.options, data.context
         network = self._initial(data)
-        batches = PairBatches(data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment)
+        batches = self._batches(data, network)
         if len(batches) == 0:
             raise BenchError(f"the training part has {len(data.train)} samples: too few for one batch")
-        epochs = epochs_of(options, batches.entries)
+        entries = self._pairs(data).entries
+        epochs = epochs_of(options, entries)
         spec = TrainSpec(
             epochs=epochs,
             batch_size=options.batch_size,
@@ -129,11 +153,11 @@ class TrainedMatcher(Matcher):
             "epochs": epochs,
             "chosen_epoch": result.best_epoch if options.select == "best" else epochs,
             "resumed_from_epoch": result.resumed_from,
-            "training_entries": batches.entries * epochs,
+            "training_entries": entries * epochs,
             "cost": {"samples_per_second": result.samples_per_second, "training_peak_memory_bytes": result.peak_memory_bytes},
         }
 
-    def _initial(self, data: FitData) -> PairNetwork:
+    def _initial(self, data: FitData) -> Any:
         """Build the network from the seed; both backbones take the initial weights, where there are any."""
         import torch
 
@@ -150,6 +174,35 @@ class TrainedMatcher(Matcher):
                 prefix = data.initial_branch or _own_branch(data.initial_weights, view)
                 load_into(branch.backbone, load_initial_weights(backbone, data.initial_weights, prefix))
         return network
+
+    def state(self) -> dict[str, np.ndarray]:
+        if self._network is None:
+            raise BenchError(f"{type(self).__name__} has no state before it is fitted")
+        return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        import torch
+
+        from bench.models.weights import load_into
+
+        if self.setup.backbone is None:
+            raise BenchError(f"{type(self).__name__} needs a backbone")
+        if self.setup.context is not None:
+            torch.set_num_threads(self.setup.context.threads)
+        network = self._made(self.setup.backbone)
+        module: nn.Module = network
+        load_into(module, {name: torch.from_numpy(np.array(array)) for name, array in state.items()})
+        self._network = network
+
+
+class TrainedMatcher(NetworkMatcher):
+    """Base of the learned matchers with embeddings; a subclass builds its network and names its distance."""
+
+    Options: ClassVar[type[BaseModel]] = TrainedOptions
+    embeds = True
+
+    def _build(self, backbone: str) -> PairNetwork:
+        raise NotImplementedError
 
     def _validation_auc(self, data: FitData) -> float:
         """ROC-AUC on the validation pairs against each image's neighbour: a curve to watch, and the monitor of select="best"."""
@@ -189,25 +242,6 @@ class TrainedMatcher(Matcher):
                 out.append(network.embed(view, torch.from_numpy(np.ascontiguousarray(block)).to(device)).float().cpu().numpy())
         return np.concatenate(out)
 
-    def state(self) -> dict[str, np.ndarray]:
-        if self._network is None:
-            raise BenchError(f"{type(self).__name__} has no state before it is fitted")
-        return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        import torch
-
-        from bench.models.weights import load_into
-
-        if self.setup.backbone is None:
-            raise BenchError(f"{type(self).__name__} needs a backbone")
-        if self.setup.context is not None:
-            torch.set_num_threads(self.setup.context.threads)
-        network = self._made(self.setup.backbone)
-        module: nn.Module = network
-        load_into(module, {name: torch.from_numpy(np.array(array)) for name, array in state.items()})
-        self._network = network
-
 
 def _own_branch(checkpoint: Path, view: str) -> str:
     """Return the prefix of a view's backbone in a two-branch checkpoint of this task, "" for any other file."""
@@ -218,12 +252,12 @@ def _own_branch(checkpoint: Path, view: str) -> str:
     return prefix if any(key.startswith(prefix) for key in state) else ""
 
 
-def epochs_of(options: TrainedOptions, entries: int) -> int:
+def epochs_of(options: NetworkOptions, entries: int) -> int:
     """Return the number of epochs over `entries` entries: as given, or as many as the budget in entries needs."""
     return options.epochs if options.entries is None else max(1, math.ceil(options.entries / entries))
 
 
-def _optimizer(options: TrainedOptions) -> dict[str, Any]:
+def _optimizer(options: NetworkOptions) -> dict[str, Any]:
     if options.optimizer == "sgd":
         return {"type": "SGD", "lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
     return {"type": "AdamW", "lr": options.lr, "weight_decay": options.weight_decay}

@@ -60,7 +60,8 @@ class BackboneFacts:
 
     Attributes:
         version: raise it when the network changes; enters the train key.
-        out_channels, strides: channels and pixel strides of the four stages C2..C5 that `forward_stages` returns.
+        out_channels, strides: channels and pixel strides of the four stages C2..C5 that `forward_stages` returns; a network without a
+            pyramid returns four maps of one stride.
         mean, std: per-channel input normalisation, in [0, 1] units, RGB: x_normalised = (x - mean) / std.
         weights: known initial weights by name; the first is the default.
         target: "module:function" that builds the network.
@@ -146,3 +147,5 @@ DARKNET53 = BackboneFacts(
     },
     target="bench.models.darknet:darknet53",
 )
+
+SHALLOW = BackboneFacts("shallow", 1, (32, 32, 32, 32), (2, 2, 2, 2), IMAGENET_MEAN, IMAGENET_STD, {}, "bench.models.shallow:shallow")

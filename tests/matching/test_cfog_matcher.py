@@ -11,7 +11,7 @@ from matching_toys import toy_scene
 from pydantic import ValidationError
 
 from bench.errors import BenchError
-from bench.matching import cfog, metrics
+from bench.matching import correlation, metrics
 from bench.matching.cfog import Cfog, CfogOptions
 from bench.matching.matcher import Setup
 
@@ -137,8 +137,8 @@ def test_blocks_and_threads_change_nothing(scenes: list[tuple[np.ndarray, np.nda
     monkeypatch.setattr(Cfog, "descriptor", counted)
     matcher().distances_and_shifts(sar, optical, pairs)
     assert len(calls) == len(np.unique(pairs[:, 0])) + len(np.unique(pairs[:, 1]))  # once an image, however many pairs it is in
-    monkeypatch.setattr(cfog, "_BLOCK_BYTES", 3 * 9 * 110 * 56 * 8)  # room for about three images of a view
-    monkeypatch.setattr(cfog, "_PAIR_BLOCK", 2)
+    monkeypatch.setattr(correlation, "_BLOCK_BYTES", 3 * 9 * 110 * 56 * 8)  # room for about three images of a view
+    monkeypatch.setattr(correlation, "_PAIR_BLOCK", 2)
     m = matcher()
     m.prepare(Setup(context=cast("Any", SimpleNamespace(threads=2))))
     assert m.workers == 2
@@ -152,7 +152,7 @@ def test_correlation_equals_brute_force() -> None:
     sar, optical = toy_scene(3, side=48)
     m = matcher(max_shift_px=3, orientations=5)
     got, shift = m.distances_and_shifts(sar[None], optical[None], np.array([[0, 0]]))
-    search, template = m.descriptor(sar), m.descriptor(optical[3:-3, 3:-3] @ np.array(cfog.LUMINANCE, dtype=np.float32))
+    search, template = m.descriptor(sar), m.descriptor(optical[3:-3, 3:-3] @ np.array(correlation.LUMINANCE, dtype=np.float32))
     template = (template - template.mean(axis=(1, 2), keepdims=True)).astype(np.float64)
     size, best = template.shape[1], {}
     for y in range(7):
