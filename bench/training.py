@@ -159,7 +159,7 @@ def train(
     Args:
         model: has `loss(batch: dict[str, Tensor]) -> dict[str, Tensor]`; entries with "loss" in their name are summed
             and minimised, others only recorded. Parameters that need no gradient are left alone. With spec.compile also
-            `compilable() -> list[nn.Module]`. What a loss needs for several processes: `training_parallel`.
+            `compilable()` (`training_precision.compiled`). What a loss needs for several processes: `training_parallel`.
         validate: called after each epoch with the model (in evaluation mode, without gradients) and the epoch (from 1);
             returns metrics.
         select: keep the last epoch's weights, or the best by the validation metric `monitor` (higher is better, ties

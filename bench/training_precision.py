@@ -8,7 +8,7 @@ the loss, since its gradients vanish otherwise. Losses are fp32: networks hand f
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,35 +87,36 @@ def _check_processor(precision: str) -> None:
 
 @contextmanager
 def compiled(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Within, the backbones that `model.compilable()` names run as torch.compile makes them, while they are in training mode.
+    """Within, what `model.compilable()` names runs as torch.compile makes it, while it is in training mode: backbones.
 
-    Each input shape is compiled for itself: all images of a training have one size, and its batches two (the last one of an epoch), or
-    three where ranks share them. In evaluation mode nothing is compiled. Names and values of the weights stay as they are.
+    It names modules, or (module, method) where another method than `forward` is called. Each input shape is compiled for itself: all images
+    of a training have one size, and its batches two (the last one of an epoch), or three where ranks share them. In evaluation mode nothing
+    is compiled. Names and values of the weights stay as they are.
 
     Raises:
-        BenchError: the model names no backbone, or no compiler works here.
+        BenchError: the model names nothing, or no compiler works here.
     """
-    parts: Sequence[nn.Module] | None = model.compilable() if hasattr(model, "compilable") else None  # type: ignore[operator]
-    if not parts:
+    named: Sequence[Any] | None = model.compilable() if hasattr(model, "compilable") else None  # type: ignore[operator]
+    if not named:
         raise BenchError(f"{type(model).__name__} names no backbone to compile; use compile: false")
     _check_compiler(device)
-    for part in parts:
-        part.forward = _when_training(part)
+    parts = [part if isinstance(part, tuple) else (part, "forward") for part in named]
+    for part, method in parts:
+        setattr(part, method, _when_training(part, getattr(part, method)))
     try:
         yield
     finally:
-        for part in parts:
-            del part.forward
+        for part, method in parts:
+            delattr(part, method)
 
 
-def _when_training(part: nn.Module) -> Any:
-    plain = part.forward
+def _when_training(part: nn.Module, plain: Callable[..., Any]) -> Callable[..., Any]:
     fast = torch.compile(plain, dynamic=False)
 
-    def forward(*arguments: Any) -> Any:
+    def call(*arguments: Any) -> Any:
         return fast(*arguments) if part.training else plain(*arguments)
 
-    return forward
+    return call
 
 
 def _check_compiler(device: torch.device) -> None:

@@ -213,6 +213,7 @@ class CroppedBatches:
     side: int
     crop: int
     reach: int
+    smallest_share: ClassVar[int] = PairBatches.smallest_share
 
     def __len__(self) -> int:
         return len(self.whole)

@@ -82,9 +82,9 @@ class DenseNetwork(nn.Module):
         self.memory_format = torch.channels_last
         self.to(memory_format=torch.channels_last)
 
-    def compilable(self) -> list[nn.Module]:
-        """Return the parts whose inputs have one size throughout a training."""
-        return [self.sar.backbone, self.optical.backbone]
+    def compilable(self) -> list[tuple[nn.Module, str]]:
+        """Return the parts whose inputs have one size throughout a training, and which of their methods is called."""
+        return [(branch.backbone, "forward_stages") for branch in (self.sar, self.optical)]
 
     def features(self, view: str, images: Tensor) -> Tensor:
         """(n, h, w) SAR or (n, h, w, 3) optical, float32 in [0, 1] -> (n, dim, h', w') fp32."""

@@ -30,7 +30,7 @@ from bench.models.weights import state_sha256
 from bench.training import TrainSpec, train
 from bench.training_ranks import ReleasedError, world_from_environment
 
-SIDE, DIM, BATCH = 16, 6, 7
+SIDE, DIM, BATCH = 40, 6, 7
 COMPARE, DETECT = "compare", "detectors"
 HANG_S = 60  # a rank that has not ended by then is ended by a signal, which the tests see
 NET = """\
@@ -146,13 +146,26 @@ class Pairs:
             "sar": np.stack([r.random((SIDE, SIDE), np.float32) for r in rng]),
             "optical": np.stack([r.random((SIDE, SIDE, 3), np.float32) for r in rng]),
             "label": (batch_indices % 3 == 0).astype(np.float32),
+            "shift": np.stack([r.integers(-1, 2, 2) for r in rng]),
         }
+
+
+def dense() -> nn.Module:
+    """The network of `dense` on its own backbone, without batch norm."""
+    from bench.matching.dense_network import DenseNetwork
+
+    network = DenseNetwork("shallow", DIM, 2, 0, 0.1)
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            module[1] = nn.Identity()
+    return network
 
 
 CASES: dict[str, Callable[[], nn.Module]] = {
     "mean": MeanNetwork,
     "infonce": lambda: small(networks.InfoNceNetwork)(DIM, None, 0.1),
     "bnn": lambda: small(networks.BnnNetwork)(DIM, None, 2.0, False),
+    "dense": dense,
     "bnn-in-batch": lambda: small(networks.BnnNetwork)(DIM, None, 2.0, True),
 }
 

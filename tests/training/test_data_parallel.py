@@ -40,7 +40,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", ["2", "3"])
-@pytest.mark.parametrize("case", ["mean", "infonce", "bnn", "bnn-in-batch"])
+@pytest.mark.parametrize("case", ["mean", "infonce", "bnn", "bnn-in-batch", "dense"])
 def test_ranks_train_the_weights_of_one_process(found: dict[str, Any], case: str, size: str) -> None:
     """Six steps of SGD with momentum, decay and clipping on batches of 7, 7 and 2: unequal shares, and one of nothing."""
     one, many = found["1"][case], found[size][case]

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from training_toys import ToyBatches, ToyNet, outcome, toy_context, toy_net, toy_spec
 
 from bench.errors import BenchError
+from bench.matching.dense_network import DenseNetwork
 from bench.matching.infonce import InfoNce, InfoNceOptions
 from bench.matching.matcher import Setup
 from bench.matching.networks import InfoNceNetwork
 from bench.training import reseed, train
+from bench.training_precision import compiled
 from bench.training_state import TrainStore
 
 
@@ -155,6 +157,30 @@ def test_compiled_while_training_only_and_nothing_is_left_of_it(tmp_path: Path, 
     assert outcome(plain, tmp_path / "b") == outcome(model, tmp_path / "a")
     with pytest.raises(BenchError, match="ToyNet names no backbone to compile; use compile: false"):
         train(toy_net(), ToyBatches(), toy_spec(1, compile=True), toy_context(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("name", ["infonce", "dense"])
+def test_what_a_matcher_names_is_what_its_loss_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+
+    def compile_(function: Any, dynamic: bool) -> Any:
+        def counted(*arguments: Any) -> Any:
+            calls.append(function)
+            return function(*arguments)
+
+        return counted
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    network = InfoNceNetwork("resnet18", 4, None, 0.1) if name == "infonce" else DenseNetwork("shallow", 4, 1, 0, 0.1)
+    batch = {"sar": torch.rand(2, 40, 40), "optical": torch.rand(2, 40, 40, 3), "shift": torch.zeros(2, 2, dtype=torch.long)}
+    with compiled(network, torch.device("cpu")):
+        calls.clear()
+        network.train().loss(batch)
+        assert len(calls) == 2  # a branch each
+        network.eval().loss(batch)
+        assert len(calls) == 2
+    network.train().loss(batch)
+    assert len(calls) == 2
 
 
 def test_no_compiler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,228 @@
+"""What precision, memory format and compilation are worth: training and inference of five networks, relative to plain fp32, in one run.
+
+    python benchmarks/precision.py [--device cpu|cuda] [--quick] [--fp16] [--networks NAME ...] [--rounds N] [--out FILE]
+
+Each combination of {fp32, bf16, fp16 with --fp16} x {channels_last} x {compile} runs for a few steps through the package's own `fit`, in a
+process of its own, from a random start, on generated pixels (benchmarks/step_times.py); the combinations of a network follow one another,
+round by round, and the best round counts, so that a machine that others use as well disturbs the ratios less. --quick takes small images,
+small batches, and fewer combinations: some ten minutes on two cores, whose ratios are not those of full size.
+
+"x" is relative to the network's first row. Inference is fp32 and never compiled, whatever the training was (docs/many-gpus.md): only the
+memory format can move it. The first steps, which wait for the compiler, come before the clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
+
+from bench.cli.options import available_cores, origin_of  # noqa: E402
+from bench.config import load_suite  # noqa: E402
+from bench.errors import BenchError, nearest  # noqa: E402
+from bench.expansion import expand  # noqa: E402
+from bench.store import write_json  # noqa: E402
+from bench.task import Cell, Selection  # noqa: E402
+from bench.workspace import Workspace  # noqa: E402
+from benchmarks.step_times import How, Times, time_cell  # noqa: E402
+
+MATCHERS = {"bnn-resnet18": "resnet18", "bnn-resnet50": "resnet50", "bnn-darknet53": "darknet53"}
+DETECTORS = {"faster-rcnn": "resnet50", "yolov3": "darknet53"}
+NETWORKS = (*MATCHERS, *DETECTORS)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the generated images and the batches are."""
+
+    patch_px: int
+    pairs: int
+    tile_px: int
+    tiles: int
+
+
+FULL, QUICK = Size(256, 32, 512, 8), Size(64, 16, 160, 2)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to compute."""
+
+    precision: str
+    channels_last: bool
+    compile: bool
+
+    @property
+    def words(self) -> str:
+        return ", ".join([self.precision, *(["channels last"] if self.channels_last else []), *(["compiled"] if self.compile else [])])
+
+
+@dataclass(frozen=True)
+class Row:
+    """The best times of one network computed in one way, or why there are none."""
+
+    network: str
+    variant: Variant
+    batch: int
+    times: Times | None
+    problem: str = ""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the table; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
+    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes, as for bench run (default: 0)")
+    parser.add_argument("--quick", action="store_true", help="small images and batches, fewer combinations")
+    parser.add_argument("--fp16", action="store_true", help="fp16 as well")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help=f"of {', '.join(NETWORKS)} (default: all)")
+    parser.add_argument("--steps", type=int, metavar="N", help="timed steps (default: 30 on a GPU, 3 on a CPU)")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="the best of N counts (default: 1)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table here as well")
+    args = parser.parse_args(arguments)
+    try:
+        text = "\n".join(_lines(args)) + "\n"
+    except BenchError as error:
+        print(f"precision: error: {error}", file=sys.stderr)
+        return 2
+    print(text, end="")
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+    return 0
+
+
+def variants(quick: bool, fp16: bool) -> list[Variant]:
+    """Return the ways to compute, plain fp32 first; `quick` compiles only once a network, which takes a processor a minute."""
+    precisions = ["fp32", "bf16", *(["fp16"] if fp16 else [])]
+    every = [Variant(*ways) for ways in itertools.product(precisions, (False, True), (False, True))]
+    return [variant for variant in every if not quick or not variant.compile or variant == Variant("bf16", True, True)]
+
+
+def _lines(args: argparse.Namespace) -> list[str]:
+    """Return the output: the machine, the table, the combinations that do not work here."""
+    how = _how(args)
+    for name in args.networks:
+        if name not in NETWORKS:
+            raise BenchError(f"unknown network {name!r}{nearest(name, NETWORKS)}")
+    os.environ |= {"OMP_NUM_THREADS": str(how.threads), "MKL_NUM_THREADS": str(how.threads)}  # as the runner starts a worker
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    size = QUICK if args.quick else FULL
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="precision-") as temporary:
+        folder = Path(temporary)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "compiled")
+        workspace = Workspace(folder / "runs", folder / "boards", {}, {"BENCH_CACHE": str(folder / "cache")})
+        for network in args.networks:
+            rows += _rows(network, variants(args.quick, args.fp16), size, args.rounds, folder, workspace, how)
+    return [_machine(how, args.rounds), "", *table(rows), *_problems(rows)]
+
+
+def _rows(network: str, ways: Sequence[Variant], size: Size, rounds: int, folder: Path, workspace: Workspace, how: How) -> list[Row]:
+    """Return the rows of one network."""
+    best: dict[Variant, Row] = {}
+    for number, variant in itertools.product(range(rounds), ways):
+        print(f"precision: {network}, {variant.words}, round {number + 1} of {rounds} ...", file=sys.stderr, flush=True)
+        cell = cell_of(network, variant, size, folder)
+        batch = cell.spec["method"]["options"]["batch_size"]
+        try:
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+                where = folder / f"{network}-{number}-{len(best)}-{ways.index(variant)}"
+                row = Row(network, variant, batch, pool.submit(time_cell, cell, workspace, where, how).result())
+        except BenchError as error:
+            row = Row(network, variant, batch, None, str(error))
+        before = best.get(variant)
+        if before is None or before.times is None or (row.times is not None and row.times.step_s < before.times.step_s):
+            best[variant] = row
+    return list(best.values())
+
+
+def cell_of(network: str, variant: Variant, size: Size, folder: Path) -> Cell:
+    """Return the cell that trains `network` in the way of `variant` on a generated set."""
+    ways: dict[str, Any] = {"channels_last": variant.channels_last, "compile": variant.compile}
+    if network in MATCHERS:
+        section = "matching"
+        options = {"epochs": 1, "batch_size": size.pairs, "optimizer": "sgd", "lr": 0.001, "negatives": "in-batch", **ways}
+        method = {"matcher": "bnn", "backbone": MATCHERS[network], "precision": variant.precision, "options": options}
+        data: dict[str, Any] = {
+            "dataset": "toy-pairs",
+            "options": {"scenes": 4, "patches_per_scene": 2 * size.pairs, "patch_px": size.patch_px},
+            "splits": {"random": {"kind": "random", "train": 0.8, "validation": 0.05, "seed": 0}},
+        }
+    else:
+        section = "detection"
+        options = {"epochs": 1, "batch_size": size.tiles, "per_epoch": 8 * size.tiles, "clip_norm": 1.0, **ways}
+        method = {"detector": network, "backbone": DETECTORS[network], "precision": variant.precision, "options": options}
+        data = {
+            "dataset": "toy-ships",
+            "options": {"scenes": 4, "scene_px": 2 * size.tile_px},
+            "tiles": {"size_px": size.tile_px, "overlap_px": 32},
+            "splits": {"random": {"kind": "random", "by": "scene", "test": 0.5, "validation": 0}},
+        }
+    path = folder / f"{network}.yaml"
+    write_json(
+        path, {"name": "precision", "seeds": [0], section: {"datasets": {"made": data}, "methods": {network: method}}}
+    )  # JSON is YAML
+    suite = load_suite(str(path), [])
+    (cell,) = expand(suite, Selection(), [section], origin_of(str(path), []))
+    return cell
+
+
+def _how(args: argparse.Namespace) -> How:
+    """Return how to measure; the device is checked to exist. Raises BenchError."""
+    import torch
+
+    from bench.training import resolve_device
+
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else str(resolve_device(args.device))
+    cuda = device.startswith("cuda")
+    steps = args.steps if args.steps is not None else 30 if cuda else 3
+    if min(args.threads, steps, args.rounds) < 1 or args.workers < 0:
+        raise BenchError("--threads, --steps and --rounds from 1, --workers from 0")
+    return How(device, args.threads, args.workers, 10 if cuda else 1, steps)
+
+
+def _machine(how: How, rounds: int) -> str:
+    """Return the line that says what was measured on."""
+    import torch
+
+    device = torch.cuda.get_device_name(how.device) if how.device.startswith("cuda") else "CPU"
+    loading = f", {how.workers} loading processes" if how.workers else ""
+    best = f", best of {rounds} rounds" if rounds > 1 else ""
+    return f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; median of {how.steps} steps after {how.warmup}{best}"
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return the rows as a Markdown table: pairs or tiles a second, and what they are relative to the network's plain fp32."""
+    head = ("network", "computed in", "batch", "training 1/s", "x", "inference 1/s", "x", "peak MiB")
+    lines = ["| " + " | ".join(head) + " |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
+    plain = {row.network: row.times for row in rows if row.variant == Variant("fp32", False, False)}
+    for row in rows:
+        if row.times is None:
+            continue
+        trained, inferred = row.batch / row.times.step_s, 1 / row.times.inference_s
+        first = plain.get(row.network)
+        ratios = (
+            ("", "") if first is None else (f"{first.step_s / row.times.step_s:.2f}", f"{first.inference_s / row.times.inference_s:.2f}")
+        )
+        cells = [row.network, row.variant.words, str(row.batch), f"{trained:.3g}", ratios[0], f"{inferred:.3g}", ratios[1]]
+        lines.append("| " + " | ".join([*cells, f"{row.times.peak_bytes / 2**20:,.0f}"]) + " |")
+    return lines
+
+
+def _problems(rows: Sequence[Row]) -> list[str]:
+    return [f"{row.network}, {row.variant.words}: {row.problem}" for row in rows if row.times is None]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
