@@ -26,7 +26,8 @@ FILTERS = {
     "backbone": "backbones; one without a row re-targets the rows with a network to it",
     "control": "controls of matching rows (none, shuffled); one without a row re-targets the rows with a network",
     "detector": "detectors, by registry name; one without a row joins with its defaults",
-    "pretrain": "pretrainings of detectors: none, imagenet, osm, osm-shuffled, checkpoint:PATH; one without a row joins them all",
+    "pretrain": "pretrainings of detectors: none, imagenet, osm, osm-dense (each also -shuffled), checkpoint:PATH; "
+    "one without a row joins them all",
 }
 
 

@@ -34,7 +34,14 @@ from bench.tables import (
 )
 
 MAIN = "scene.ap_area"
-_ARMS = {"none": "none (random start)", "imagenet": "ImageNet", "osm": "OSM", "osm-shuffled": "OSM, shuffled pairs (control)"}
+_ARMS = {
+    "none": "none (random start)",
+    "imagenet": "ImageNet",
+    "osm": "OSM",
+    "osm-shuffled": "OSM, shuffled pairs (control)",
+    "osm-dense": "OSM, dense",
+    "osm-dense-shuffled": "OSM, dense, shuffled pairs (control)",
+}
 _ALL = (
     Column(MAIN, "AP"),
     Column("scene.ap_11pt", "AP 11-point"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import Suite, validate
-from bench.detection.spec import ARMS, COMPUTE, OsmSource
+from bench.detection.spec import ARMS, COMPUTE, OSM_ARMS, OsmSource
 from bench.errors import BenchError, nearest
 from bench.smoke import find_initial_weights
 from bench.task import Cell, Origin, Selection, get_task
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MATCHING, SAR_BRANCH = "matching", "sar.backbone."
 CHECKPOINT = "checkpoint:"
+DENSE, OSM_DENSE = "dense", "osm-dense"  # the matcher of dense features, and the arms that start from it
 _BRANCHES = (SAR_BRANCH, "sar.", "model.backbone.", "backbone.")  # in our matchers, two-branch files, our detectors, mmdet's
 
 
@@ -32,7 +33,7 @@ class Arm:
 
     Attributes:
         text: as the user wrote it.
-        start: "none", "imagenet", "osm", "osm-shuffled" or "checkpoint".
+        start: "none", "imagenet", "checkpoint", or one of OSM_ARMS.
         path: of a checkpoint.
         compute: train longer by what the OSM pretraining cost.
     """
@@ -51,7 +52,17 @@ class Arm:
     @property
     def needs_matching(self) -> bool:
         """Whether the arm depends on a matching cell: for its weights, or for its cost."""
-        return self.start.startswith("osm") or self.compute
+        return self.start in OSM_ARMS or self.compute
+
+    @property
+    def dense(self) -> bool:
+        """Whether it starts from a `dense` matcher."""
+        return self.start.startswith(OSM_DENSE)
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether it starts from a network that was trained on shuffled pairs."""
+        return self.start in OSM_ARMS and self.start.endswith("-shuffled")
 
 
 def parse_arm(text: str, where: str) -> Arm:
@@ -86,7 +97,8 @@ def matching_cell(
         raise BenchError(f"{where}: {arm.text!r} starts from a matching network, and the suite has no `matching` section; add one")
     task = get_task(MATCHING)
     section = validate(task.Section, suite.tasks[MATCHING], f"{suite.name}: {MATCHING}")
-    named = {"dataset": source.dataset, "split": source.split, "method": source.methods.get(backbone)}
+    rows, controls = (source.dense, source.dense_shuffled) if arm.dense else (source.methods, source.shuffled)
+    named = {"dataset": source.dataset, "split": source.split, "method": rows.get(backbone)}
     seeds = None if seed is None else (seed,)
 
     def cells(**filters: str | None) -> list[Cell]:
@@ -95,24 +107,31 @@ def matching_cell(
             found = task.expand(suite, section, replace(selection, filters=chosen, seeds=seeds), origin)
         except BenchError as error:
             raise BenchError(f"{where}: pretraining {arm.text!r} finds no row to start from: {error}") from error
-        mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone]
+        mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone and suits(cell, filters.get("method"))]
         return [cell for cell in mine if cell.dataset == mine[0].dataset]
+
+    def suits(cell: Cell, chosen: str | None) -> bool:
+        if cell.spec["method"]["matcher"] == DENSE:
+            return arm.dense or (chosen or named["method"]) is not None
+        return not arm.dense
 
     true = cells(backbone=backbone, control="none")
     if not true:
         raise BenchError(
-            f"{where}: the suite's matching section has no trained row with backbone {backbone!r}; add one, or name it under detection.osm"
+            f"{where}: the suite's matching section has no trained {'dense ' if arm.dense else ''}row with backbone {backbone!r}; add one, "
+            f"or name it under detection.osm{'.dense' if arm.dense else ''}"
         )
-    if arm.start != "osm-shuffled":
+    if not arm.shuffled:
         return true[0]
     data, row = true[0].names["dataset"], true[0].names
-    if backbone in source.shuffled:
-        found = cells(method=source.shuffled[backbone])
+    if backbone in controls:
+        found = cells(method=controls[backbone])
     else:
         twins = cells(dataset=data, split=row["split"], method=None, control="shuffled", backbone=backbone)
         found = [cell for cell in twins if _twin(cell, true[0])] or _retargeted(cells, true[0])
     if not found:
-        raise BenchError(f"{where}: no matching row trains backbone {backbone!r} on shuffled pairs; name one under detection.osm.shuffled")
+        key = "detection.osm.dense_shuffled" if arm.dense else "detection.osm.shuffled"
+        raise BenchError(f"{where}: no matching row trains backbone {backbone!r} on shuffled pairs; name one under {key}")
     return found[0]
 
 

@@ -13,7 +13,8 @@ TRAINING_VERSION = 1  # raise when the training of networks changes (sampling, t
 PREDICT_VERSION = 1  # raise when tiling or merging change: every cell is then predicted and scored again
 METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is then scored again, none is trained again
 
-ARMS = ("none", "imagenet", "osm", "osm-shuffled")  # further: checkpoint:PATH, and any arm with "+compute" behind it
+OSM_ARMS = ("osm", "osm-shuffled", "osm-dense", "osm-dense-shuffled")
+ARMS = ("none", "imagenet", *OSM_ARMS)  # further: checkpoint:PATH, and any arm with "+compute" behind it
 COMPUTE = "+compute"
 
 
@@ -81,9 +82,9 @@ class DetectorEntry(Spec):
     Attributes:
         detector, options: registry name and the detector's own options.
         backbone: registry name; null for the detector's first.
-        pretrain: arms: "none", "imagenet", "osm", "osm-shuffled", "checkpoint:PATH"; with "+compute" behind it, the same start is
-            trained longer by what the `osm` arm's pretraining cost.
-        precision: arithmetic of training; fp16 and bf16 need a GPU.
+        pretrain: arms: "none", "imagenet", "osm", "osm-shuffled", "osm-dense", "osm-dense-shuffled", "checkpoint:PATH"; with "+compute"
+            behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
+        precision: arithmetic of training (docs/many-gpus.md, section 2); predictions are fp32 always.
         datasets: run on these only (labels "data set" or "data set/split"); null means all.
         seeds: null means the suite's.
     """
@@ -119,15 +120,18 @@ class OsmSource(Spec):
 
     Attributes:
         dataset, split: their block; null for the section's first.
-        methods: backbone -> row of the `osm` arm; where a backbone is not named, the first trained row with it.
-        shuffled: backbone -> row of the `osm-shuffled` arm; where not named, the first row with it and `control: shuffled`, else the
-            `osm` row trained on shuffled pairs, as a row of its own.
+        methods: backbone -> row of the `osm` arm; where a backbone is not named, the first trained row with it that is not `dense`.
+        dense: backbone -> row of the `osm-dense` arm; where a backbone is not named, the first trained `dense` row with it.
+        shuffled: backbone -> row of the `osm-shuffled` arm, dense_shuffled: of the `osm-dense-shuffled` arm; where not named, the twin of
+            the true row with `control: shuffled`, else the true row trained on shuffled pairs, as a row of its own.
     """
 
     dataset: str | None = None
     split: str | None = None
     methods: dict[str, str] = {}
     shuffled: dict[str, str] = {}
+    dense: dict[str, str] = {}
+    dense_shuffled: dict[str, str] = {}
 
 
 class DetectionProtocol(Spec):

@@ -7,4 +7,4 @@ BACKBONES.add("resnet18", "bench.models.backbones:RESNET18", "ResNet-18 (He et a
 BACKBONES.add("resnet34", "bench.models.backbones:RESNET34", "ResNet-34 (He et al. 2016), torchvision layout")
 BACKBONES.add("resnet50", "bench.models.backbones:RESNET50", "ResNet-50 (He et al. 2016), torchvision layout")
 BACKBONES.add("darknet53", "bench.models.backbones:DARKNET53", "Darknet-53 (Redmon & Farhadi 2018), LeakyReLU 0.1")
-BACKBONES.add("shallow", "bench.models.backbones:SHALLOW", "six convolutions at half resolution without padding, for `dense`")
+BACKBONES.add("shallow", "bench.models.backbones:SHALLOW", "five convolutions at half resolution without padding, for `dense`")

@@ -1,7 +1,7 @@
 """A shallow fully convolutional network: fine detail, a small field of view, no padding. For matching by dense features.
 
 In the spirit of SFcNet (Zhang, Lei, Zou et al., "Explore better network framework for high-resolution optical and SAR image matching",
-TGRS 2022): a few 3x3 convolutions keep the place of an edge that deep networks blur. Ours: the second one has stride 2, which loses little
+TGRS 2022): a few 3x3 convolutions keep the place of an edge that deep networks blur. Ours: the first one has stride 2, which loses little
 at a few pixels of registration error and saves three quarters of the work; no convolution pads, so no feature depends on where the border
 of a patch lies.
 """
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-WIDTHS = (16, 32, 32, 32, 32, 32)
-STRIDES = (1, 2, 1, 1, 1, 1)
+WIDTHS = (32, 32, 32, 32, 32)
+STRIDES = (2, 1, 1, 1, 1)
 
 
 class Shallow(nn.Module):
-    """Six units of 3x3 convolution, batch norm and ReLU. Keys: `units.{i}.{0,1}.*`, i = 0..5."""
+    """Five units of 3x3 convolution, batch norm and ReLU. Keys: `units.{i}.{0,1}.*`, i = 0..4."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Shallow(nn.Module):
         return outputs[-4:]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, 3, H, W) to the last unit's output, (N, 32, h, w) with h = (H - 3) // 2 - 8 (rounded as convolutions do)."""
+        """Map (N, 3, H, W) to the last unit's output, (N, 32, h, w) h = (H - 3) // 2 - 7."""
         return self.forward_stages(x)[-1]
 
 

@@ -141,6 +141,29 @@ def test_a_row_may_be_named_and_a_shuffled_twin_is_made_where_the_suite_has_none
     assert twin == [cells[2]], "the command of the twin makes the same cell"
 
 
+def test_the_dense_arms_start_from_the_dense_row_and_the_others_never_do(tmp_path: Path) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        dense = {"dense18": {"matcher": "dense", "backbone": "resnet18", "options": {"epochs": 2}}}
+        raw["matching"]["methods"] = dense | raw["matching"]["methods"]
+        raw["detection"]["methods"]["frcnn"].update(pretrain=["osm", "osm-dense", "osm-dense-shuffled"])
+
+    cells = cells_of(tmp_path, changed(change), seeds=(3,), filters={"method": ("frcnn",)})
+    assert labels(cells) == [
+        ("matching", "bnn18", 3),
+        ("detection", "frcnn/osm", 3),
+        ("matching", "dense18", 3),
+        ("detection", "frcnn/osm-dense", 3),
+        ("matching", "dense18-shuffled", 3),
+        ("detection", "frcnn/osm-dense-shuffled", 3),
+    ]
+
+
+def test_a_dense_arm_without_a_dense_row_is_told(tmp_path: Path) -> None:
+    raw = changed(lambda raw: raw["detection"]["methods"]["frcnn"].update(pretrain=["osm-dense"]))
+    with pytest.raises(BenchError, match="no trained dense row with backbone 'resnet18'; add one, or name it under detection.osm.dense"):
+        cells_of(tmp_path, raw)
+
+
 @pytest.mark.parametrize(
     ("filters", "rows"),
     [
