@@ -107,13 +107,14 @@ def matching_cell(
             found = task.expand(suite, section, replace(selection, filters=chosen, seeds=seeds), origin)
         except BenchError as error:
             raise BenchError(f"{where}: pretraining {arm.text!r} finds no row to start from: {error}") from error
-        mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone and suits(cell, filters.get("method"))]
-        return [cell for cell in mine if cell.dataset == mine[0].dataset]
-
-    def suits(cell: Cell, chosen: str | None) -> bool:
-        if cell.spec["method"]["matcher"] == DENSE:
-            return arm.dense or (chosen or named["method"]) is not None
-        return not arm.dense
+        mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone]
+        fits = [cell for cell in mine if (cell.spec["method"]["matcher"] == DENSE) == arm.dense]
+        if mine and not fits and chosen.get("method"):
+            raise BenchError(
+                f"{where}: {arm.text!r} starts from {'a' if arm.dense else 'no'} `{DENSE}` matcher, and row {chosen['method'][0]!r} is "
+                f"{mine[0].spec['method']['matcher']!r}; name another under detection.osm{'.dense' if arm.dense else '.methods'}"
+            )
+        return [cell for cell in fits if cell.dataset == fits[0].dataset]
 
     true = cells(backbone=backbone, control="none")
     if not true:

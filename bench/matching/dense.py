@@ -36,7 +36,7 @@ _CROP = 5  # purpose of a random stream, beside those of `batches`
 _BLOCK_BYTES = 192 * 2**20
 _PAIR_BLOCK = 32
 _WATCHED = 256  # validation pairs that the curve is drawn of
-_LARGEST_CROP = 96
+_LARGEST_CROP = 64
 
 
 class DenseOptions(NetworkOptions):
@@ -47,7 +47,7 @@ class DenseOptions(NetworkOptions):
         max_shift_px: largest displacement looked at along each axis, rounded down to even; null: as `cfog`.
         tolerance_px: shifts this near to the true one count as true in training (registration errors of the data).
         temperature: divides the correlations in the loss.
-        crop_px: side of the training crops; null: the patch less the shift range on each side, at most 96.
+        crop_px: side of the training crops; null: the patch less the shift range on each side, at most 64.
     """
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
@@ -58,7 +58,7 @@ class DenseOptions(NetworkOptions):
     dim: int = Field(16, ge=2)
     max_shift_px: int | None = Field(None, ge=0)
     tolerance_px: int = Field(2, ge=0)
-    temperature: float = Field(0.05, gt=0)
+    temperature: float = Field(0.1, gt=0)
     crop_px: int | None = Field(None, ge=32)
 
 

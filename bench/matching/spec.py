@@ -43,7 +43,7 @@ class MethodEntry(Spec):
             two-branch checkpoint of this task (`model.safetensors`) initialises each view's backbone with its own.
         init_branch: prefix under which the backbone stands in that checkpoint, e.g. "backbone." of a detector; "" for the whole file.
         control: "shuffled" trains on shuffled pairs: on a clean split the row must collapse to chance.
-        precision: arithmetic of training; fp16 and bf16 need a GPU.
+        precision: arithmetic of training (docs/many-gpus.md, section 2); predictions are fp32 always.
         datasets: run on these only (labels "data set" or "data set/split"); null means all.
         seeds: null means the suite's.
     """

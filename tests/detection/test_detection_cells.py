@@ -158,6 +158,24 @@ def test_the_dense_arms_start_from_the_dense_row_and_the_others_never_do(tmp_pat
     ]
 
 
+@pytest.mark.parametrize(
+    ("arm", "named", "message"),
+    [
+        ("osm", {"methods": {"resnet18": "dense18"}}, "'osm' starts from no `dense` matcher, and row 'dense18' is 'dense'"),
+        ("osm-dense", {"dense": {"resnet18": "bnn18"}}, "'osm-dense' starts from a `dense` matcher, and row 'bnn18' is 'bnn'"),
+    ],
+)
+def test_a_named_row_of_the_other_kind_is_refused(tmp_path: Path, arm: str, named: dict[str, Any], message: str) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        raw["matching"]["methods"]["dense18"] = {"matcher": "dense", "backbone": "resnet18", "options": {"epochs": 2}}
+        raw["detection"]["osm"] = named
+        raw["detection"]["methods"]["frcnn"].update(pretrain=[arm])
+
+    with pytest.raises(BenchError) as error:
+        cells_of(tmp_path, changed(change))
+    assert message in str(error.value)
+
+
 def test_a_dense_arm_without_a_dense_row_is_told(tmp_path: Path) -> None:
     raw = changed(lambda raw: raw["detection"]["methods"]["frcnn"].update(pretrain=["osm-dense"]))
     with pytest.raises(BenchError, match="no trained dense row with backbone 'resnet18'; add one, or name it under detection.osm.dense"):
