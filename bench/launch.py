@@ -18,6 +18,13 @@ from bench.processes import die_with_parent
 EXIT_INTERRUPTED = 130
 
 
+def worker_command(folder: Path, processes: int) -> list[str]:
+    """Return the command that executes the cell in `folder` by so many processes on this machine."""
+    if processes == 1:
+        return [sys.executable, "-m", "bench.worker", str(folder)]
+    return [sys.executable, "-m", "bench.launch", str(processes), str(folder)]
+
+
 def main(processes: int, folder: Path) -> int:
     """Run `bench.worker` on `folder` in `processes` ranks; return the exit code of rank 0, or of the rank that failed first.
 

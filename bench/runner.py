@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any
 
 from bench.config import Suite
 from bench.errors import BenchError, MissingInputs
+from bench.launch import worker_command
 from bench.records import (
     RECORD,
     Failure,
@@ -31,6 +31,7 @@ from bench.records import (
 )
 from bench.store import folder_lock, write_json
 from bench.task import Cell, Identity, get_task
+from bench.training_ranks import ANNOUNCED
 from bench.workspace import Workspace
 
 JOB = "job.json"
@@ -43,13 +44,14 @@ STAGES = ("train", "predict", "score")
 
 @dataclass(frozen=True)
 class Settings:
-    """Context of a run, chosen on the command line: it changes no result."""
+    """Context of a run, chosen on the command line: it changes no result. `processes` train one cell together, with `threads` each."""
 
     device: str = "cpu"
     threads: int = 1
     workers: int = 0
     figures: bool = True
     force: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -241,10 +243,12 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
     write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
     environment |= {name: value for name, value in workspace.env.items() if name.startswith("BENCH_")}
+    for name in ANNOUNCED:  # whatever started this run: a worker is no rank of that
+        environment.pop(name, None)
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait cost a shared machine several times the work
     environment["PYTHONPATH"] = os.pathsep.join(path for path in (PACKAGE_PARENT, os.environ.get("PYTHONPATH")) if path)
     try:
-        process = subprocess.Popen([sys.executable, "-m", "bench.worker", str(item.folder)], env=environment)
+        process = subprocess.Popen(worker_command(item.folder, _processes(item, settings)), env=environment)
     except OSError as error:
         raise BenchError(f"cannot start a worker process: {error.strerror or error}; free memory or processes, then run again") from error
     try:
@@ -265,6 +269,13 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
         cause = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
         failure = Failure(stage="worker", message=f"the worker process {cause}; see log.txt in its folder", traceback="")
         return _write_failure(item, failure), True
+
+
+def _processes(item: PlanItem, settings: Settings) -> int:
+    """Return how many processes a cell gets: those that were asked for where it trains a network, else one."""
+    method = item.cell.spec["method"]
+    trains = item.state == "train" and (method.get("backbone") is not None or "epochs" in method.get("options", {}))
+    return settings.processes if trains else 1
 
 
 def _own_record(item: PlanItem) -> Record | None:

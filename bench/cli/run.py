@@ -40,17 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_argument_group("how (context: recorded, but entering no key)")
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
-    how.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
-    how.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes (default: 0)")
+    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of each process (default: all cores, divided by --processes)")
+    how.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes of each process (default: 0)")
+    how.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="processes that train a network together, a GPU each (default: 1)"
+    )
     how.add_argument("--no-figures", action="store_true", help="draw no pictures")
     how.add_argument("--force", action="store_true", help="compute again what is finished")
 
 
 def execute(args: argparse.Namespace) -> int:
     chosen = choose(args)
-    if args.threads < 1 or args.workers < 0:
-        raise BenchError(f"--threads {args.threads} --workers {args.workers}: threads from 1, workers from 0")
-    return complete(chosen, Settings(args.device, args.threads, args.workers, not args.no_figures, args.force))
+    if args.processes < 1:
+        raise BenchError(f"--processes {args.processes}: from 1")
+    threads = max(1, available_cores() // args.processes) if args.threads is None else args.threads
+    if threads < 1 or args.workers < 0:
+        raise BenchError(f"--threads {threads} --workers {args.workers}: threads from 1, workers from 0")
+    return complete(chosen, Settings(args.device, threads, args.workers, not args.no_figures, args.force, args.processes))
 
 
 def complete(chosen: Chosen, settings: Settings) -> int:
@@ -74,7 +80,7 @@ def complete(chosen: Chosen, settings: Settings) -> int:
     done = len(plan.items) - len(pending)
     what = f"{done} finished already, {len(pending)} to run"
     _say(f"{chosen.suite.name}: {len(plan.items)} cells, {f'smoke run in {workspace.runs}, on no board' if chosen.smoke else what}")
-    settings = replace(settings, device=_device(settings.device) if pending else "cpu")
+    settings = replace(settings, device=_device(settings.device, settings.processes) if pending else "cpu")
     return _report(chosen, run_plan(plan, workspace, settings, _say))
 
 
@@ -145,15 +151,24 @@ def _print_unfiled(chosen: Chosen, outcome: Outcome, what: str) -> None:
         print(to_text(get_task(name).table(chosen.suite.name, title, "", records, Evidence()), terminal_width()))
 
 
-def _device(name: str) -> str:
-    """Return the device to use, checked to exist. Imports torch, so only when something has to run."""
+def _device(name: str, processes: int) -> str:
+    """Return the device to use, checked to exist; "cuda" where each of several processes takes its own. Imports torch, so only when
+    something has to run.
+    """
+    import torch
+
     from bench.training import resolve_device
 
-    if name == "auto":
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return str(resolve_device(name))
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    if processes == 1:
+        return found if name == "auto" else str(resolve_device(name))
+    name = found if name == "auto" else name
+    if name == "cpu":
+        return name
+    if name != "cuda":
+        raise BenchError(f"--device {name} --processes {processes}: each process takes a GPU of its own; use --device cuda, or cpu")
+    resolve_device(f"cuda:{processes - 1}")
+    return name
 
 
 def _check_writable(*folders: Path) -> None:
