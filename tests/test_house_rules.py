@@ -28,9 +28,12 @@ HEAVY = {
 EXECUTION_ONLY = {  # imported when a cell runs, never while planning
     "bench/detection/mmdet_heads.py",
     "bench/detection/mmdet_models.py",
+    "bench/detection/roi_align.py",
+    "bench/matching/dense_network.py",
     "bench/matching/networks.py",
     "bench/models/darknet.py",
     "bench/models/resnet.py",
+    "bench/models/shallow.py",
     "bench/training_data.py",
     "bench/training_engine.py",
     "bench/training_hooks.py",

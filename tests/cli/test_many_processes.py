@@ -142,8 +142,8 @@ def test_the_same_batch_shared_by_two_processes_gives_the_same_row_within_the_sc
         words = ("--processes", str(processes), "--threads", "1", "--runs", f"runs-{processes}", "--boards", f"boards-{processes}")
         bench("run", "--config", "learning.yaml", "--no-figures", *words)
         cells = sorted((bench.folder / f"runs-{processes}/matching").iterdir())
-        values[processes] = [record_of(cell)["metrics"]["uniform.roc_auc"] for cell in cells]
+        values[processes] = [record_of(cell)["metrics"]["full.sar_to_optical.mrr"] for cell in cells]
     one, two = values[1], values[2]
     scatter = (statistics.variance(one) / 3 + statistics.variance(two) / 3) ** 0.5
-    assert min(one + two) > 0.7, values  # both have learned to match
+    assert min(one + two) > 0.14, values  # both have learned to match: chance is 0.08 among 58
     assert abs(statistics.mean(one) - statistics.mean(two)) < 4.3 * scatter, values  # t, 2 degrees of freedom, 5 %
