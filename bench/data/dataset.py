@@ -88,6 +88,12 @@ class Dataset(ABC):
             )
         return SarScale(declared)
 
+    @property
+    def gsd_m(self) -> float | None:
+        """Ground sample distance in metres per pixel: the options', else the facts'; None where it varies or is unknown."""
+        declared: float | None = getattr(self.options, "gsd_m", None)
+        return self.facts.gsd_m if declared is None else declared
+
     @abstractmethod
     def index(self) -> Sampled:
         """Return all samples in a fixed order.

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,7 +21,7 @@ from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, miss
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.index import PairIndex, PairSample
 from bench.data.scaling import SarScale
-from bench.errors import BenchError
+from bench.errors import BenchError, nearest
 
 PairBy = Literal["stem", "number"]
 _DIGITS = re.compile(r"(\d+)")
@@ -114,6 +116,82 @@ class FolderPairs(PairDataset):
         return PairIndex(tuple(samples), self.crs(), f"{self.facts.name} at {self.root}")
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a pair of folders tells of all its pairs: the first part of their ids, columns, and the scene (None: unknown)."""
+
+    id: str
+    attributes: Mapping[str, str]
+    scene: str | None = None
+
+
+class PlacedFolders(PairDataset):
+    """Family of sets with many pairs of folders, whose names tell what lies in them. Files pair by the last number of their stems.
+
+    A subclass says what its root holds (`holds`), and writes `_scan` with `scan_places`.
+    """
+
+    def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
+        super().__init__(root, options, cache)
+        self._places: dict[str, Place] = {}
+
+    @classmethod
+    @abstractmethod
+    def holds(cls, folder: Path, options: Any) -> bool:
+        """Return whether `folder` is the set's root."""
+
+    @classmethod
+    def locate(cls, root: Path, options: Any) -> Path:
+        """Return `root`, or the folder of the set's own name inside it, single or doubled."""
+        for candidate in (root, root / cls.facts.folder, root / cls.facts.folder / cls.facts.folder):
+            if cls.holds(candidate, options):
+                return candidate
+        raise missing(cls.facts, [str(root)])
+
+    def check_names(self, what: str, given: Iterable[str], known: Sequence[str]) -> None:
+        """Raise BenchError for a name that the set does not know, or whose folder is not there."""
+        for name in given:
+            if name not in known:
+                raise BenchError(f"data set {self.facts.name} has no {what} {name!r}{nearest(name, known)}")
+            if not (self.root / name).is_dir():
+                raise BenchError(f"data set {self.facts.name}: {what} {name} is not in {self.root}; place it there or leave it out")
+
+    def numbers(self, folder: str, prefixes: Sequence[str]) -> list[str]:
+        """Return what follows any of `prefixes` in the names of the sub-folders of `folder`, in natural order, each once."""
+        names = [entry.name for entry in sorted((self.root / folder).iterdir()) if entry.is_dir()]
+        found = {name.removeprefix(prefix) for name in names for prefix in prefixes if name.startswith(prefix)}
+        return sorted(found, key=natural_key)
+
+    def scan_places(self, places: Iterable[tuple[Place, str, str]], mark: str = "") -> Scan:
+        """Return the pairs of all `places`: (what is known, optical folder, SAR folder). A folder that ends in "NAME*" means the files of
+        that folder whose names begin so. Ids are the place's, "_", `mark` and the number.
+        """
+        pairs: list[FilePair] = []
+        unpaired: list[str] = []
+        for place, optical, sar in places:
+            for side, other in ((optical, sar), (sar, optical)):
+                if not (self.root / side).is_dir() and not side.endswith("*"):
+                    unpaired.append(f"{other}/ has no partner {side}/")
+                    break
+            else:
+                found = pair_folders(self.root, optical, sar, by="number")
+                for pair in found.pairs:
+                    name = f"{place.id}_{mark}{pair.id}"
+                    self._places[name] = place
+                    pairs.append(FilePair(name, pair.optical, pair.sar))
+                unpaired += found.unpaired
+        return Scan(tuple(pairs), tuple(unpaired))
+
+    def index(self) -> PairIndex:
+        scan = self.scan()
+        check_pairs(scan, self.root, ("optical", "SAR"))
+        samples = []
+        for pair in scan.pairs:
+            place = self._places[pair.id]
+            samples.append(PairSample(pair.id, pair.optical, pair.sar, None, place.scene, None, dict(place.attributes)))
+        return PairIndex(tuple(samples), None, f"{self.facts.name} at {self.root}")
+
+
 def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: Collection[str] | None = None) -> Scan:
     """Pair the images of two folders below `root`; other files and hidden ones are passed over. Order: natural ("2"
     before "10").
@@ -159,7 +237,10 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _keyed(root: Path, folder: str, by: PairBy) -> dict[str, str]:
-    """Return id -> relative path of the images in one folder."""
+    """Return id -> relative path of the images in one folder; of those whose names begin with NAME where it ends in "NAME*"."""
+    start = ""
+    if folder.endswith("*"):
+        folder, _, start = folder[:-1].rpartition("/")
     try:
         with os.scandir(root / folder) as entries:
             names = [entry.name for entry in entries]
@@ -169,7 +250,7 @@ def _keyed(root: Path, folder: str, by: PairBy) -> dict[str, str]:
     keyed: dict[str, str] = {}
     for name in sorted(names):
         stem, suffix = os.path.splitext(name)
-        if suffix.lower() not in IMAGE_SUFFIXES or name.startswith("."):
+        if suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".") or not name.startswith(start):
             continue
         key = stem if by == "stem" else _number(stem, f"{where}/{name}")
         if key in keyed:

@@ -25,6 +25,7 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_GDAL_NODATA = 42113
 _FORMATS = ("PNG", "JPEG", "TIFF")
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error)
 # Colour type of a PNG header -> channels; Pillow would silently reduce the 16-bit forms of these to 8 bit.
@@ -37,7 +38,8 @@ def read_image(path: Path) -> np.ndarray:
     Returns:
         (H, W) or (H, W, 3) array, uint8, uint16 or float32, values as stored, row 0 at the top. An alpha channel is
         dropped if it is fully opaque; signed 16-bit data without negative values become uint16; wider floats become
-        float32.
+        float32. Pixels with the no-data value that a GeoTIFF declares become dark: 0, or the smallest value with data
+        where some are negative (dB).
 
     Raises:
         BenchError: missing, empty, truncated or damaged file, content that is no PNG, JPEG or TIFF, zero size,
@@ -208,20 +210,51 @@ def _read_tiff(path: Path) -> np.ndarray:
     try:
         with tifffile.TiffFile(path) as tiff:
             axes = _tiff_axes(tiff, path)
+            nodata = _declared_nodata(tiff, path)
             try:
                 array = tiff.series[0].asarray()
-            except ValueError as error:
+            except (ValueError, KeyError) as error:
                 if "imagecodecs" not in str(error):
                     raise
-                return _read_compressed_tiff(path, str(tiff.series[0].dtype), error)
+                array = _read_compressed_tiff(path, str(tiff.series[0].dtype), error)
+                axes = "YX" if array.ndim == 2 else "YXS"
     except tifffile.TiffFileError as error:
         raise _damaged(path, error) from error
     except _DECODE_ERRORS as error:
         raise _damaged(path, error) from error
-    return np.moveaxis(array, 0, 2) if axes.startswith("S") else array
+    array = np.moveaxis(array, 0, 2) if axes.startswith("S") else array
+    return array if nodata is None else _without_nodata(array, nodata, path)
 
 
-def _read_compressed_tiff(path: Path, dtype: str, error: ValueError) -> np.ndarray:
+def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
+    """Return the value that GDAL's tag declares for pixels without data, None where there is no tag."""
+    tag = tiff.pages[0].tags.get(_GDAL_NODATA)  # type: ignore[union-attr]
+    if tag is None:
+        return None
+    try:
+        return float(str(tag.value).strip().strip("\x00"))
+    except ValueError as error:
+        raise BenchError(
+            f"{path} declares the no-data value {str(tag.value)[:40]!r}, which is no number; mend the tag GDAL_NODATA"
+        ) from error
+
+
+def _without_nodata(array: np.ndarray, nodata: float, path: Path) -> np.ndarray:
+    """Return `array` with pixels without data made dark: 0 where all values are 0 or more (linear values, in which 0 means no data), else
+    the smallest value that has data (values in dB, in which 0 is bright).
+    """
+    missing = np.isnan(array) if np.isnan(nodata) and array.dtype.kind == "f" else array == nodata
+    if not missing.any():
+        return array
+    if missing.all():
+        raise BenchError(f"{path} holds no data: every pixel has the declared no-data value {nodata:g}; remove it")
+    with np.errstate(invalid="ignore"):
+        least = array[~missing].min()
+    out: np.ndarray = np.where(missing, np.asarray(least if least < 0 else 0, dtype=array.dtype), array)
+    return out
+
+
+def _read_compressed_tiff(path: Path, dtype: str, error: Exception) -> np.ndarray:
     """Decode a compression that tifffile lacks through Pillow, if Pillow keeps the pixel type."""
     array = _read_with_pillow(path, b"")
     if np.dtype(dtype) != array.dtype:

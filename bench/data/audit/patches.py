@@ -45,7 +45,7 @@ def audit_pairs(
     if len(index) < 2:
         raise BenchError(f"{index.where} has {len(index)} pair; an audit compares at least 2")
     split = make_split(index, spec)
-    gsd_m = getattr(dataset.facts, "gsd_m", None) or 1.0
+    gsd_m = dataset.gsd_m or 1.0
     with Spool(index, dataset.root, dataset.cache or Path(tempfile.gettempdir()), report) as spool:
         overlaps = find_overlaps(spool, MODES[match], report)
         layout = lay_out(len(index), overlaps)

@@ -71,6 +71,10 @@ class CocoScenes(ShipDataset):
         """Return the attributes that an entry gives its image."""
         return {key: value for key, value in image.extra.items() if key != "scene"}
 
+    def places(self, folder: str, part: str) -> list[str]:
+        """Return the folders that a name in the list with the stem `part` is looked up in, the first that has it wins."""
+        return [folder, f"{folder}/{part}", ""]
+
     def lists_whole(self) -> bool:
         """Return whether the lists should name every image of the folder."""
         return False
@@ -97,7 +101,7 @@ class CocoScenes(ShipDataset):
         return ShipScan(tuple(_numbered(_named(claims))), files, (*problems, *twice), tuple(lines))
 
     def _claim(self, image: CocoImage, folder: str, source: str) -> Claim:
-        path = resolve(self.root, image.file_name, (folder, f"{folder}/{stem(source)}", ""))
+        path = resolve(self.root, image.file_name, self.places(folder, stem(source)))
         if path is None:
             raise BenchError(f"file {image.file_name!r} is not in {folder}/")
         name = stem(path)

@@ -128,12 +128,6 @@ class ShipDataset(Dataset):
         self._found: ShipScan | None = None
         _ = self.sar_scale  # undeclared values are refused here, not in the middle of a run
 
-    @property
-    def gsd_m(self) -> float | None:
-        """Ground sample distance in metres per pixel, None where it varies or is unknown."""
-        declared: float | None = getattr(self.options, "gsd_m", None)
-        return self.facts.gsd_m if declared is None else declared
-
     def expected(self) -> tuple[int | None, int | None]:
         """Return the numbers of images and of ships that this copy should have under these options, None where nothing is declared."""
         return self.facts.expected_scenes, self.facts.expected_ships

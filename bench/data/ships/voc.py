@@ -52,26 +52,26 @@ def parse_voc(path: Path, one_based: bool = False) -> VocAnnotation:
             with a box that is no four finite numbers.
     """
     path = Path(path)
-    root = _tree(path)
+    root = read_tree(path)
     if root.tag != "annotation":
         raise BenchError(f"{path} is no VOC annotation: its root is <{root.tag}>, expected <annotation>")
     if root.find("objects") is not None:
-        raise BenchError(f"{path} has <objects>, the schema of AIR-SARShip-2.0 and FAIR1M, not VOC's <object>; convert it first")
+        raise BenchError(f"{path} has <objects>, the schema of AIR-SARShip-2.0 (air-sarship-2.0 reads it) and FAIR1M, not VOC's <object>")
     objects = root.findall("object")
     boxes = np.array([_box(item, path, number) for number, item in enumerate(objects, start=1)], dtype=np.float64).reshape(-1, 4)
     if one_based:
         boxes[:, :2] -= 1
     return VocAnnotation(
         filename=(root.findtext("filename") or "").strip() or None,
-        size=_size(root, path),
+        size=read_size(root, path),
         boxes=boxes,
         names=tuple(_name(item, path, number) for number, item in enumerate(objects, start=1)),
         difficult=np.array([_flag(item, path, number) for number, item in enumerate(objects, start=1)], dtype=bool),
     )
 
 
-def _tree(path: Path) -> ET.Element:
-    """Parse a file into elements without ever meeting a declaration of entities."""
+def read_tree(path: Path) -> ET.Element:
+    """Parse a file into elements without ever meeting a declaration of entities. Raises BenchError, as `parse_voc`."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -109,7 +109,8 @@ def _tree(path: Path) -> ET.Element:
         raise BenchError(f"{path} has an unusable encoding ({error}); save it as UTF-8") from error
 
 
-def _size(root: ET.Element, path: Path) -> tuple[int, int] | None:
+def read_size(root: ET.Element, path: Path) -> tuple[int, int] | None:
+    """Return (height, width) as <size> states them, None where it does not. Raises BenchError for other than whole numbers."""
     texts = [(root.findtext(f"size/{name}") or "").strip() for name in ("height", "width")]
     try:
         height, width = (int(text or 0) for text in texts)

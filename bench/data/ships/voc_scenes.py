@@ -16,7 +16,7 @@ from bench.data.folders import natural_key
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.ships.dataset import Claim, ShipDataset, ShipOptions, ShipScan
 from bench.data.ships.files import last_integer, stem, walk
-from bench.data.ships.voc import parse_voc
+from bench.data.ships.voc import VocAnnotation, parse_voc
 from bench.errors import BenchError
 
 
@@ -70,6 +70,10 @@ class VocScenes(ShipDataset):
         """Return whether corners count from 1."""
         return bool(self.options.one_based)
 
+    def parse(self, path: Path) -> VocAnnotation:
+        """Read one annotation file."""
+        return parse_voc(path, self.one_based())
+
     def attributes_of(self, name: str) -> Mapping[str, str]:
         """Return declared facts of the image with id `name`.
 
@@ -97,7 +101,7 @@ class VocScenes(ShipDataset):
         return ShipScan(tuple(claims), (*annotations.values(), *images.values()), tuple(problems))
 
     def _claim(self, key: str, image: str, annotation: str, number: int) -> Claim:
-        found = parse_voc(self.root / annotation, self.one_based())
+        found = self.parse(self.root / annotation)
         attributes = self.attributes_of(key)
         scene = self.scene_of(stem(image))
         return Claim(key, image, number, found.boxes, found.difficult, found.names, annotation, found.size, scene, attributes)

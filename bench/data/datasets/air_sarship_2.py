@@ -1,0 +1,72 @@
+"""AIR-SARShip-2.0: facts and layout. Sources: the publisher's page (Journal of Radars); the schema from public code that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench.data.dataset import DatasetOptions, missing
+from bench.data.facts import ShipFacts
+from bench.data.scaling import SarScale
+from bench.data.ships.files import walk
+from bench.data.ships.points_xml import parse_points
+from bench.data.ships.voc import VocAnnotation
+from bench.data.ships.voc_scenes import VocScenes
+
+
+class AirSarShip2Options(DatasetOptions):
+    """Options: `table`, a CSV of your own with a row for each image (`id`: its number), for columns such as `scene` or `shore`."""
+
+    table: str | None = None
+
+
+class AirSarShip2(VocScenes):
+    """300 images with XML files of another schema than 1.0's. Both are found below the root by suffix and matched by the last integer of
+    their stems, which is the id. No scene is known: each image is its own leakage group.
+    """
+
+    Options = AirSarShip2Options
+    facts = ShipFacts(
+        name="air-sarship-2.0",
+        title="AIR-SARShip-2.0: 300 Gaofen-3 images of 1000 px",
+        sensors="Gaofen-3, several modes, C band",
+        image_px="1000 x 1000",
+        resolution="1 m and 3 m, not told by image",
+        gsd_m=None,
+        polarisation="single",
+        sar_scale=SarScale.amplitude,  # as released; its calibration is undocumented
+        expected_scenes=300,
+        expected_ships=None,
+        licence="not stated with the copies in circulation; see the publisher's page",
+        citation="AIR-SARShip-2.0, Aerospace Information Research Institute, Chinese Academy of Sciences, published by J. Radars",
+        homepage="https://radars.ac.cn/web/data/getData?newsColumnId=d25c94d7-8fe8-415f-a383-9b0ffd6d5a9a (behind a form)",
+        folder="AIR-SARShip-2.0",
+        place_what="""\
+    AIR-SARShip-2.0/
+      **/<n>.tiff   one channel, 1000 x 1000; folder names and stems may differ, the last integer counts
+      **/<n>.xml    objects/object with possibleresult/name and points/point""",
+        notes=(
+            "Certain: 300 images of 1000 x 1000 px, corner points as texts x,y. Believed: continuous coordinates from 0. The published "
+            "count of ships and an official split are not known to us, so neither is declared."
+        ),
+    )
+
+    @classmethod
+    def locate(cls, root: Path, options: Any) -> Path:
+        """Return `root` when images and XML files lie anywhere below it."""
+        for suffixes, what in (({".tif", ".tiff"}, "*.tiff"), ({".xml"}, "*.xml")):
+            if next(walk(root, "", suffixes), None) is None:
+                raise missing(cls.facts, [f"{root}/**/{what}"])
+        return root
+
+    def image_names(self) -> list[str]:
+        return list(walk(self.root, "", {".tif", ".tiff"}))
+
+    def annotation_names(self) -> list[str]:
+        return list(walk(self.root, "", {".xml"}))
+
+    def by_number(self) -> bool:
+        return True
+
+    def parse(self, path: Path) -> VocAnnotation:
+        return parse_points(path)

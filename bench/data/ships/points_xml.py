@@ -1,0 +1,61 @@
+"""Annotation files with corner points, the schema of AIR-SARShip-2.0 and FAIR1M: `objects/object`, each with `possibleresult/name` and
+`points/point`, a text "x,y" each, the first repeated at the end. Parsing only, with the XML reader of `voc.py`; the box of an object is the
+bounding box of its points.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+
+from bench.data.ships.voc import VocAnnotation, read_size, read_tree
+from bench.errors import BenchError
+
+_LEAST = 2  # points: two opposite corners, or four, with or without the first repeated
+
+
+def parse_points(path: Path) -> VocAnnotation:
+    """Read one file of this schema; coordinates are taken as continuous pixels from 0, as they stand.
+
+    Raises:
+        BenchError: unreadable file, no well-formed XML, another schema, an object without a name or with points that are no finite pairs of
+            numbers.
+    """
+    path = Path(path)
+    root = read_tree(path)
+    holder = root.find("objects")
+    if root.tag != "annotation" or holder is None:
+        hint = "; it is VOC: use voc-folder" if root.find("object") is not None else ""
+        raise BenchError(f"{path} has no <objects> below <annotation>{hint}")
+    objects = holder.findall("object")
+    names = tuple(_name(item, path, number) for number, item in enumerate(objects, start=1))
+    boxes = [_box(item, path, number) for number, item in enumerate(objects, start=1)]
+    return VocAnnotation(
+        filename=(root.findtext("source/filename") or "").strip() or None,
+        size=read_size(root, path),
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        names=names,
+        difficult=np.zeros(len(objects), dtype=bool),
+    )
+
+
+def _name(item: ET.Element, path: Path, number: int) -> str:
+    name = (item.findtext("possibleresult/name") or "").strip()
+    if not name:
+        raise BenchError(f"{path}: object {number} has no <possibleresult><name>")
+    return name
+
+
+def _box(item: ET.Element, path: Path, number: int) -> list[float]:
+    texts = [(point.text or "").strip() for point in item.findall("points/point")]
+    try:
+        points = np.array([[float(value) for value in text.split(",")] for text in texts], dtype=np.float64)
+    except ValueError as error:
+        raise BenchError(f"{path}: object {number} has the points {texts}; expected texts x,y") from error
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < _LEAST:
+        raise BenchError(f"{path}: object {number} has the points {texts}; expected at least {_LEAST} texts x,y")
+    if not np.isfinite(points).all():
+        raise BenchError(f"{path}: object {number} has the points {texts}, which are not finite")
+    return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]
