@@ -116,16 +116,16 @@ class World:
         else:
             _until(lambda: self._has(step))
 
-    def fail(self, message: str, traceback: str) -> None:
-        """Tell the other ranks that this one has failed. Rank 0 has recorded it already; another one waits until rank 0 has."""
+    def fail(self, message: str, traceback: str) -> bool:
+        """Tell the other ranks that this one has failed; return whether rank 0 has recorded it, which another one waits for."""
         told = json.dumps([self.rank, message, traceback])
         self._ending.set()
         with suppress(RuntimeError):  # the store is gone: so are the others, or they will notice
             self.store.compare_set(_FAILURE, "", told)
             if self.leads:
                 self.store.set(_RECORDED, "1")
-            else:
-                _until(lambda: self._has(_RECORDED), _GRACE_S)
+            return _until(lambda: self._has(_RECORDED), _GRACE_S)
+        return False
 
     def failure_of_another(self, patience_s: float = 2.0) -> RankFailure | None:
         """Return what another rank has failed of, waiting a moment for it to say so: a lost connection is most often only what follows."""
@@ -153,14 +153,14 @@ class World:
             try:
                 failure = _read_failure(store) if store.check([_FAILURE]) else None
             except RuntimeError as error:
-                failure = RankFailure(0, f"the connection to rank 0 is lost ({first_line(error)})", "")
+                print(f"bench.worker: rank {self.rank} ends: its connection is lost ({first_line(error)})", file=sys.stderr, flush=True)
+                os._exit(1)
             if failure is None or failure.rank == self.rank or self._ending.is_set():
                 continue
             if self.leads:
                 self._on_failure(failure)
                 store.set(_RECORDED, "1")
                 time.sleep(1.0 if self._hosts_store else 0.0)  # for the others to see it
-            print(f"bench.worker: rank {self.rank} ends, since rank {failure.rank} failed: {failure.message}", file=sys.stderr, flush=True)
             os._exit(1)
 
 

@@ -101,8 +101,8 @@ def _follow(folder: Path, world: World) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:  # becomes the cell's status, in the record that rank 0 writes
-        print(f"bench.worker: rank {world.rank} failed: {first_line(error)}", file=sys.stderr, flush=True)
-        world.fail(first_line(error), traceback.format_exc())
+        if not world.fail(first_line(error), traceback.format_exc()):
+            print(f"bench.worker: rank {world.rank} failed: {first_line(error)}", file=sys.stderr, flush=True)
         return 1
     finally:
         world.leave()
