@@ -26,6 +26,7 @@ VERBS = {
     "selftest": "feed known predictions through every metric and compare with what must come out",
     "doctor": "what is installed, which backends work, which data are found, and what to do about the rest",
     "data": "look at data: info, verify, audit, cut, split, coco, toy, weights",
+    "export": "write a trained backbone for mmdet, torchvision, timm, ultralytics or darknet",
     "clean": "show what can be freed in the runs folder, and free it",
 }
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130

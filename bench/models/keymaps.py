@@ -8,6 +8,11 @@ Neutral layouts: torchvision's names for ResNet, those of `darknet.py` for Darkn
 - "mmdet-darknet": `conv1`, `conv_res_block{i}.conv`, `conv_res_block{i}.res{j}.conv{1,2}`, i = 1..5; no classifier.
 - "darknet": the authors' binary file (a 20-byte header, then float32 per convolution in graph order: beta, gamma, mean,
   variance, kernel).
+- "timm": ResNet as torchvision; `darknet53` as `stem.conv1`, `stages.{i}.conv_down`, `stages.{i}.blocks.{j}.conv{1,2}`. Its own
+  LeakyReLU has slope 0.01: build it with 0.1.
+- "ultralytics": a Darknet-53 described by us (`ultralytics_darknet`), since the one of its own yolov3.yaml is another
+  network: `model.0`, `model.{2i-1}`, `model.{2i}[.{j}].cv{1,2}`. It sets the epsilon of batch norm to 1e-3; the map
+  corrects the scale for it, exactly in evaluation mode.
 
 Owns names and byte order only; reading files and checking shapes is the business of `weights.py`.
 `num_batches_tracked`, a counter that inference never reads and that older files lack, is set to 0 where missing.
@@ -22,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import BenchError
-from bench.models.darknet import BLOCKS
+from bench.models.darknet import BLOCKS, LEAKY_SLOPE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +37,7 @@ State = dict[str, "Tensor"]
 RESNET_HEADS = ("fc.weight", "fc.bias")
 COUNTER = "num_batches_tracked"
 DARKNET_HEADER_BYTES = 20
+OUR_EPSILON, ULTRALYTICS_EPSILON = 1e-5, 1e-3
 DARKNET_FILE_BYTES = 162_482_580
 
 
@@ -100,6 +106,85 @@ def darknet_from_binary(data: bytes, where: str) -> State:
     return with_counters(state)
 
 
+def darknet_to_binary(state: Mapping[str, Tensor]) -> bytes:
+    """Return a neutral Darknet-53 state as the contents of `darknet53.conv.74`: header of version 0.2, no images seen."""
+    parts = [np.array([0, 2, 0], "<i4").tobytes(), np.array([0], "<u8").tobytes()]
+    for name, *_ in darknet_convolutions():
+        keys = [f"{name}.bn.{part}" for part in ("bias", "weight", "running_mean", "running_var")] + [f"{name}.conv.weight"]
+        parts += [state[key].detach().cpu().numpy().astype("<f4").tobytes() for key in keys]
+    return b"".join(parts)
+
+
+def darknet_to_timm(state: Mapping[str, Tensor]) -> State:
+    """Return a neutral Darknet-53 state under the names of timm's `darknet53`.
+
+    Raises:
+        BenchError: a key is none of the neutral layout.
+    """
+    return _rename(state, {ours: _timm_unit(ours) for ours, *_ in darknet_convolutions()}, "neutral Darknet-53")
+
+
+def darknet_from_timm(state: Mapping[str, Tensor]) -> State:
+    """Return timm's `darknet53` in the neutral layout; its classifier `head.fc.*` is dropped.
+
+    Raises:
+        BenchError: a key is none of timm's.
+    """
+    kept = {key: value for key, value in state.items() if not key.startswith("head.fc.")}
+    return with_counters(_rename(kept, {_timm_unit(ours): ours for ours, *_ in darknet_convolutions()}, "timm darknet53"))
+
+
+def darknet_to_ultralytics(state: Mapping[str, Tensor]) -> State:
+    """Return a neutral Darknet-53 state as the backbone of `ultralytics_darknet`, scales corrected for the other epsilon.
+
+    Raises:
+        BenchError: a key is none of the neutral layout.
+    """
+    renamed = _rename(state, dict(_ultralytics_units()), "neutral Darknet-53")
+    return _with_epsilon(renamed, OUR_EPSILON, ULTRALYTICS_EPSILON)
+
+
+def darknet_from_ultralytics(state: Mapping[str, Tensor]) -> State:
+    """Return the backbone of `ultralytics_darknet` (its keys alone) in the neutral layout.
+
+    Raises:
+        BenchError: a key is none of that backbone's.
+    """
+    renamed = _rename(state, {theirs: ours for ours, theirs in _ultralytics_units()}, "ultralytics Darknet-53")
+    return with_counters(_with_epsilon(renamed, ULTRALYTICS_EPSILON, OUR_EPSILON))
+
+
+def ultralytics_darknet(classes: int = 1) -> dict[str, object]:
+    """Return a model description for `ultralytics.YOLO`: Darknet-53 (Redmon and Farhadi 2018: 1x1 then 3x3 in each residual block, slope
+    0.1) with a three-scale neck and ultralytics' own anchor-free head.
+
+    Layers are [from, repeats, module, arguments]; strides 8, 16 and 32 are taken from layers 6, 8 and 10.
+    """
+    backbone: list[list[object]] = [[-1, 1, "Conv", [32, 3, 1]]]
+    for i, blocks in enumerate(BLOCKS):
+        channels = 64 * 2**i
+        backbone += [[-1, 1, "Conv", [channels, 3, 2]], [-1, blocks, "Bottleneck", [channels, True, 1, [1, 3]]]]
+    head: list[list[object]] = []
+
+    def narrow(channels: int) -> None:
+        """Five convolutions, 1x1 and 3x3 in turn, as in YOLOv3's neck; the last is the branch to the next scale."""
+        head.extend([-1, 1, "Conv", [channels * (1 + k % 2), 1 + 2 * (k % 2), 1]] for k in range(5))
+
+    outputs = []
+    at = len(backbone)
+    for channels, skip in ((512, None), (256, 8), (128, 6)):
+        if skip is not None:
+            head.extend(
+                [[at - 2, 1, "Conv", [channels, 1, 1]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[-1, skip], 1, "Concat", [1]]]
+            )
+        narrow(channels)
+        head.append([-1, 1, "Conv", [2 * channels, 3, 1]])
+        at = len(backbone) + len(head)
+        outputs.append(at - 1)
+    head.append([outputs[::-1], 1, "Detect", ["nc"]])
+    return {"nc": classes, "activation": f"torch.nn.LeakyReLU({LEAKY_SLOPE}, inplace=True)", "backbone": backbone, "head": head}
+
+
 def darknet_convolutions() -> Iterator[tuple[str, int, int, int]]:
     """Yield (neutral unit name, input channels, output channels, kernel size) of the 52 convolutions in graph order."""
     yield "stem", 3, 32, 3
@@ -146,6 +231,35 @@ def _mmdet_down(match: re.Match[str]) -> str:
 
 def _mmdet_block(match: re.Match[str]) -> str:
     return f"conv_res_block{int(match[1]) + 1}.res{match[2]}.conv{1 if match[3] == 'reduce' else 2}"
+
+
+def _timm_unit(ours: str) -> str:
+    name = "stem.conv1" if ours == "stem" else ours.replace(".down", ".conv_down")
+    return name.replace(".reduce", ".conv1").replace(".expand", ".conv2")
+
+
+def _ultralytics_units() -> Iterator[tuple[str, str]]:
+    """Yield (neutral, ultralytics) names of the convolution units."""
+    for ours, *_ in darknet_convolutions():
+        match = re.fullmatch(r"stages\.(\d)\.(?:down|blocks\.(\d)\.(reduce|expand))", ours)
+        if match is None:
+            yield ours, "model.0"
+        elif match[2] is None:
+            yield ours, f"model.{2 * int(match[1]) + 1}"
+        else:
+            block = "" if BLOCKS[int(match[1])] == 1 else f".{match[2]}"
+            yield ours, f"model.{2 * int(match[1]) + 2}{block}.cv{1 if match[3] == 'reduce' else 2}"
+
+
+def _with_epsilon(state: State, before: float, after: float) -> State:
+    """Return `state` with every scale of a batch norm such that epsilon `after` gives what `before` gave."""
+    out = dict(state)
+    for key, variance in state.items():
+        if key.endswith(".running_var"):
+            scale = key.removesuffix("running_var") + "weight"
+            wide = variance.double()
+            out[scale] = (state[scale].double() * ((wide + after) / (wide + before)).sqrt()).to(state[scale].dtype)
+    return out
 
 
 def _rename(state: Mapping[str, Tensor], units: Mapping[str, str], layout: str) -> State:
