@@ -37,6 +37,7 @@ class Suite(Spec):
         name: names the board's folder; lower-case letters, digits, '-', '_'.
         seeds: one measurement per method, data set and seed; distinct, not negative.
         plugins: modules (dotted names, or paths of .py files relative to the config) imported first, which register components.
+        execution: the section `execution:` as written, validated by the executor (`bench.cluster.spec`); it enters no key.
         tasks: the sections `matching:` and `detection:` as written, validated by their tasks.
     """
 
@@ -45,6 +46,7 @@ class Suite(Spec):
     description: str = ""
     seeds: tuple[int, ...] = (0,)
     plugins: tuple[str, ...] = ()
+    execution: dict[str, Any] = {}
     tasks: dict[str, Any]
 
     @field_validator("seeds")

@@ -153,7 +153,7 @@ def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable
             _run_item(item, workspace, settings, say, head, outcome, unreadable)
         except BenchError as error:  # a file of this cell cannot be read or written: the others do not care
             say(f"{head}: FAILED: {error}")
-            record = relabel(_unwritten_failure(item, str(error)), item.cell)
+            record = relabel(told_failure(item, str(error)), item.cell)
             outcome.records.append((item.folder, record))
             outcome.failed.append((item.folder, record))
         except KeyboardInterrupt:
@@ -163,7 +163,7 @@ def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable
     return outcome
 
 
-def _first_number(record: Record) -> str:
+def first_number(record: Record) -> str:
     """Return the number that the record's task compares rows by, as a tail of the line that says a cell is done; the tables come last."""
     name = get_task(record.task).headline
     value = record.metrics.get(name)
@@ -186,20 +186,20 @@ def _run_item(
 ) -> None:
     """Execute one cell and add what it came to to `outcome`."""
     known = unreadable.get(item.identity.data_key)
-    lost = _failed_requirement(item, outcome)
+    lost = failed_requirement(item, outcome)
     if lost is not None and item.state == "train":
-        record, drawn = _write_failure(item, lost), True
+        record, drawn = write_failure(item, lost), True
         say(f"{head}: not run, {lost.message}")
     elif known is not None and item.state != "score" and item.record is None:
-        record, drawn = _write_failure(item, known), True
+        record, drawn = write_failure(item, known), True
         say(f"{head}: not run, its data cannot be read (see above)")
     else:
-        say(f"{head}: " + _verb(item))
+        say(f"{head}: " + verb(item))
         started = time.monotonic()
         record, drawn = _execute(item, workspace, settings)
         failure = record.failure
         if failure is None:
-            say(f"{head}: done in {time.monotonic() - started:.0f} s{_first_number(record)}")
+            say(f"{head}: done in {time.monotonic() - started:.0f} s{first_number(record)}")
         else:
             say(f"{head}: FAILED in {failure.stage}: {failure.message}")
             if failure.stage == DATA_STAGE and item.identity.data_key:
@@ -212,7 +212,7 @@ def _run_item(
         outcome.failed.append((item.folder, record))
 
 
-def _failed_requirement(item: PlanItem, outcome: Outcome) -> Failure | None:
+def failed_requirement(item: PlanItem, outcome: Outcome) -> Failure | None:
     """Return why a cell cannot start: the training it starts from failed in this run."""
     for _, record in outcome.failed:
         if (record.task, record.keys["train"]) in item.identity.requires:
@@ -220,7 +220,8 @@ def _failed_requirement(item: PlanItem, outcome: Outcome) -> Failure | None:
     return None
 
 
-def _verb(item: PlanItem) -> str:
+def verb(item: PlanItem) -> str:
+    """Return what is to be done for a cell, in words."""
     if item.state == "done":
         return "pictures"
     if item.state == "train":
@@ -239,16 +240,12 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
 
     A process that dies leaves a failed record.
     """
-    settings = replace(settings, force=settings.force or item.again)
-    write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
-    environment |= {name: value for name, value in workspace.env.items() if name.startswith("BENCH_")}
+    settings = prepare_job(item, workspace, settings)
+    environment = {**os.environ, **worker_environment(workspace, settings)}
     for name in ANNOUNCED:  # whatever started this run: a worker is no rank of that
         environment.pop(name, None)
-    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait cost a shared machine several times the work
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in (PACKAGE_PARENT, os.environ.get("PYTHONPATH")) if path)
     try:
-        process = subprocess.Popen(worker_command(item.folder, _processes(item, settings)), env=environment)
+        process = subprocess.Popen(worker_command(item.folder, processes_of(item, settings)), env=environment)
     except OSError as error:
         raise BenchError(f"cannot start a worker process: {error.strerror or error}; free memory or processes, then run again") from error
     try:
@@ -259,26 +256,43 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if code in (0, 1, EXIT_NO_FIGURES):
-        record = _own_record(item)
+        record = own_record(item)
         if record is not None:
             return record, code != EXIT_NO_FIGURES
     with folder_lock(item.folder):  # whoever works on the cell meanwhile goes first: a finished one must not be made a failed one
-        record = _own_record(item)
+        record = own_record(item)
         if record is not None and record.status == "finished":  # it died over the pictures, or another process finished the cell
             return record, not settings.figures or figures_drawn(item.folder, record.fingerprint)
         cause = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
         failure = Failure(stage="worker", message=f"the worker process {cause}; see log.txt in its folder", traceback="")
-        return _write_failure(item, failure), True
+        return write_failure(item, failure), True
 
 
-def _processes(item: PlanItem, settings: Settings) -> int:
+def prepare_job(item: PlanItem, workspace: Workspace, settings: Settings) -> Settings:
+    """Write what a worker on this machine or another needs to execute a cell; return the settings of its job."""
+    settings = replace(settings, force=settings.force or item.again)
+    write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
+    return settings
+
+
+def worker_environment(workspace: Workspace, settings: Settings) -> dict[str, str]:
+    """Return the variables that a worker needs beside those of the machine it runs on."""
+    environment = {"OMP_NUM_THREADS": str(settings.threads), "MKL_NUM_THREADS": str(settings.threads)}
+    environment |= {name: value for name, value in workspace.env.items() if name.startswith("BENCH_")}
+    # threads that spin while they wait cost a shared machine several times the work
+    environment["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in (PACKAGE_PARENT, os.environ.get("PYTHONPATH")) if path)
+    return environment
+
+
+def processes_of(item: PlanItem, settings: Settings) -> int:
     """Return how many processes a cell gets: those that were asked for where it trains a network, else one."""
     method = item.cell.spec["method"]
     trains = item.state == "train" and (method.get("backbone") is not None or "epochs" in method.get("options", {}))
     return settings.processes if trains else 1
 
 
-def _own_record(item: PlanItem) -> Record | None:
+def own_record(item: PlanItem) -> Record | None:
     """Return the record in a cell's folder when it is of these keys. Raises BenchError when it is damaged."""
     path = item.folder / RECORD
     record = load_record(path) if path.is_file() else None
@@ -294,14 +308,15 @@ def _interrupt(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _unwritten_failure(item: PlanItem, message: str) -> Record:
+def told_failure(item: PlanItem, message: str) -> Record:
     """Return the failed record of a cell whose own files are the trouble: for the board, so without the folder's path; not for the disk."""
     for folder in (item.folder.resolve(), item.folder):
         message = message.replace(str(folder), item.folder.name)
     return new_record(item.cell, item.identity, "failed", failure=Failure(stage="files", message=message, traceback=""))
 
 
-def _write_failure(item: PlanItem, failure: Failure) -> Record:
+def write_failure(item: PlanItem, failure: Failure) -> Record:
+    """Write and return the failed record of a cell."""
     record = new_record(item.cell, item.identity, "failed", failure=failure)
     write_json(item.folder / RECORD, record.model_dump())
     return record

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose, terminal_width
+from bench.cluster.spec import SlurmSpec, slurm_spec
 from bench.entries import file_entries, prune_entries, with_readable_scores
 from bench.errors import BenchError
 from bench.evidence import Evidence
@@ -28,6 +29,7 @@ EXAMPLES = """  bench run --config quickstart
   bench run matching --backbone darknet53
   bench run --config paper --smoke
   bench run detection --pretrain osm --seeds 0 1 2
+  bench run --config paper --executor slurm --slurm partition=gpu --slurm gpus=1
   bench run --config s1s2 --root DIR --matcher cfog --seeds 0 1 2
   bench run --config my.yaml --set matching.methods.bnn.options.epochs=5"""
 
@@ -45,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--processes", type=int, default=1, metavar="N", help="processes that train a network together, a GPU each (default: 1)"
     )
+    how.add_argument("--executor", choices=("local", "slurm"), default="local", help="where cells run (default: local)")
+    how.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of each job, e.g. partition=gpu or gpus=1 (docs/slurm.md)",
+    )
     how.add_argument("--no-figures", action="store_true", help="draw no pictures")
     how.add_argument("--force", action="store_true", help="compute again what is finished")
 
@@ -53,16 +63,29 @@ def execute(args: argparse.Namespace) -> int:
     chosen = choose(args)
     if args.processes < 1:
         raise BenchError(f"--processes {args.processes}: from 1")
+    if args.slurm and args.executor != "slurm":
+        raise BenchError("--slurm is for --executor slurm; add that, or leave it out")
+    cluster = slurm_spec(chosen.suite.execution, args.slurm, chosen.suite.name) if args.executor == "slurm" else None
+    if cluster is not None:
+        return _complete_on_cluster(chosen, args, cluster)
     threads = max(1, available_cores() // args.processes) if args.threads is None else args.threads
     if threads < 1 or args.workers < 0:
         raise BenchError(f"--threads {threads} --workers {args.workers}: threads from 1, workers from 0")
     return complete(chosen, Settings(args.device, threads, args.workers, not args.no_figures, args.force, args.processes))
 
 
-def complete(chosen: Chosen, settings: Settings) -> int:
+def _complete_on_cluster(chosen: Chosen, args: argparse.Namespace, spec: SlurmSpec) -> int:
+    """As `complete`, with a job for each cell: device and threads are those of a job, whatever this machine has."""
+    device = ("cuda" if spec.gpus else "cpu") if args.device == "auto" else args.device
+    threads = args.threads or max(1, spec.cpus // args.processes)
+    settings = Settings(device, threads, args.workers, not args.no_figures, args.force, args.processes)
+    return complete(chosen, settings, spec)
+
+
+def complete(chosen: Chosen, settings: Settings, cluster: SlurmSpec | None = None) -> int:
     """Plan the chosen cells, run what is not finished, file and print; return the exit code.
 
-    `settings.device` may be "auto": it is settled only when something has to run.
+    `settings.device` may be "auto": it is settled only when something has to run. With `cluster` each cell is a job there.
 
     Raises:
         BenchError: something is missing on disk, a folder cannot be written to, or there is no such device.
@@ -80,6 +103,10 @@ def complete(chosen: Chosen, settings: Settings) -> int:
     done = len(plan.items) - len(pending)
     what = f"{done} finished already, {len(pending)} to run"
     _say(f"{chosen.suite.name}: {len(plan.items)} cells, {f'smoke run in {workspace.runs}, on no board' if chosen.smoke else what}")
+    if cluster is not None:
+        from bench.cluster.execute import ClusterRun
+
+        return _report(chosen, ClusterRun(plan, workspace, settings, cluster, _say).run())
     settings = replace(settings, device=_device(settings.device, settings.processes) if pending else "cpu")
     return _report(chosen, run_plan(plan, workspace, settings, _say))
 
