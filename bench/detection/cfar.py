@@ -22,7 +22,7 @@ It looks at whole scenes, in strips: memory follows the width of the scene and w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -33,6 +33,9 @@ from bench.detection.clutter import NO_DATA_PX, FactorTable, equivalent_looks, h
 from bench.detection.detector import Detections, Detector, DetectorOptions, ScenePrediction
 from bench.detection.exceedances import Exceedances, bounds, components, largest
 from bench.detection.land import CELL_PX, LandRule, SeaMask, cell_levels, estimate_land
+
+Strip = tuple[int, int]
+"""Rows of a scene, from the first to before the last."""
 
 _STRIP_BYTES = 16 * 2**20  # of one float64 array of a strip; about ten stand at a time
 _LOOKS_STRIPS = 64  # strips of a large scene that its number of looks is estimated from
@@ -113,23 +116,37 @@ class Cfar(Detector):
         Raises:
             BenchError: pixels that are not finite, or whose scale is not declared.
         """
-        cells = (-(-image.shape[0] // CELL_PX), -(-image.shape[1] // CELL_PX))
         if self.options.land == "none":
-            return SeaMask(np.zeros(cells, dtype=bool), image.shape)
+            return SeaMask(np.zeros((-(-image.shape[0] // CELL_PX), -(-image.shape[1] // CELL_PX)), dtype=bool), image.shape)
+        return self.sea_of(self.land(*self.levels(image)), image.shape)
+
+    def levels(self, image: np.ndarray, strips: Iterable[Strip] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `land.cell_levels` says of the cells in `strips` of a scene, by default in all of it.
+
+        Raises:
+            BenchError: as `sea`.
+        """
         floor = intensity_floor(image, self.setup.sar_scale)
         parts = []
-        for top, bottom in self._strips(image.shape):
+        for top, bottom in self.strips(image.shape) if strips is None else strips:
             block = np.asarray(image[top:bottom])
             parts.append(cell_levels(np.maximum(intensity_of(block, self.setup.sar_scale), floor), _data_rows(image, top, bottom)))
         level, count = (np.concatenate(values) for values in zip(*parts, strict=True))
-        rule = LandRule(self.options.land_contrast_db, self.options.land_min_area_px)
-        return SeaMask(estimate_land(level, count, rule), image.shape, self.options.coast_px)
+        return level, count
+
+    def land(self, level: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """Return which cells of a scene are land, (h, w) bool, given the `levels` of all of it: the estimate needs the whole scene."""
+        return estimate_land(level, count, LandRule(self.options.land_contrast_db, self.options.land_min_area_px))
+
+    def sea_of(self, land: np.ndarray, shape: tuple[int, ...]) -> SeaMask:
+        """Return where a scene of `shape` is sea, given its `land`."""
+        return SeaMask(land, shape, self.options.coast_px)
 
     def looks(self, image: np.ndarray, sea: SeaMask) -> float | None:
         """Return the equivalent number of looks of a scene's pixels: the option, else an estimate; None where no sea tells it."""
         if self.options.looks is not None:
             return float(self.options.looks)
-        strips = list(self._strips(image.shape, rows=LOOKS_ROWS))
+        strips = list(self.strips(image.shape, rows=LOOKS_ROWS))
         chosen = strips[:: -(-len(strips) // _LOOKS_STRIPS)]
         blocks = []
         for top, bottom in chosen:
@@ -138,21 +155,30 @@ class Cfar(Detector):
             blocks.append((intensity_of(block, self.setup.sar_scale), usable))
         return equivalent_looks(blocks)
 
-    def exceedances(self, image: np.ndarray, sea: SeaMask, looks: float, pfa: float, censored: Exceedances | None = None) -> Exceedances:
+    def exceedances(
+        self,
+        image: np.ndarray,
+        sea: SeaMask,
+        looks: float,
+        pfa: float,
+        censored: Exceedances | None = None,
+        strips: Iterable[Strip] | None = None,
+    ) -> Exceedances:
         """Return the sea pixels of a scene (H, W) above the threshold of `pfa`, and whether they exceed that of the option `pfa`.
 
         Args:
             looks: equivalent number of looks.
             censored: pixels to leave out of every ring, None for none.
+            strips: rows to look at, top to bottom; None for the whole scene. Each needs `halo_px` rows more above and below, and gives
+                the same pixels whatever others are looked at.
         """
         options = self.options
         full = (2 * options.ring_px + 1) ** 2 - (2 * options.guard_px + 1) ** 2
         start, grow = (FactorTable(pfa, looks, full, 1 / options.correlated_px) for pfa in (options.pfa, pfa))
         floor = intensity_floor(image, self.setup.sar_scale)
-        halo = options.ring_px + NO_DATA_PX  # beyond the rings, so that no-data areas are seen as in the whole scene
         parts = []
-        for top, bottom in self._strips(image.shape):
-            first, last = max(0, top - halo), min(image.shape[0], bottom + halo)
+        for top, bottom in self.strips(image.shape) if strips is None else strips:
+            first, last = max(0, top - self.halo_px), min(image.shape[0], bottom + self.halo_px)
             block = np.asarray(image[first:last])
             intensity = intensity_of(block, self.setup.sar_scale)
             data = has_data(block)
@@ -201,7 +227,12 @@ class Cfar(Detector):
         out: np.ndarray = good
         return out
 
-    def _strips(self, shape: tuple[int, ...], rows: int | None = None) -> Iterator[tuple[int, int]]:
+    @property
+    def halo_px(self) -> int:
+        """Rows beyond a strip that decide on its pixels: the rings, and beyond them what tells areas without data."""
+        return int(self.options.ring_px + NO_DATA_PX)
+
+    def strips(self, shape: tuple[int, ...], rows: int | None = None) -> Iterator[Strip]:
         """Yield (top, bottom) of strips that cover a scene; by default of whole land cells and about _STRIP_BYTES each."""
         if rows is None:
             rows = max(CELL_PX, _STRIP_BYTES // (8 * shape[1]) // CELL_PX * CELL_PX, 2 * self.options.ring_px // CELL_PX * CELL_PX)

@@ -23,21 +23,30 @@ class TiledDetector(Detector):
 
     def _predict(self, image: np.ndarray) -> ScenePrediction:
         """Cut `image` (H, W) of any size, look at every tile, merge."""
-        setup, name = self.setup, type(self).__name__
+        setup = self.setup
         height, width = image.shape[0], image.shape[1]
         windows = tile_grid(height, width, setup.tiles)
         fill = dark_value(setup.scaling, image.dtype)
         found: list[Detections] = []
         for start in range(0, len(windows), self.block):
             part = windows[start : start + self.block]
-            answers = self._predict_tiles(np.stack([cut(image, window, fill) for window in part]))
-            if len(answers) != len(part):
-                raise BenchError(f"{name} answered {len(answers)} times to {len(part)} tiles; expected one answer for each")
-            for answer in answers:
-                check_detections(answer, name)  # before merging, where a NaN would vanish
-            found += answers
+            found += self.look(np.stack([cut(image, window, fill) for window in part]))
         merged = merge_tiles(windows, found, height, width, setup.merging)
         return ScenePrediction(merged, tuple(windows), tuple(found))
+
+    def look(self, tiles: np.ndarray) -> list[Detections]:
+        """Find the ships in `tiles` (n, size, size), native dtype, n <= `block`: one answer for each, boxes in the tile's frame.
+
+        Raises:
+            BenchError: another number of answers; boxes or scores that are malformed, not finite or inverted.
+        """
+        name = type(self).__name__
+        answers = self._predict_tiles(tiles)
+        if len(answers) != len(tiles):
+            raise BenchError(f"{name} answered {len(answers)} times to {len(tiles)} tiles; expected one answer for each")
+        for answer in answers:
+            check_detections(answer, name)  # before merging, where a NaN would vanish
+        return answers
 
     def _predict_tiles(self, tiles: np.ndarray) -> list[Detections]:
         """Find the ships in `tiles` (n, size, size), native dtype, n <= `block`: one answer for each, boxes in the tile's frame.
