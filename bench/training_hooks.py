@@ -25,7 +25,7 @@ from bench.progress import Bar
 from bench.store import finite_or_none
 from bench.training import Row, TrainSpec, Validate, reseed
 from bench.training_data import FAILED, EpochSampler, map_tensors, to_device
-from bench.training_parallel import SHARE, Ranks, distributed
+from bench.training_parallel import SHARE, Ranks, alone, distributed
 from bench.training_state import TrainState, TrainStore
 
 _LOSS_CHECK_CUDA = 50
@@ -236,7 +236,7 @@ def _validate(session: Session, epoch: int) -> dict[str, float | None]:
     if session.validate is None:
         return {}
     session.model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), alone():
         return dict(session.validate(session.model, epoch))
 
 

@@ -99,6 +99,17 @@ def ranks_of(world: World | None, device: torch.device) -> Iterator[Ranks | None
         dist.destroy_process_group()
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within, this process computes for itself: rank 0 validates while the others wait, and nobody would answer a `gather`."""
+    global _current
+    before, _current = _current, None
+    try:
+        yield
+    finally:
+        _current = before
+
+
 def share_of(indices: np.ndarray, rank: int, size: int, smallest: int) -> tuple[np.ndarray, int]:
     """Return the indices that `rank` of `size` takes from a batch, and how many of them count.
 

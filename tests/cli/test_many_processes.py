@@ -140,7 +140,8 @@ def test_the_same_batch_shared_by_two_processes_gives_the_same_row_within_the_sc
     values: dict[int, list[float]] = {}
     for processes in (1, 2):
         words = ("--processes", str(processes), "--threads", "1", "--runs", f"runs-{processes}", "--boards", f"boards-{processes}")
-        bench("run", "--config", "learning.yaml", "--no-figures", *words)
+        for seed in ("0", "1", "2"):
+            bench("run", "--config", "learning.yaml", "--no-figures", "--seeds", seed, *words)
         cells = sorted((bench.folder / f"runs-{processes}/matching").iterdir())
         values[processes] = [record_of(cell)["metrics"]["full.sar_to_optical.mrr"] for cell in cells]
     one, two = values[1], values[2]
