@@ -187,7 +187,7 @@ def _detection_work(cell: Cell, scenes_root: Path | None, cache: Path) -> Work:
     from bench.data.datasets.air_sarship import SCENES as NUMBERS
     from bench.data.datasets.air_sarship import TEST
     from bench.detection import DETECTORS
-    from bench.detection.mmdet_detector import epochs_of
+    from bench.detection.network_detector import epochs_of
     from bench.detection.spec import Tiles
     from bench.detection.tiling import tile_grid
 

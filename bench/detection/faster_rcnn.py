@@ -43,7 +43,7 @@ class FasterRcnn(MmdetDetector):
     Options: ClassVar[type[BaseModel]] = FasterRcnnOptions
     backbones = ("resnet50", "resnet18", "resnet34")
 
-    def _build(self, backbone: str) -> DetectorNetwork:
+    def _build(self, backbone: str | None) -> DetectorNetwork:
         from bench.detection.mmdet_models import build_faster_rcnn
 
-        return build_faster_rcnn(backbone, self.options)
+        return build_faster_rcnn(str(backbone), self.options)

@@ -7,7 +7,7 @@ The networks are those of the configuration files inside mmdet's wheel, found by
   residual block; no `init_cfg` of a backbone, so that nothing is fetched and nothing loaded loosely: `load_backbone` is the one way in.
 - input normalisation: of our backbone facts, in [0, 1] units, inside the network; the single SAR channel is repeated. mmdet's preprocessor
   is not used.
-- RoIAlign through torchvision, with or without a compiled mmcv: the same numbers, and channels-last memory is safe.
+- RoIAlign through torchvision (`roi_align.py`), with or without a compiled mmcv: the same numbers, and channels-last memory is safe.
 - boxes to ignore count neither as ships nor as background: anchors and proposals that lie in one by half (Faster R-CNN), anchors whose
   cell has its centre in one (YOLOv3); see `mmdet_ignore.py` for what mmdet does.
 - YOLOv3's losses, sums over the images of a GPU in mmdet, are divided by the batch size; where several processes share a batch, Faster
@@ -33,6 +33,7 @@ from bench.detection import mmcv_bridge
 from bench.detection.detector import Detections
 from bench.detection.mmdet_heads import SampleCounts, hand_on_full_precision
 from bench.detection.mmdet_ignore import ignoring_assigner, ignoring_yolo_head
+from bench.detection.roi_align import ImageParallelRoIAlign
 from bench.errors import BenchError
 from bench.models import BACKBONES, keymaps
 from bench.models.weights import load_into, state_sha256
@@ -163,6 +164,9 @@ def build_faster_rcnn(backbone: str, options: FasterRcnnOptions) -> DetectorNetw
     test["rcnn"].update(score_thr=options.score_floor, max_per_img=options.max_per_tile)
     test["rcnn"]["nms"].update(iou_threshold=options.nms_iou)
     model: Any = _build(config)
+    extractor = model.roi_head.bbox_roi_extractor
+    layers = [ImageParallelRoIAlign(each.output_size, each.spatial_scale, each.sampling_ratio) for each in extractor.roi_layers]
+    extractor.roi_layers = nn.ModuleList(layers)
     for part in (model.neck, model.rpn_head, model.roi_head.bbox_head):
         hand_on_full_precision(part)
     return DetectorNetwork(model, backbone, FASTER_RCNN_LOSSES, False, options.score_floor, options.channels_last, SampleCounts(model))

@@ -52,7 +52,7 @@ class YoloV3(MmdetDetector):
     Options: ClassVar[type[BaseModel]] = YoloV3Options
     backbones = ("darknet53",)
 
-    def _build(self, backbone: str) -> DetectorNetwork:
+    def _build(self, backbone: str | None) -> DetectorNetwork:
         from bench.detection.mmdet_models import build_yolov3
 
-        return build_yolov3(backbone, self.options)
+        return build_yolov3(str(backbone), self.options)

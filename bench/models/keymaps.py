@@ -134,24 +134,24 @@ def darknet_from_timm(state: Mapping[str, Tensor]) -> State:
     return with_counters(_rename(kept, {_timm_unit(ours): ours for ours, *_ in darknet_convolutions()}, "timm darknet53"))
 
 
-def darknet_to_ultralytics(state: Mapping[str, Tensor]) -> State:
-    """Return a neutral Darknet-53 state as the backbone of `ultralytics_darknet`, scales corrected for the other epsilon.
+def darknet_to_ultralytics(state: Mapping[str, Tensor], epsilon: float = ULTRALYTICS_EPSILON) -> State:
+    """Return a neutral Darknet-53 state as the backbone of `ultralytics_darknet`, scales corrected for the other `epsilon`.
 
     Raises:
         BenchError: a key is none of the neutral layout.
     """
     renamed = _rename(state, dict(_ultralytics_units()), "neutral Darknet-53")
-    return _with_epsilon(renamed, OUR_EPSILON, ULTRALYTICS_EPSILON)
+    return _with_epsilon(renamed, OUR_EPSILON, epsilon)
 
 
-def darknet_from_ultralytics(state: Mapping[str, Tensor]) -> State:
+def darknet_from_ultralytics(state: Mapping[str, Tensor], epsilon: float = ULTRALYTICS_EPSILON) -> State:
     """Return the backbone of `ultralytics_darknet` (its keys alone) in the neutral layout.
 
     Raises:
         BenchError: a key is none of that backbone's.
     """
     renamed = _rename(state, {theirs: ours for ours, theirs in _ultralytics_units()}, "ultralytics Darknet-53")
-    return with_counters(_with_epsilon(renamed, ULTRALYTICS_EPSILON, OUR_EPSILON))
+    return with_counters(_with_epsilon(renamed, epsilon, OUR_EPSILON))
 
 
 def ultralytics_darknet(classes: int = 1) -> dict[str, object]:
@@ -255,7 +255,7 @@ def _with_epsilon(state: State, before: float, after: float) -> State:
     """Return `state` with every scale of a batch norm such that epsilon `after` gives what `before` gave."""
     out = dict(state)
     for key, variance in state.items():
-        if key.endswith(".running_var"):
+        if key.endswith(".running_var") and before != after:
             scale = key.removesuffix("running_var") + "weight"
             wide = variance.double()
             out[scale] = (state[scale].double() * ((wide + after) / (wide + before)).sqrt()).to(state[scale].dtype)

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from bench.data.ships.view import SceneView
 from bench.detection.evaluator import BoxTable, ap_from_matches, match
 from bench.detection.faster_rcnn import FasterRcnn, FasterRcnnOptions
-from bench.detection.mmdet_detector import MmdetOptions, epochs_of, train_spec
+from bench.detection.mmdet_detector import MmdetOptions
 from bench.detection.mmdet_models import DetectorNetwork
+from bench.detection.network_detector import epochs_of, train_spec
 from bench.detection.yolov3 import YoloV3, YoloV3Options
 from bench.errors import BenchError
 

@@ -113,7 +113,8 @@ def test_faster_rcnn_has_the_stated_structure(rcnn: DetectorNetwork) -> None:
     model: Any = rcnn.model
     assert model.rpn_head.rpn_conv.out_channels == 16 and model.roi_head.bbox_head.fc_cls.out_features == 2
     assert model.roi_head.bbox_head.shared_fcs[0].in_features == 16 * 49
-    assert all(layer.use_torchvision and layer.aligned for layer in model.roi_head.bbox_roi_extractor.roi_layers)
+    layers = model.roi_head.bbox_roi_extractor.roi_layers
+    assert [(type(each).__name__, each.output_size, each.sampling_ratio) for each in layers] == [("ImageParallelRoIAlign", (7, 7), 0)] * 4
     assert [size.tolist() for size in model.rpn_head.prior_generator.base_anchors[0]][1] == [-8.0, -8.0, 8.0, 8.0]  # 4 x stride 4, ratio 1
     default = FasterRcnnOptions()
     assert (default.fpn_channels, default.roi_fc, default.roi_samples, default.rpn_samples) == (256, 1024, 512, 256)
