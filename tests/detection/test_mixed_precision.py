@@ -10,7 +10,7 @@ import torch
 from mmdet_toys import context_of, faster_rcnn, yolov3
 from torch import Tensor, nn
 
-EDGE = 512  # the last quarter of it is beyond 256 px, where bfloat16 steps by 2 px
+EDGE = 384  # beyond 256 px bfloat16 steps by 2 px
 
 
 def network_of(folder: Path, name: str, **options: Any) -> Any:

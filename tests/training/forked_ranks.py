@@ -1,6 +1,6 @@
 """Several ranks at the price of one import of torch: a process that forks them, and prints what they came to as JSON.
 
-    python forked_ranks.py FOLDER [compare] [detectors] [HOW A RANK ENDS ...]
+    python forked_ranks.py FOLDER [compare [more]] [detectors] [HOW A RANK ENDS ...]
 
 What runs is the genuine thing: `train` and `bench.worker.main`, each fork told its rank by the variables that torchrun sets.
 """
@@ -32,7 +32,7 @@ from bench.training_parallel import gather
 from bench.training_ranks import ReleasedError, world_from_environment
 
 SIDE, DIM, BATCH = 40, 6, 7
-COMPARE, DETECT = "compare", "detectors"
+COMPARE, MORE, DETECT = "compare", "more", "detectors"
 HANG_S = 60  # a rank that has not ended by then is ended by a signal, which the tests see
 NET = """\
 name: ranks
@@ -320,12 +320,13 @@ def main(root: Path, ends: Sequence[str]) -> dict[str, Any]:
     if DETECT in ends:
         return compared(root, DETECTORS, (2,))
     if COMPARE in ends:
-        out = compared(root, CASES, (2, 3))
+        out = compared(root, CASES, (2, 3) if MORE in ends else (2,))
         cells = plan(root / "cells")
         out["worker"] = {"codes": work(cells["small"]), **told_by(cells["small"])}
-        out["again"] = {"codes": work(cells["small"]), **told_by(cells["small"])}
-        out["untrained"] = {"codes": work(cells["histogram"]), **told_by(cells["histogram"])}
-    for end in [end for end in ends if end != COMPARE]:
+        if MORE in ends:
+            out["again"] = {"codes": work(cells["small"]), **told_by(cells["small"])}
+            out["untrained"] = {"codes": work(cells["histogram"]), **told_by(cells["histogram"])}
+    for end in [end for end in ends if end not in (COMPARE, MORE)]:
         folder = plan(root / end, f", ends: {end}")["small"]
         out[end] = {"codes": work(folder), **told_by(folder)}
         if end.startswith("kill"):

@@ -36,15 +36,32 @@ def forked(folder: Path, *ends: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return forked(tmp_path_factory.mktemp("ranks"), "compare", "raise-1", "kill-1")
+    return forked(tmp_path_factory.mktemp("ranks"), "compare", "kill-1")
 
 
-@pytest.mark.parametrize("size", ["2", "3"])
-@pytest.mark.parametrize("case", ["mean", "infonce", "bnn", "bnn-in-batch", "dense"])
-def test_ranks_train_the_weights_of_one_process(found: dict[str, Any], case: str, size: str) -> None:
+@pytest.fixture(scope="module")
+def more(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return forked(tmp_path_factory.mktemp("more"), "compare", "more", "raise-1", "raise-0", "nan", "kill-0")
+
+
+CASES = ["mean", "infonce", "bnn", "bnn-in-batch", "dense"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_train_the_weights_of_one_process(found: dict[str, Any], case: str) -> None:
+    _equal(found, case, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_three_ranks_train_the_weights_of_one_process(more: dict[str, Any], case: str) -> None:
+    _equal(more, case, 3)
+
+
+def _equal(found: dict[str, Any], case: str, size: int) -> None:
     """Six steps of SGD with momentum, decay and clipping on batches of 7, 7 and 2: unequal shares, and one of nothing."""
-    one, many = found["1"][case], found[size][case]
-    assert found[size]["codes"] == [0] * int(size)
+    one, many = found["1"][case], found[str(size)][case]
+    assert found[str(size)]["codes"] == [0] * size
     np.testing.assert_allclose(many["weights"], one["weights"], rtol=0, atol=1e-6)
     for mine, theirs in zip(many["history"], one["history"], strict=True):
         assert mine == pytest.approx(theirs, abs=1e-6)
@@ -70,17 +87,11 @@ def test_two_ranks_finish_a_cell_and_rank_0_alone_writes(found: dict[str, Any]) 
     assert cell["log"].count("epoch 1/3:") == 1 and len(cell["curves"].splitlines()) == 4
 
 
-def test_ranks_leave_a_cell_that_is_finished_or_trains_nothing(found: dict[str, Any]) -> None:
-    again = {**found["again"], "log": found["worker"]["log"]}
-    assert again == found["worker"] and "finished by another process meanwhile" in found["again"]["log"]
-    assert found["untrained"]["codes"] == [0, 0] and found["untrained"]["status"] == "finished" and found["untrained"]["processes"] == 1
-
-
-def test_a_rank_that_fails_takes_the_others_along(found: dict[str, Any]) -> None:
-    assert found["raise-1"]["codes"] == [1, 1] and found["raise-1"]["status"] == "failed"
-    failure = found["raise-1"]["failure"]
-    assert failure["message"] == "rank 1: the second rank had enough" and failure["stage"] == "train"
-    assert "small_matcher.py" in failure["traceback"]
+@pytest.mark.slow
+def test_ranks_leave_a_cell_that_is_finished_or_trains_nothing(more: dict[str, Any]) -> None:
+    again = {**more["again"], "log": more["worker"]["log"]}
+    assert again == more["worker"] and "finished by another process meanwhile" in more["again"]["log"]
+    assert more["untrained"]["codes"] == [0, 0] and more["untrained"]["status"] == "finished" and more["untrained"]["processes"] == 1
 
 
 def test_a_rank_that_is_killed_takes_the_others_along_and_the_same_command_resumes(found: dict[str, Any]) -> None:
@@ -97,12 +108,15 @@ def _killed(ends: dict[str, Any], name: str, found: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-def test_every_other_end_of_a_rank(found: dict[str, Any], tmp_path: Path) -> None:
-    ends = forked(tmp_path, "raise-0", "nan", "kill-0")
-    assert ends["raise-0"]["failure"]["message"] == "the first rank had enough" and ends["raise-0"]["codes"] == [1, 1]
-    assert "the loss is not finite in epoch 2, iteration 1" in ends["nan"]["failure"]["message"] and ends["nan"]["codes"] == [1, 1]
-    assert ends["kill-0"]["codes"] == [-9, 1] and ends["kill-0"]["status"] is None
-    _killed(ends, "kill-0", found)
+def test_every_other_end_of_a_rank(found: dict[str, Any], more: dict[str, Any]) -> None:
+    assert more["raise-1"]["codes"] == [1, 1] and more["raise-1"]["status"] == "failed"
+    failure = more["raise-1"]["failure"]
+    assert failure["message"] == "rank 1: the second rank had enough" and failure["stage"] == "train"
+    assert "small_matcher.py" in failure["traceback"]
+    assert more["raise-0"]["failure"]["message"] == "the first rank had enough" and more["raise-0"]["codes"] == [1, 1]
+    assert "the loss is not finite in epoch 2, iteration 1" in more["nan"]["failure"]["message"] and more["nan"]["codes"] == [1, 1]
+    assert more["kill-0"]["codes"] == [-9, 1] and more["kill-0"]["status"] is None
+    _killed(more, "kill-0", found)
 
 
 def test_shares_cover_a_batch_in_order() -> None:

@@ -95,7 +95,7 @@ def test_the_contrastive_loss_is_exact_though_the_branches_are_not(monkeypatch: 
 
 
 # -- memory format -----------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("input_px", [None, 32])
+@pytest.mark.parametrize("input_px", [None, pytest.param(32, marks=pytest.mark.slow)])
 def test_channels_last_reaches_the_convolutions_of_a_matcher_trained_and_loaded(tmp_path: Path, input_px: int | None) -> None:
     matcher = InfoNce(InfoNceOptions.model_validate({"channels_last": True, "input_px": input_px, "dim": 4}))
     matcher.prepare(Setup("resnet18", None, toy_context(tmp_path)))
