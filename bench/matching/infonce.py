@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from bench.matching.trained import TrainedMatcher, TrainedOptions
+from bench.options import later
 
 if TYPE_CHECKING:
     from bench.matching.networks import PairNetwork
@@ -20,6 +21,9 @@ class InfoNceOptions(TrainedOptions):
 
     Attributes:
         temperature: divides the cosine similarities; fixed, not learned.
+        crop: share of the side that a training sample shows, a window drawn in each epoch, the same for both views.
+        jitter: strength of a change of tone (gain and gamma), drawn for each view apart; 0 for none.
+        scene_batches: batches of groups of one scene each, so that the negatives in a batch include hard ones.
     """
 
     optimizer: Literal["sgd", "adamw"] = "adamw"
@@ -27,6 +31,9 @@ class InfoNceOptions(TrainedOptions):
     weight_decay: float = Field(0.0001, ge=0)
     schedule: Literal["constant", "cosine"] = "cosine"
     temperature: float = Field(0.07, gt=0)
+    crop: float = later(1.0, gt=0.2, le=1)
+    jitter: float = later(0.0, ge=0, le=1)
+    scene_batches: bool = later(False)
 
 
 class InfoNce(TrainedMatcher):

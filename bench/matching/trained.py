@@ -107,7 +107,12 @@ class NetworkMatcher(Matcher):
     def _pairs(self, data: FitData) -> PairBatches:
         """Return the training batches of whole patches."""
         options = self.options
-        return PairBatches(data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment)
+        more = {name: getattr(options, name) for name in ("crop", "jitter", "scene_batches") if hasattr(options, name)}
+        if more.get("scene_batches") and not any(data.train.scenes):
+            raise BenchError("scene_batches needs scenes, and the data set tells none; leave it out or give a table with a column scene")
+        return PairBatches(
+            data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment, **more
+        )
 
     def _batches(self, data: FitData, network: Any) -> EpochBatches:
         """Return the training batches that the network's loss takes."""

@@ -154,7 +154,7 @@ def test_it_learns_a_few_tiles_by_heart(tmp_path: Path) -> None:
         images.append(image)
         boxes.append([[x, y, x + w, y + h]])
     train = view_of(tmp_path, images, boxes)
-    options = {"epochs": 60, "per_epoch": 12, "batch_size": 6, "lr": 0.003, "augment": "none", "sampling": "grid"}
+    options = {"epochs": 150, "batch_size": 6, "lr": 0.003, "augment": "none", "sampling": "grid"}
     detector = yolo11(tmp_path / "fit", **options)
     detector.fit(fit_data(train))
     found = [detector.predict(np.asarray(train.image(k))).merged for k in range(6)]

@@ -275,3 +275,54 @@ def test_the_seed_alone_decides_the_initial_weights(toy: PairView, scaling: Scal
 
     assert torch.equal(conv1(3), conv1(3))
     assert not torch.equal(conv1(3), conv1(4))
+
+
+# -- options of the contrastive matcher ------------------------------------------------------------------------------------------------
+def more_batches(toy: PairView, scaling: Scalings, **more: object) -> PairBatches:
+    return PairBatches(toy, np.arange(len(toy)), scaling, 0, 8, "none", "none", **more)  # type: ignore[arg-type]
+
+
+def test_scene_batches_are_groups_of_one_scene_and_show_every_sample_once(toy: PairView, scaling: Scalings) -> None:
+    grouped = more_batches(toy, scaling, scene_batches=True)
+    scenes = np.array(toy.scenes)
+    for epoch in range(3):
+        batches_of = grouped.indices(epoch)
+        assert sorted(np.concatenate(batches_of).tolist()) == list(range(len(toy)))
+        plain = np.mean([len(set(scenes[batch])) for batch in more_batches(toy, scaling).indices(epoch)])
+        assert np.mean([len(set(scenes[batch])) for batch in batches_of]) <= plain
+    assert any(len(set(scenes[batch])) == 1 for batch in grouped.indices(0))
+    assert [b.tolist() for b in grouped.indices(1)] == [b.tolist() for b in more_batches(toy, scaling, scene_batches=True).indices(1)]
+
+
+def test_crops_keep_the_views_registered_and_depend_on_the_sample_alone(toy: PairView, scaling: Scalings) -> None:
+    whole, cropped = more_batches(toy, scaling), more_batches(toy, scaling, crop=0.75)
+    entries = np.array([3, 11, 7])
+    full, part = whole.fetch(2, entries), cropped.fetch(2, entries)
+    assert part["sar"].shape == (3, 24, 24) and part["optical"].shape == (3, 24, 24, 3)
+    for i in range(3):
+        found = [
+            (y, x) for y in range(9) for x in range(9)
+            if np.array_equal(full["sar"][i, y : y + 24, x : x + 24], part["sar"][i])
+            and np.array_equal(full["optical"][i, y : y + 24, x : x + 24], part["optical"][i])
+        ]  # fmt: skip
+        assert len(found) == 1
+    alone = cropped.fetch(2, entries[1:2])
+    assert np.array_equal(alone["sar"][0], part["sar"][1])
+    assert not np.array_equal(cropped.fetch(3, entries)["sar"], part["sar"])
+
+
+def test_jitter_changes_tones_of_each_view_apart_and_keeps_their_order(toy: PairView, scaling: Scalings) -> None:
+    plain, toned = more_batches(toy, scaling).fetch(0, np.arange(8)), more_batches(toy, scaling, jitter=0.3).fetch(0, np.arange(8))
+    for view in ("sar", "optical"):
+        assert toned[view].dtype == np.float32 and toned[view].min() >= 0 and toned[view].max() <= 1
+        assert not np.allclose(toned[view], plain[view], atol=0.01)
+    dark, bright = plain["sar"][0].min(), plain["sar"][0].max()
+    order = toned["sar"][0][plain["sar"][0] == dark].max(), toned["sar"][0][plain["sar"][0] == bright].min()
+    assert order[0] <= order[1]
+
+
+def test_unused_options_leave_the_keys_of_finished_cells_alone() -> None:
+    from bench.options import option_values
+
+    assert not {"crop", "jitter", "scene_batches"} & set(option_values(InfoNceOptions()))
+    assert option_values(InfoNceOptions(jitter=0.2))["jitter"] == 0.2
