@@ -91,7 +91,7 @@ def submit(folder: Path, name: str, processes: int, environment: Mapping[str, st
     try:
         executor.update_parameters(**parameters, setup=[*spec.setup, *exports], additional_parameters=dict(spec.parameters))
         job = executor.submit(CellJob(folder.resolve(), processes, environment))
-    except Exception as error:  # submitit raises its own, and sbatch's words stand in them
+    except (RuntimeError, OSError, ValueError, TypeError, NameError) as error:  # submitit's own are RuntimeErrors
         raise BenchError(f"the cluster did not take the job: {_reason(error)}") from error
     write_json(folder / JOB_FILE, {"job": str(job.job_id)})
     return str(job.job_id)

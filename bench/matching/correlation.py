@@ -211,6 +211,7 @@ def plan_blocks(
 
 
 def radius_of(sigma: float) -> int:
+    """Return where a Gaussian of `sigma` px is cut, in px."""
     return math.ceil(3 * sigma)
 
 
