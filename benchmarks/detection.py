@@ -39,7 +39,7 @@ from bench.errors import BenchError  # noqa: E402
 from bench.progress import Progress  # noqa: E402
 from benchmarks.captured import captured_detector, detection_cells  # noqa: E402
 from benchmarks.generated_sets import write_scenes  # noqa: E402
-from benchmarks.mmdet_pipeline import read_by_mmdet, train_by_mmdet, write_tiles  # noqa: E402
+from benchmarks.mmdet_pipeline import read_by_mmdet, train_by_mmdet, with_stock_roi_align, write_tiles  # noqa: E402
 from benchmarks.ratios import Line, by_turns, clocked, compared, machine, table  # noqa: E402
 from benchmarks.step_times import FewBatches  # noqa: E402
 
@@ -139,7 +139,7 @@ def training(args: argparse.Namespace, place: Path) -> list[Line]:
         return (ends[-1] - ends[1]) / (len(ends) - 2)
 
     def theirs() -> float:
-        model = copy.deepcopy(taken.model.model)
+        model = with_stock_roi_align(copy.deepcopy(taken.model.model))
         with contextlib.redirect_stdout(io.StringIO()):
             return train_by_mmdet(model, taken.spec, mean, std, place / "tiles", args.mmdet_workers, args.threads, args.device)
 
