@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.images import read_pair
 from bench.data.index import PairIndex, PairSample, Sampled
 from bench.data.mapped import forget_pages
+from bench.data.reading import PairReading
 from bench.data.whole_folder import whole_folder
 from bench.data.windows import read_window
 from bench.errors import BenchError
@@ -188,7 +188,7 @@ def _reopen(folder: Path) -> PatchCache:
 
 
 def _build(folder: Path, index: PairIndex, root: Path, progress: Report | None) -> None:
-    pairs = _decoded(index.samples, root)
+    pairs = _decoded(index.samples, root, index.reading)
     first_optical, first_sar = next(pairs)
     shapes = {"optical": (len(index), *first_optical.shape), "sar": (len(index), *first_sar.shape)}
     dtypes = {"optical": first_optical.dtype, "sar": first_sar.dtype}
@@ -256,24 +256,24 @@ def _check_same(
     )
 
 
-def _decoded(samples: Sequence[PairSample], root: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _decoded(samples: Sequence[PairSample], root: Path, reading: PairReading) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (optical, SAR) of every sample in order; a file shared by consecutive windows is decoded once."""
     if any(sample.window is not None for sample in samples):
         for _, run in itertools.groupby(samples, key=lambda sample: (sample.optical, sample.sar)):
-            yield from _windows_of(list(run), root)
+            yield from _windows_of(list(run), root, reading)
         return
     threads = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         remaining = iter(samples)
         while chunk := list(itertools.islice(remaining, threads * _READ_AHEAD)):
-            yield from pool.map(lambda sample: read_pair(root / sample.optical, root / sample.sar), chunk)
+            yield from pool.map(lambda sample: reading.pair(root / sample.optical, root / sample.sar), chunk)
 
 
-def _windows_of(run: Iterable[PairSample], root: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _windows_of(run: Iterable[PairSample], root: Path, reading: PairReading) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     decoded: tuple[np.ndarray, np.ndarray] | None = None
     for sample in run:
         if decoded is None:
-            decoded = read_pair(root / sample.optical, root / sample.sar)
+            decoded = reading.pair(root / sample.optical, root / sample.sar)
         if sample.window is None:
             yield decoded
             continue

@@ -20,6 +20,7 @@ from bench.data import DATASETS
 from bench.data.facts import DatasetFacts, SetFacts
 from bench.data.index import PairIndex, Sampled
 from bench.data.manifest import Manifest, build_manifest
+from bench.data.reading import PairReading, pair_reading
 from bench.data.scaling import SarScale
 from bench.errors import BenchError, nearest
 
@@ -154,6 +155,19 @@ class PairDataset(Dataset):
     def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
         super().__init__(root, options, cache)
         self._found: Scan | None = None
+
+    @property
+    def reading(self) -> PairReading:
+        """How files are read: as stored, unless the options `sar_band`, `sar_nodata` and `optical_bands` say otherwise."""
+        return pair_reading(self.options, self.sar_scale)
+
+    def expected_pairs(self) -> int | None:
+        """Return the number of pairs that this copy should have under these options, None where nothing is declared."""
+        return self.facts.expected_pairs
+
+    def patch_px(self) -> int | None:
+        """Return the edge length in pixels that all patches should have under these options, None where nothing is declared."""
+        return self.facts.patch_px
 
     def scan(self) -> Scan:
         """Return the files on disk, paired, without opening an image. Looks once; open the set anew to look again.

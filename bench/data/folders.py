@@ -12,16 +12,18 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bench.data.csv_files import PLACE_COLUMNS, place_of, rows_by_id
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.index import PairIndex, PairSample
+from bench.data.reading import NoData
 from bench.data.scaling import SarScale
 from bench.errors import BenchError, nearest
+from bench.options import later
 
 PairBy = Literal["stem", "number"]
 _DIGITS = re.compile(r"(\d+)")
@@ -38,6 +40,9 @@ class FolderOptions(DatasetOptions):
             without a pair are not.
         crs: name of the coordinate system of the table's metres.
         sar_scale: what the SAR values are; None for the set's own declaration.
+        sar_band: number of the SAR band in files with several, counted from 1.
+        sar_nodata: value of SAR pixels without data, besides what the files declare: a number, nan, inf or -inf.
+        optical_bands: numbers of the bands taken as red, green and blue, or of one taken as grey, counted from 1.
     """
 
     optical: str = Field(default="optical", min_length=1)
@@ -46,6 +51,16 @@ class FolderOptions(DatasetOptions):
     table: str | None = None
     crs: str | None = None
     sar_scale: SarScale | None = None
+    sar_band: int | None = later(None, ge=1)
+    sar_nodata: NoData = later(None)
+    optical_bands: tuple[Annotated[int, Field(ge=1)], ...] | None = later(None)
+
+    @field_validator("optical_bands")
+    @classmethod
+    def _one_or_three(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and len(value) not in (1, 3):
+            raise ValueError(f"{len(value)} bands; name one (grey) or three (red, green, blue)")
+        return value
 
 
 class FolderPairs(PairDataset):
@@ -113,7 +128,7 @@ class FolderPairs(PairDataset):
             attributes = {key: value for key, value in row.items() if key not in ("id", "scene", *PLACE_COLUMNS)}
             place = place_of(row, table)
             samples.append(PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes))
-        return PairIndex(tuple(samples), self.crs(), f"{self.facts.name} at {self.root}")
+        return PairIndex(tuple(samples), self.crs(), f"{self.facts.name} at {self.root}", self.reading)
 
 
 @dataclass(frozen=True)
@@ -189,7 +204,7 @@ class PlacedFolders(PairDataset):
         for pair in scan.pairs:
             place = self._places[pair.id]
             samples.append(PairSample(pair.id, pair.optical, pair.sar, None, place.scene, None, dict(place.attributes)))
-        return PairIndex(tuple(samples), None, f"{self.facts.name} at {self.root}")
+        return PairIndex(tuple(samples), None, f"{self.facts.name} at {self.root}", self.reading)
 
 
 def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: Collection[str] | None = None) -> Scan:

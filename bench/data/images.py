@@ -9,46 +9,57 @@ satellite products are stored upright.
 from __future__ import annotations
 
 import struct
-import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from bench.data.tiff import DECODE_ERRORS, MAGIC, damaged, read_tiff, tiff_size
 from bench.errors import BenchError, first_line
-
-if TYPE_CHECKING:
-    from tifffile import TiffFile
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-_GDAL_NODATA = 42113
 _FORMATS = ("PNG", "JPEG", "TIFF")
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error)
+_NAME_BANDS = "or an option that names the bands (band; sar_band, optical_bands)"
 # Colour type of a PNG header -> channels; Pillow would silently reduce the 16-bit forms of these to 8 bit.
 _PNG_COLOUR_CHANNELS = {2: 3, 4: 2, 6: 4}
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = None) -> np.ndarray:
     """Decode one image file.
+
+    Args:
+        bands: numbers of the bands to return, counted from 1, one or three; none takes all that the file has, and drops an opaque alpha.
+        nodata: value of pixels without data (NaN and infinity too), besides what the file itself marks.
 
     Returns:
         (H, W) or (H, W, 3) array, uint8, uint16 or float32, values as stored, row 0 at the top. An alpha channel is
         dropped if it is fully opaque; signed 16-bit data without negative values become uint16; wider floats become
-        float32. Pixels with the no-data value that a GeoTIFF declares become dark: 0, or the smallest value with data
-        where some are negative (dB).
+        float32. Pixels without data (`nodata`; in a GeoTIFF its tag GDAL_NODATA and its internal mask) become dark: 0,
+        or the smallest value with data where some are negative (dB).
 
     Raises:
         BenchError: missing, empty, truncated or damaged file, content that is no PNG, JPEG or TIFF, zero size,
-            complex or non-finite values, more than 3 channels, transparency, an unsupported pixel type.
+            complex or non-finite values, more than 3 channels, transparency, an unsupported pixel type, a band that is not
+            there, no pixel with data.
     """
     path = Path(path)
     head = _head(path)
-    array = _read_tiff(path) if head[:4] in _TIFF_MAGIC else _read_with_pillow(path, head)
-    return _checked(array, path)
+    values = [] if nodata is None else [nodata]
+    masked = None
+    if head[:4] in MAGIC:
+        decoded = read_tiff(path, lambda name: _read_with_pillow(name, b""), stack=bool(bands))
+        array, masked = decoded.array, decoded.masked
+        values += [] if decoded.nodata is None else [decoded.nodata]
+    else:
+        array = _read_with_pillow(path, head)
+    if array.size == 0:
+        raise BenchError(f"{path} has zero size (shape {array.shape}); replace or remove it")
+    array = _selected(array, bands, path) if bands else _without_alpha(array, path)
+    return _checked(_without_missing(array, values, masked, path), path)
 
 
 def as_sar(image: np.ndarray, path: Path) -> np.ndarray:
@@ -80,17 +91,6 @@ def as_optical(image: np.ndarray, path: Path) -> np.ndarray:
     return image
 
 
-def read_pair(optical: Path, sar: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Decode two files that show the same ground; return optical (H, W, 3) and SAR (H, W) in their native dtypes.
-
-    Raises:
-        BenchError: either cannot be read, the SAR channels differ, or the two have different sizes.
-    """
-    left, right = as_optical(read_image(optical), optical), as_sar(read_image(sar), sar)
-    check_equal_sizes(optical, left.shape[:2], sar, right.shape)
-    return left, right
-
-
 def check_equal_sizes(optical: Path, optical_size: tuple[int, ...], sar: Path, sar_size: tuple[int, ...]) -> None:
     """Raise BenchError, naming both files, unless the two (height, width) are equal."""
     if tuple(optical_size) != tuple(sar_size):
@@ -110,16 +110,16 @@ def image_size(path: Path) -> tuple[int, int]:
     head = _head(path)
     if head[:8] == _PNG_MAGIC and head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
-    elif head[:4] in _TIFF_MAGIC:
-        height, width = _tiff_size(path)
+    elif head[:4] in MAGIC:
+        height, width = tiff_size(path)
     else:
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 width, height = image.size
         except UnidentifiedImageError as error:
             raise _not_an_image(path) from error
-        except _DECODE_ERRORS as error:
-            raise _damaged(path, error) from error
+        except DECODE_ERRORS as error:
+            raise damaged(path, error) from error
     if height == 0 or width == 0:
         raise BenchError(f"{path} has zero size ({height} x {width} px); replace or remove it")
     return int(height), int(width)
@@ -160,10 +160,6 @@ def _not_an_image(path: Path) -> BenchError:
     return BenchError(f"{path} is not an image (its content is no PNG, JPEG or TIFF); replace or remove it")
 
 
-def _damaged(path: Path, error: BaseException) -> BenchError:
-    return BenchError(f"{path} cannot be decoded ({first_line(error)}): truncated or damaged; fetch the file again")
-
-
 def _read_with_pillow(path: Path, head: bytes) -> np.ndarray:
     try:
         with Image.open(path, formats=_FORMATS) as image:
@@ -175,8 +171,8 @@ def _read_with_pillow(path: Path, head: bytes) -> np.ndarray:
         raise _not_an_image(path) from error
     except Image.DecompressionBombError as error:
         raise BenchError(f"{path} is too large for PNG or JPEG decoding ({first_line(error)}); store it as TIFF") from error
-    except _DECODE_ERRORS as error:
-        raise _damaged(path, error) from error
+    except DECODE_ERRORS as error:
+        raise damaged(path, error) from error
 
 
 def _pillow_array(image: Image.Image, path: Path) -> np.ndarray:
@@ -204,97 +200,63 @@ def _read_deep_png(path: Path, channels: int) -> np.ndarray:
     return array[:, :, [0, 3]] if channels == 2 and array.shape[2] == 4 else array
 
 
-def _read_tiff(path: Path) -> np.ndarray:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            axes = _tiff_axes(tiff, path)
-            nodata = _declared_nodata(tiff, path)
-            try:
-                array = tiff.series[0].asarray()
-            except (ValueError, KeyError) as error:
-                if "imagecodecs" not in str(error):
-                    raise
-                array = _read_compressed_tiff(path, str(tiff.series[0].dtype), error)
-                axes = "YX" if array.ndim == 2 else "YXS"
-    except tifffile.TiffFileError as error:
-        raise _damaged(path, error) from error
-    except _DECODE_ERRORS as error:
-        raise _damaged(path, error) from error
-    array = np.moveaxis(array, 0, 2) if axes.startswith("S") else array
-    return array if nodata is None else _without_nodata(array, nodata, path)
+def _selected(array: np.ndarray, bands: Sequence[int], path: Path) -> np.ndarray:
+    """Return the bands with these numbers, counted from 1: (H, W) for one, else (H, W, k)."""
+    layers = array[:, :, None] if array.ndim == 2 else array
+    for band in bands:
+        if not 1 <= band <= layers.shape[2]:
+            raise BenchError(f"{path} has {layers.shape[2]} bands, counted from 1, and no band {band}; mend the option that names bands")
+    chosen = layers[:, :, [band - 1 for band in bands]]
+    return chosen[:, :, 0] if len(bands) == 1 else chosen
 
 
-def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
-    """Return the value that GDAL's tag declares for pixels without data, None where there is no tag."""
-    tag = tiff.pages[0].tags.get(_GDAL_NODATA)  # type: ignore[union-attr]
-    if tag is None:
-        return None
-    try:
-        return float(str(tag.value).strip().strip("\x00"))
-    except ValueError as error:
-        raise BenchError(
-            f"{path} declares the no-data value {str(tag.value)[:40]!r}, which is no number; mend the tag GDAL_NODATA"
-        ) from error
+def _without_missing(array: np.ndarray, values: Iterable[float], masked: np.ndarray | None, path: Path) -> np.ndarray:
+    """Return `array` with pixels without data made dark: 0 where no value with data is negative (as in linear values, where 0 is no echo),
+    else the smallest value with data (as in dB, where 0 is bright). Both are the darkest of the image, so no scale is guessed.
 
-
-def _without_nodata(array: np.ndarray, nodata: float, path: Path) -> np.ndarray:
-    """Return `array` with pixels without data made dark: 0 where all values are 0 or more (linear values, in which 0 means no data), else
-    the smallest value that has data (values in dB, in which 0 is bright).
+    Args:
+        values: that mark a pixel as missing. masked: (H, W), further missing pixels.
     """
-    missing = np.isnan(array) if np.isnan(nodata) and array.dtype.kind == "f" else array == nodata
+    values = list(values)
+    if not values and masked is None:
+        return array
+    missing = np.zeros(array.shape, dtype=bool)
+    if masked is not None:
+        missing |= masked if array.ndim == 2 else masked[:, :, None]
+    for value in values:
+        missing |= _is_value(array, value)
     if not missing.any():
         return array
     if missing.all():
-        raise BenchError(f"{path} holds no data: every pixel has the declared no-data value {nodata:g}; remove it")
+        raise BenchError(f"{path} holds no data: every pixel is marked as missing; remove it")
     with np.errstate(invalid="ignore"):
         least = array[~missing].min()
     out: np.ndarray = np.where(missing, np.asarray(least if least < 0 else 0, dtype=array.dtype), array)
     return out
 
 
-def _read_compressed_tiff(path: Path, dtype: str, error: Exception) -> np.ndarray:
-    """Decode a compression that tifffile lacks through Pillow, if Pillow keeps the pixel type."""
-    array = _read_with_pillow(path, b"")
-    if np.dtype(dtype) != array.dtype:
-        raise BenchError(f"{path}: {first_line(error)}; store the file uncompressed, or pip install imagecodecs") from error
-    return array
-
-
-def _tiff_axes(tiff: TiffFile, path: Path) -> str:
-    """Return the axes of the one image in a TIFF: "YX", "YXS" or "SYX"."""
-    if not tiff.series:
-        raise BenchError(f"{path} holds no image")
-    axes = str(tiff.series[0].axes)
-    if axes not in ("YX", "YXS", "SYX"):
-        raise BenchError(f"{path} holds {tiff.series[0].shape} values in axes {axes}; expected one image of 1 or 3 channels")
-    return axes
-
-
-def _tiff_size(path: Path) -> tuple[int, int]:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            axes = _tiff_axes(tiff, path)
-            shape = tiff.series[0].shape
-    except tifffile.TiffFileError as error:
-        raise _damaged(path, error) from error
-    except _DECODE_ERRORS as error:
-        raise _damaged(path, error) from error
-    return int(shape[axes.index("Y")]), int(shape[axes.index("X")])
+def _is_value(array: np.ndarray, value: float) -> np.ndarray:
+    """Return where `array` holds `value`, as its own type writes it; nothing is a value that the type cannot hold."""
+    if array.dtype.kind != "f":
+        fits = np.isfinite(value) and value == int(value) and array.dtype.kind in "iu"
+        fits = fits and np.iinfo(array.dtype).min <= value <= np.iinfo(array.dtype).max
+        return array == int(value) if fits else np.zeros(array.shape, dtype=bool)
+    if np.isnan(value):
+        return np.isnan(array)
+    with np.errstate(over="ignore"):
+        stored = np.float64(value).astype(array.dtype)
+    if np.isinf(stored) and np.isfinite(value):
+        return np.zeros(array.shape, dtype=bool)
+    out: np.ndarray = array == stored
+    return out
 
 
 def _checked(array: np.ndarray, path: Path) -> np.ndarray:
     """Bring channels and dtype into the promised forms, or raise BenchError."""
-    if array.size == 0:
-        raise BenchError(f"{path} has zero size (shape {array.shape}); replace or remove it")
-    array = _without_alpha(array, path)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 3 and array.shape[2] != 3:
-        raise BenchError(f"{path} has {array.shape[2]} channels; expected 1 or 3")
+        raise BenchError(f"{path} has {array.shape[2]} channels; expected 1 or 3, {_NAME_BANDS}")
     return np.ascontiguousarray(_to_supported(array, path))
 
 
@@ -303,7 +265,9 @@ def _without_alpha(array: np.ndarray, path: Path) -> np.ndarray:
         return array
     opaque: Any = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1.0
     if not (array[:, :, -1] == opaque).all():
-        raise BenchError(f"{path} has {array.shape[2]} channels and the last is no fully opaque alpha; expected 1 or 3 channels")
+        raise BenchError(
+            f"{path} has {array.shape[2]} channels and the last is no fully opaque alpha; expected 1 or 3 channels, {_NAME_BANDS}"
+        )
     return array[:, :, :-1]
 
 
@@ -316,7 +280,9 @@ def _to_supported(array: np.ndarray, path: Path) -> np.ndarray:
             array = array.astype(np.float32, copy=False)
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         if bad:
-            raise BenchError(f"{path} has {bad} values that are NaN or infinite; fill or mask them before use")
+            raise BenchError(
+                f"{path} has {bad} values that are NaN or infinite; fill them, or declare them missing (option nodata or sar_nodata)"
+            )
         return array
     if kind == "u" and size <= 2:
         return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bench.data.reading import PairReading
 from bench.errors import BenchError, nearest
 from bench.store import canonical_hash
 
@@ -73,7 +74,7 @@ class PairSample:
 
 @dataclass(frozen=True)
 class PairIndex:
-    """All pairs of a data set, in a fixed order. `where` names the data set in messages.
+    """All pairs of a data set, in a fixed order. `where` names the data set in messages; `reading` says how its files are read.
 
     Raises:
         BenchError: no pairs, or an id that occurs twice.
@@ -82,6 +83,7 @@ class PairIndex:
     samples: tuple[PairSample, ...]
     crs: str | None = None
     where: str = "the data set"
+    reading: PairReading = PairReading()
     noun = "pair"
 
     def __post_init__(self) -> None:
@@ -133,12 +135,13 @@ class PairIndex:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of what decides the pixels: ids, files and windows, in order."""
-        return canonical_hash([[s.id, s.optical, s.sar, s.window] for s in self.samples])
+        """Hash of what decides the pixels: ids, files and windows, in order, and how files are read unless as stored."""
+        files = [[s.id, s.optical, s.sar, s.window] for s in self.samples]
+        return canonical_hash([files, self.reading.key()] if self.reading.key() else files)
 
     def take(self, positions: np.ndarray) -> PairIndex:
         """Return the index of the samples at `positions` (int64), in that order."""
-        return PairIndex(tuple(self.samples[int(i)] for i in positions), self.crs, self.where)
+        return PairIndex(tuple(self.samples[int(i)] for i in positions), self.crs, self.where, self.reading)
 
 
 def read_column(index: Sampled, rows: Sequence[Any], name: str) -> list[str]:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from bench.data.csv_files import PLACE_COLUMNS, CellText, place_of, read_csv
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
 from bench.data.folders import check_pairs, natural_key, pair_folders
-from bench.data.images import check_equal_sizes, image_size, read_pair
+from bench.data.images import check_equal_sizes, image_size
 from bench.data.index import PairIndex, PairSample
 from bench.data.manifest import build_manifest
 from bench.data.scaling import SarScale
@@ -124,7 +124,7 @@ class ScenePairs(PairDataset):
         where = f"{self.facts.name} at {self.root}"
         if not samples:
             raise BenchError(f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them")
-        return PairIndex(tuple(samples), self.crs, where)
+        return PairIndex(tuple(samples), self.crs, where, self.reading)
 
     def scene_size(self, pair: FilePair) -> tuple[int, int]:
         """Return (height, width) of a scene from the file headers.
@@ -143,7 +143,7 @@ class ScenePairs(PairDataset):
         Raises:
             BenchError: unreadable files, or two sizes.
         """
-        return read_pair(self.root / pair.optical, self.root / pair.sar)
+        return self.reading.pair(self.root / pair.optical, self.root / pair.sar)
 
     def judged_windows(self, pair: FilePair) -> Iterator[tuple[Window, np.ndarray, np.ndarray, tuple[str, float] | None]]:
         """Yield (window, optical patch, SAR patch, rejection or None) over a scene, in grid order; decodes the scene

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from bench.data.dataset import FilePair, PairDataset
-from bench.data.images import as_optical, as_sar, read_image
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.scaling import SarScale
 from bench.errors import BenchError
@@ -122,7 +121,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: Callable[[i
     findings = _Findings()
     chosen = scan.pairs if limit is None else scan.pairs[:limit]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for done, result in enumerate(pool.map(lambda pair: _look(pair, dataset.root), chosen), start=1):
+        for done, result in enumerate(pool.map(lambda pair: _look(pair, dataset), chosen), start=1):
             _collect(findings, chosen[done - 1], result)
             if progress is not None:
                 progress(done, len(chosen))
@@ -131,7 +130,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: Callable[[i
     return VerifyReport(
         name=dataset.facts.name,
         pairs=len(scan.pairs),
-        expected_pairs=dataset.facts.expected_pairs,
+        expected_pairs=dataset.expected_pairs(),
         checked=len(chosen),
         total_bytes=sum(entry[0] for entry in manifest.files.values()),
         sizes=dict(sorted(findings.sizes.items())),
@@ -147,12 +146,12 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: Callable[[i
     )
 
 
-def _look(pair: FilePair, root: Path) -> tuple[np.ndarray | BenchError, np.ndarray | BenchError]:
+def _look(pair: FilePair, dataset: PairDataset) -> tuple[np.ndarray | BenchError, np.ndarray | BenchError]:
     """Return both images, or for each the error that reading it gave."""
     found: list[np.ndarray | BenchError] = []
-    for name, check in ((pair.optical, as_optical), (pair.sar, as_sar)):
+    for name, read in ((pair.optical, dataset.reading.optical), (pair.sar, dataset.reading.sar.read)):
         try:
-            found.append(check(read_image(root / name), root / name))
+            found.append(read(dataset.root / name))
         except BenchError as error:
             found.append(error)
     return found[0], found[1]
@@ -187,18 +186,18 @@ def equal_files(manifest: Manifest, images: set[str]) -> tuple[tuple[str, ...], 
 
 def _other(dataset: PairDataset, pairs: int, lonely: bool, findings: _Findings) -> list[str]:
     lines = []
-    facts = dataset.facts
-    if facts.expected_pairs is not None and pairs != facts.expected_pairs:
-        lines.append(f"{pairs} pairs found, {facts.expected_pairs} declared")
+    expected, side = dataset.expected_pairs(), dataset.patch_px()
+    if expected is not None and pairs != expected:
+        lines.append(f"{pairs} pairs found, {expected} declared")
     for view, dtypes in (("optical", findings.optical_dtypes), ("SAR", findings.sar_dtypes)):
         if len(dtypes) > 1:
             lines.append(f"{view} images have several pixel types: {', '.join(sorted(dtypes))}")
     if dataset.sar_scale is SarScale.uint8 and set(findings.sar_dtypes) - {"uint8"}:
         lines.append("SAR scale is declared uint8, but the files are not 8-bit; declare sar_scale: amplitude, intensity or db")
-    if facts.patch_px is not None:
-        wrong = {size: n for size, n in findings.sizes.items() if size != f"{facts.patch_px} x {facts.patch_px}"}
+    if side is not None:
+        wrong = {size: n for size, n in findings.sizes.items() if size != f"{side} x {side}"}
         if wrong:
-            lines.append(f"{sum(wrong.values())} pairs are not {facts.patch_px} px square: {', '.join(wrong)}")
+            lines.append(f"{sum(wrong.values())} pairs are not {side} px square: {', '.join(wrong)}")
     elif len(findings.sizes) > 1:
         lines.append(f"pairs come in {len(findings.sizes)} sizes: {', '.join(findings.sizes)}")
     if not lonely:

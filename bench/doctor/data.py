@@ -65,9 +65,9 @@ def _dataset(name: str, cls: type[Dataset], workspace: Workspace) -> Finding:
 
 def _found(name: str, dataset: Any, root: Path) -> Finding:
     """Return how many of the declared samples are there."""
-    scan, facts, problems = dataset.scan(), dataset.facts, []
+    scan, problems = dataset.scan(), []
     if dataset.kind == "pairs":
-        have, wanted, noun = len(scan.pairs), facts.expected_pairs, "pairs"
+        have, wanted, noun = len(scan.pairs), dataset.expected_pairs(), "pairs"
         problems += [f"{len(scan.unpaired)} files without a partner"] if scan.unpaired else []
     else:
         have, wanted, noun = len(scan.claims), dataset.expected()[0], "scenes"

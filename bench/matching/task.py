@@ -85,7 +85,7 @@ class MatchingTask(Task):
             inputs["replaced_weights"] = replaced_by(weights)
         options = method["options"]
         trained = options.get("entries") or counts["train"] * options.get("epochs", 1)
-        side = options.get("input_px") or getattr(plan.dataset.options, "patch_px", None) or plan.dataset.facts.patch_px
+        side = options.get("input_px") or getattr(plan.dataset.options, "patch_px", None) or plan.dataset.patch_px()
         if backbone is not None and side is not None:
             inputs["training_pixels"] = 2 * trained * side**2
         return Identity(Keys(train, predict, score), inputs, trained + counts["test"], plan.data_key())

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bench.data.images import as_optical, as_sar, image_size, read_image, read_pair, write_image
+from bench.data.images import as_optical, as_sar, image_size, read_image, write_image
+from bench.data.reading import PairReading
 from bench.errors import BenchError
 
 
@@ -204,7 +205,7 @@ def test_optical_grey_is_replicated(tmp_path: Path) -> None:
 def test_pair_of_unequal_size_names_both_files(tmp_path: Path) -> None:
     optical, sar = write_image(tmp_path / "o", noise(8, 8, 3)), write_image(tmp_path / "s", noise(8, 9))
     with pytest.raises(BenchError, match="8 x 8 px.*8 x 9 px") as error:
-        read_pair(optical, sar)
+        PairReading().pair(optical, sar)
     assert str(optical) in str(error.value)
     one_line(error, sar)
 

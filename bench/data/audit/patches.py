@@ -100,7 +100,7 @@ def _optical(index: PairIndex, root: Path, overlaps: Overlaps) -> OpticalCheck |
     related, unrelated, equal = [], [], 0
     before: np.ndarray | None = None
     for a, b, dy, dx in rows:
-        one, two = read_grey(index.samples[a], root), read_grey(index.samples[b], root)
+        one, two = (read_grey(index.samples[i], root, index.reading) for i in (a, b))
         if one.shape != overlaps.shape or two.shape != overlaps.shape:
             raise BenchError(f"{index.samples[a].optical} or {index.samples[b].optical} differs in size from its SAR partner")
         (ay, by), (ax, bx) = spans(overlaps.shape[0], dy), spans(overlaps.shape[1], dx)

@@ -15,8 +15,8 @@ import numpy as np
 from bench.data.audit.duplicates import Overlap, find_overlaps
 from bench.data.audit.scene_report import Against, Link, SceneReport
 from bench.data.dataset import Dataset
-from bench.data.images import as_sar, read_image
 from bench.data.leakage import file_hashes
+from bench.data.reading import SarReading
 from bench.data.ships.dataset import ShipDataset
 from bench.data.ships.index import SceneIndex
 from bench.data.split_spec import SplitSpec
@@ -47,9 +47,9 @@ def audit_scenes(dataset: ShipDataset, spec: SplitSpec, against: Dataset | None 
     part = np.full(len(index), "dropped", dtype="<U10")
     for name in ("train", "validation", "test"):
         part[getattr(split, name)] = name
-    paths = [dataset.root / item.image for item in index.items]
+    files = [(dataset.root / item.image, index.reading) for item in index.items]
     hashes = file_hashes(dataset.manifest(), [item.image for item in index.items])
-    found = find_overlaps(_reader(paths), len(paths), None, _told(progress, "compare images"))
+    found = find_overlaps(_reader(files), len(files), None, _told(progress, "compare images"))
     links = [*_equal(hashes), *named_windows(index), *(_link(overlap) for overlap in found)]
     return SceneReport(
         name=dataset.facts.name,
@@ -68,8 +68,14 @@ def _told(progress: Report | None, what: str) -> Callable[[int, int], None] | No
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
-def _reader(paths: Sequence[Path]) -> Callable[[int], np.ndarray]:
-    return lambda position: as_sar(read_image(paths[position]), paths[position])
+def _reader(files: Sequence[tuple[Path, SarReading]]) -> Callable[[int], np.ndarray]:
+    """Return what decodes the SAR file at a position."""
+
+    def read(position: int) -> np.ndarray:
+        path, reading = files[position]
+        return reading.read(path)
+
+    return read
 
 
 def _link(overlap: Overlap) -> Link:
@@ -124,29 +130,29 @@ def _compare(
     dataset: ShipDataset, index: SceneIndex, test: np.ndarray, hashes: Sequence[str], against: Dataset, progress: Report | None
 ) -> Against:
     """Hold the test images against every SAR image of another set."""
-    others = _sar_images(against)
+    others, reading = _sar_images(against)
     known = dict(zip(file_hashes(against.manifest(), others), others, strict=True))
     equal = tuple((index.ids[i], known[hashes[i]]) for i in test.tolist() if hashes[i] in known)
     mine, theirs = _gsd(dataset), _gsd(against)
     facts: dict[str, Any] = {"name": against.facts.name, "images": len(others), "gsd_m": (mine, theirs), "equal": equal}
     if mine is not None and theirs is not None and abs(mine - theirs) > GSD_TOLERANCE * max(mine, theirs):
         return Against(**facts, searched=False, shared=())
-    paths = [dataset.root / index.items[i].image for i in test.tolist()] + [against.root / name for name in others]
-    side = np.arange(len(paths)) < len(test)
-    found = find_overlaps(_reader(paths), len(paths), side, _told(progress, f"compare with {against.facts.name}"))
+    files = [(dataset.root / index.items[i].image, index.reading) for i in test.tolist()]
+    files += [(against.root / name, reading) for name in others]
+    side = np.arange(len(files)) < len(test)
+    found = find_overlaps(_reader(files), len(files), side, _told(progress, f"compare with {against.facts.name}"))
     shared = tuple((index.ids[int(test[item.first])], others[item.second - len(test)], item) for item in found)
     return Against(**facts, searched=True, shared=shared)
 
 
-def _sar_images(dataset: Dataset) -> list[str]:
-    """Return the SAR files of a set, relative to its root: of pairs, whole files, since windows of one file are cut from it."""
+def _sar_images(dataset: Dataset) -> tuple[list[str], SarReading]:
+    """Return the SAR files of a set, relative to its root, and how they are read: of pairs, whole files, since windows are cut from one."""
     index: Any = dataset.index()
-    names = [item.image for item in index.items] if dataset.kind == "ships" else [sample.sar for sample in index.samples]
-    return list(dict.fromkeys(names))
+    if dataset.kind == "ships":
+        return list(dict.fromkeys(item.image for item in index.items)), index.reading
+    return list(dict.fromkeys(sample.sar for sample in index.samples)), index.reading.sar
 
 
 def _gsd(dataset: Dataset) -> float | None:
     """Return the declared ground sample distance in metres, None where none is declared."""
-    own = getattr(dataset, "gsd_m", None)
-    declared = getattr(dataset.facts, "gsd_m", None) if own is None else own
-    return None if declared is None else float(declared)
+    return None if dataset.gsd_m is None else float(dataset.gsd_m)

@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 
 from bench.data.cache import check_space
-from bench.data.images import as_sar, read_image
 from bench.data.index import PairIndex, PairSample
+from bench.data.reading import PairReading
 from bench.data.windows import read_window
 from bench.errors import BenchError
 
@@ -45,7 +45,7 @@ class Spool:
 
     def __init__(self, index: PairIndex, root: Path, folder: Path, report: Report | None = None) -> None:
         self._index, self._root = index, Path(root)
-        first = read_sar(index.samples[0], self._root)
+        first = read_sar(index.samples[0], self._root, index.reading)
         self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
         self.dtype = first.dtype
         self._row_bytes = self.shape[1] * self.dtype.itemsize
@@ -80,7 +80,7 @@ class Spool:
     def _fill(self, report: Report | None) -> None:
         done = 0
         try:
-            for patch in _decoded(self._index.samples, self._root):
+            for patch in _decoded(self._index.samples, self._root, self._index.reading):
                 self._check(patch, self._index.samples[done])
                 self._stream.write(np.ascontiguousarray(patch).data)
                 done += 1
@@ -99,22 +99,22 @@ class Spool:
             )
 
 
-def read_sar(sample: PairSample, root: Path) -> np.ndarray:
-    """Return the SAR patch (h, w) of a sample as stored."""
-    return _cut(as_sar(read_image(root / sample.sar), root / sample.sar), sample)
+def read_sar(sample: PairSample, root: Path, reading: PairReading) -> np.ndarray:
+    """Return the SAR patch (h, w) of a sample in its native dtype."""
+    return _cut(reading.sar.read(root / sample.sar), sample)
 
 
-def read_grey(sample: PairSample, root: Path) -> np.ndarray:
+def read_grey(sample: PairSample, root: Path, reading: PairReading) -> np.ndarray:
     """Return the optical patch of a sample as (h, w) float64, the mean of its channels."""
-    image = _cut(read_image(root / sample.optical), sample)
-    return image.astype(np.float64) if image.ndim == 2 else image.mean(axis=2, dtype=np.float64)
+    grey: np.ndarray = _cut(reading.optical(root / sample.optical), sample).mean(axis=2, dtype=np.float64)
+    return grey
 
 
 def _cut(image: np.ndarray, sample: PairSample) -> np.ndarray:
     return image if sample.window is None else read_window(image, sample.window)
 
 
-def _decoded(samples: tuple[PairSample, ...], root: Path) -> Iterator[np.ndarray]:
+def _decoded(samples: tuple[PairSample, ...], root: Path, reading: PairReading) -> Iterator[np.ndarray]:
     """Yield the SAR patches in order; each run of samples out of one file decodes it once, several files at a time."""
     runs: list[list[PairSample]] = []
     for sample in samples:
@@ -124,7 +124,7 @@ def _decoded(samples: tuple[PairSample, ...], root: Path) -> Iterator[np.ndarray
             runs.append([sample])
 
     def read(run: list[PairSample]) -> list[np.ndarray]:
-        image = as_sar(read_image(root / run[0].sar), root / run[0].sar)
+        image = reading.sar.read(root / run[0].sar)
         return [_cut(image, sample) for sample in run]
 
     with ThreadPoolExecutor(THREADS) as pool:

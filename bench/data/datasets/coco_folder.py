@@ -9,6 +9,7 @@ from bench.data.ships.coco_scenes import CocoScenes
 class CocoFolder(CocoScenes):
     """A folder of images and one or more COCO files; see `CocoOptions`."""
 
+    version = 2  # 2: pixels that a GeoTIFF marks as missing are dark
     facts = facts_of_users_own(
         name="coco-folder",
         title="any SAR images with COCO JSON boxes",

@@ -10,6 +10,7 @@ from bench.data.scaling import SarScale
 class TwoFolders(FolderPairs):
     """Two parallel folders; see `FolderOptions` for how names pair and for the attribute table."""
 
+    version = 2  # 2: pixels that a GeoTIFF marks as missing are dark
     facts = DatasetFacts(
         name="two-folders",
         title="any two parallel folders of registered patches",

@@ -9,6 +9,7 @@ from bench.data.ships.voc_scenes import VocScenes
 class VocFolder(VocScenes):
     """Images and XML files in two folders; see `VocOptions` for folder names, matching, and where corners count from."""
 
+    version = 2  # 2: pixels that a GeoTIFF marks as missing are dark
     facts = facts_of_users_own(
         name="voc-folder",
         title="any SAR images with Pascal VOC XML boxes",

@@ -21,9 +21,11 @@ from bench.data.csv_files import rows_by_id
 from bench.data.dataset import Dataset, DatasetOptions
 from bench.data.facts import ShipFacts
 from bench.data.images import image_size
+from bench.data.reading import NoData, SarReading, sar_reading
 from bench.data.scaling import SarScale
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.errors import BenchError, nearest
+from bench.options import later
 
 EDGE_TOLERANCE_PX = 1.0
 """Boxes may reach this far over the edge of their image, for pixel numbers taken as coordinates; they are clipped to the image. Anything
@@ -42,6 +44,8 @@ class ShipOptions(DatasetOptions):
             group. A `scene` of the table wins.
         sar_scale: what the SAR values are; must be given where the set's facts do not declare it.
         gsd_m: ground sample distance in metres per pixel; null for the set's own declaration.
+        band: number of the SAR band in files with several, counted from 1.
+        nodata: value of pixels without data, besides what the files declare: a number, nan, inf or -inf.
     """
 
     categories: tuple[str, ...] | None = None
@@ -49,6 +53,8 @@ class ShipOptions(DatasetOptions):
     scene_pattern: str | None = None
     sar_scale: SarScale | None = None
     gsd_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    band: int | None = later(None, ge=1)
+    nodata: NoData = later(None)
 
     @field_validator("scene_pattern")
     @classmethod
@@ -128,6 +134,11 @@ class ShipDataset(Dataset):
         self._found: ShipScan | None = None
         _ = self.sar_scale  # undeclared values are refused here, not in the middle of a run
 
+    @property
+    def reading(self) -> SarReading:
+        """How files are read: as stored, unless the options `band` and `nodata` say otherwise."""
+        return sar_reading(self.options, self.sar_scale)
+
     def expected(self) -> tuple[int | None, int | None]:
         """Return the numbers of images and of ships that this copy should have under these options, None where nothing is declared."""
         return self.facts.expected_scenes, self.facts.expected_ships
@@ -164,7 +175,7 @@ class ShipDataset(Dataset):
         if problems:
             more = f" ({len(problems) - 1} more problems; `bench data verify {self.facts.name}` lists them)" if len(problems) > 1 else ""
             raise BenchError(problems[0] + more)
-        return SceneIndex(tuple(scenes), f"{self.facts.name} at {self.root}")
+        return SceneIndex(tuple(scenes), f"{self.facts.name} at {self.root}", self.reading)
 
     def check(self, claim: Claim, strict: bool | None = None) -> Checked:
         """Hold a claim against the header of its image.

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from bench.data.index import read_column
+from bench.data.reading import SarReading
 from bench.errors import BenchError
 from bench.store import canonical_hash
 
@@ -45,7 +46,7 @@ class ShipScene:
 
 @dataclass(frozen=True, eq=False)
 class SceneIndex:
-    """All images of a detection set, in a fixed order. `where` names the set in messages.
+    """All images of a detection set, in a fixed order. `where` names the set in messages; `reading` says how its files are read.
 
     It offers what a split asks of an index (`ids`, `scenes`, `columns`, `column`, `places`), so that scenes are split as pairs are.
 
@@ -55,6 +56,7 @@ class SceneIndex:
 
     items: tuple[ShipScene, ...]
     where: str = "the data set"
+    reading: SarReading = SarReading()
     noun = "scene"
 
     def __post_init__(self) -> None:
@@ -101,9 +103,10 @@ class SceneIndex:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of what decides pixels and truth: ids, files, sizes, boxes and ignore flags, in order."""
-        return canonical_hash([[s.id, s.image, s.height, s.width, s.boxes.tolist(), s.ignore.tolist()] for s in self.items])
+        """Hash of what decides pixels and truth: ids, files, sizes, boxes, ignore flags, and how files are read unless as stored."""
+        items = [[s.id, s.image, s.height, s.width, s.boxes.tolist(), s.ignore.tolist()] for s in self.items]
+        return canonical_hash([items, self.reading.key()] if self.reading.key() else items)
 
     def take(self, positions: np.ndarray) -> SceneIndex:
         """Return the index of the images at `positions` (int64), in that order."""
-        return SceneIndex(tuple(self.items[int(i)] for i in positions), self.where)
+        return SceneIndex(tuple(self.items[int(i)] for i in positions), self.where, self.reading)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.cache import Report, check_space
-from bench.data.images import as_sar, read_image
+from bench.data.reading import SarReading
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.whole_folder import whole_folder
 from bench.errors import BenchError
@@ -79,7 +79,7 @@ def open_scenes(index: SceneIndex, root: Path, manifest_sha256: str, label: str,
         BenchError: unreadable images, a size other than the index says, two dtypes (both files are named), a full or read-only cache.
     """
     files = [[scene.image, scene.height, scene.width] for scene in index.items]  # not the boxes: other labels need no other pixels
-    key = canonical_hash([VERSION, manifest_sha256, files, label])[:32]
+    key = canonical_hash([VERSION, manifest_sha256, files, label, *index.reading.key()])[:32]
     return whole_folder(cache / "scenes" / key, _load, lambda folder: _build(folder, index, Path(root), progress))
 
 
@@ -111,7 +111,7 @@ def _build(folder: Path, index: SceneIndex, root: Path, progress: Report | None)
     pixels = sum(scene.height * scene.width for scene in index.items)
     dtype: np.dtype | None = None
     with (folder / _PIXELS).open("wb") as stream:
-        for done, (scene, image) in enumerate(_decoded(index.items, root), start=1):
+        for done, (scene, image) in enumerate(_decoded(index.items, root, index.reading), start=1):
             if dtype is None:
                 dtype = image.dtype
                 check_space(folder, pixels * dtype.itemsize)
@@ -132,14 +132,14 @@ def _build(folder: Path, index: SceneIndex, root: Path, progress: Report | None)
     write_json(folder / "meta.json", {"version": VERSION, "bytes": size, "dtype": str(dtype), "sizes": sizes})
 
 
-def _decoded(scenes: Sequence[ShipScene], root: Path) -> Iterator[tuple[ShipScene, np.ndarray]]:
+def _decoded(scenes: Sequence[ShipScene], root: Path, reading: SarReading) -> Iterator[tuple[ShipScene, np.ndarray]]:
     """Yield every scene with its image, in order; as many images as there are threads are decoded ahead."""
     threads = min(_THREADS, os.cpu_count() or 1)
     waiting: deque[tuple[ShipScene, Future[np.ndarray]]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             for scene in scenes:
-                waiting.append((scene, pool.submit(_read, scene, root)))
+                waiting.append((scene, pool.submit(_read, scene, root, reading)))
                 if len(waiting) > threads:
                     first, image = waiting.popleft()
                     yield first, image.result()
@@ -151,9 +151,9 @@ def _decoded(scenes: Sequence[ShipScene], root: Path) -> Iterator[tuple[ShipScen
                 image.cancel()
 
 
-def _read(scene: ShipScene, root: Path) -> np.ndarray:
+def _read(scene: ShipScene, root: Path, reading: SarReading) -> np.ndarray:
     path = root / scene.image
-    image = as_sar(read_image(path), path)
+    image = reading.read(path)
     if image.shape != (scene.height, scene.width):
         raise BenchError(
             f"{path} is {image.shape[0]} x {image.shape[1]} px, but its annotation says {scene.height} x {scene.width} (height x width); "

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.data.images import as_sar, read_image
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.scaling import SarScale
 from bench.data.ships.dataset import Checked, ShipDataset
@@ -108,7 +107,7 @@ def verify_ships(dataset: ShipDataset, limit: int | None = None, progress: Calla
     scan = dataset.scan()
     checked = [dataset.check(claim, strict=True) for claim in scan.claims]
     found = [item.scene for item in checked if item.scene is not None]
-    pixels = _look(dataset.root, found if limit is None else found[:limit], progress)
+    pixels = _look(dataset, found if limit is None else found[:limit], progress)
     manifest = build_manifest(dataset.root, dataset.files(), None)
     expected = dataset.expected()
     claims = scan.claims
@@ -146,11 +145,11 @@ def _annotation_lines(dataset: ShipDataset, checked: list[Checked]) -> list[str]
     return lines
 
 
-def _look(root: Path, scenes: list[ShipScene], progress: Callable[[int, int], None] | None) -> _Pixels:
+def _look(dataset: ShipDataset, scenes: list[ShipScene], progress: Callable[[int, int], None] | None) -> _Pixels:
     """Decode images; headers have been read before."""
     out = _Pixels()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for dtype, error, constant in pool.map(lambda scene: _decode(root, scene), scenes):
+        for dtype, error, constant in pool.map(lambda scene: _decode(dataset, scene), scenes):
             out.checked += 1
             if error:
                 out.unreadable.append(error)
@@ -163,11 +162,11 @@ def _look(root: Path, scenes: list[ShipScene], progress: Callable[[int, int], No
     return out
 
 
-def _decode(root: Path, scene: ShipScene) -> tuple[str, str, str]:
+def _decode(dataset: ShipDataset, scene: ShipScene) -> tuple[str, str, str]:
     """Return (pixel type, error, constant) of one image, each "" where there is none; the pixels are let go at once."""
-    path = root / scene.image
+    path = dataset.root / scene.image
     try:
-        image = as_sar(read_image(path), path)
+        image = dataset.reading.read(path)
     except BenchError as error:
         return "", str(error), ""
     if image.shape != (scene.height, scene.width):

@@ -1,0 +1,168 @@
+"""TIFF and GeoTIFF files to arrays, with the marks of pixels that hold no data; coordinates are not read.
+
+Owns what only TIFF has: the order of axes, bands, compression, the no-data value of GDAL's tag, internal masks and tiles that were never
+written. What becomes of missing pixels, and which types are allowed, is in `images.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.errors import BenchError, first_line
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
+
+MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error)
+"""What decoders let through when bytes are wrong."""
+
+_GDAL_NODATA = 42113
+_REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A TIFF's pixels as stored.
+
+    Attributes:
+        array: (H, W) or (H, W, bands).
+        nodata: the value that the tag GDAL_NODATA declares for pixels without data; None where there is no tag.
+        masked: (H, W) bool, the pixels that an internal mask hides; None where there is no mask.
+    """
+
+    array: np.ndarray
+    nodata: float | None
+    masked: np.ndarray | None
+
+
+def damaged(path: Path, error: BaseException) -> BenchError:
+    """Return the error of a file that is no whole image."""
+    return BenchError(f"{path} cannot be decoded ({first_line(error)}): truncated or damaged; fetch the file again")
+
+
+def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = False) -> Decoded:
+    """Decode the first image of a TIFF; overviews are passed over.
+
+    Args:
+        fallback: another decoder, for compressions that tifffile lacks.
+        stack: whether the pages of a stack are taken as its bands.
+
+    Raises:
+        BenchError: damaged, no image, a stack of pages where none is wanted, a compression that nothing here decodes, a tag GDAL_NODATA
+            that is no number, or unwritten tiles whose value cannot be told.
+    """
+    with _opened(path) as tiff:
+        axes = _axes(tiff, path, stack)
+        nodata = _declared_nodata(tiff, path)
+        _check_unwritten(tiff, nodata, path)
+        masked = _mask(tiff, path)
+        try:
+            array = tiff.series[0].asarray()
+        except (ValueError, KeyError, ImportError) as error:
+            if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
+                raise
+            array = _compressed(tiff, path, fallback, error)
+            axes = "YX" if array.ndim == 2 else "YXS"
+    if not axes.startswith("Y"):
+        array = np.moveaxis(array, 0, 2)
+    return Decoded(array, nodata, masked)
+
+
+def tiff_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) in pixels from the header. Raises BenchError, as `read_tiff`."""
+    with _opened(path) as tiff:
+        axes = _axes(tiff, path, stack=True)
+        shape = tiff.series[0].shape
+        return int(shape[axes.index("Y")]), int(shape[axes.index("X")])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TiffFile]:
+    """Open a file; what goes wrong meanwhile, except a BenchError, becomes the error of a damaged file."""
+    import tifffile
+
+    logging.getLogger("tifffile").addFilter(_is_of_use)
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            yield tiff
+    except (tifffile.TiffFileError, *DECODE_ERRORS) as error:
+        raise damaged(path, error) from error
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Return whether a log line of tifffile tells something: the no-data value is read and checked here."""
+    return "GDAL_NODATA" not in record.getMessage()
+
+
+def _axes(tiff: TiffFile, path: Path, stack: bool) -> str:
+    """Return the axes of the one image in a file: "YX", "YXS", "SYX", or with `stack` any letter before "YX"."""
+    if not tiff.series:
+        raise BenchError(f"{path} holds no image")
+    axes = str(tiff.series[0].axes)
+    if axes not in ("YX", "YXS", "SYX") and not (stack and len(axes) == 3 and axes.endswith("YX")):
+        raise BenchError(f"{path} holds {tiff.series[0].shape} values in axes {axes}; expected one image of 1 or 3 channels")
+    return axes
+
+
+def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
+    tag = tiff.pages[0].tags.get(_GDAL_NODATA)  # type: ignore[union-attr]
+    if tag is None:
+        return None
+    text = str(tag.value).replace("\x00", "").strip()
+    try:
+        return float(text)
+    except ValueError as error:
+        raise BenchError(f"{path} declares the no-data value {text[:40]!r}, which is no number; mend the tag GDAL_NODATA") from error
+
+
+def _check_unwritten(tiff: TiffFile, nodata: float | None, path: Path) -> None:
+    """Raise BenchError for tiles that were never written, where they would be filled with a value that means something: in float files
+    without a declared value with 0, which is bright in dB, else with another value than the declared one.
+    """
+    page: Any = tiff.pages[0]
+    if 0 not in page.databytecounts or (nodata is None and page.dtype.kind != "f"):
+        return
+    if nodata is None:
+        raise BenchError(f"{path} has tiles that were never written and declares no value for them; set the tag GDAL_NODATA")
+    if not np.array_equal(float(page.nodata), nodata, equal_nan=True):
+        raise BenchError(
+            f"{path} has tiles that were never written and the no-data value {nodata:g}, which cannot be filled in; rewrite it"
+        )
+
+
+def _mask(tiff: TiffFile, path: Path) -> np.ndarray | None:
+    """Return where an internal mask hides pixels, (H, W) bool; None without a mask."""
+    first: Any = tiff.pages[0]
+    for page in list(tiff.pages)[1:]:
+        kind = int(getattr(page, "subfiletype", 0))
+        if kind & _MASK and not kind & _REDUCED and page.shape[:2] == (first.imagelength, first.imagewidth):
+            try:
+                hidden: np.ndarray = page.asarray() == 0
+            except (ValueError, KeyError, ImportError) as error:
+                raise BenchError(f"{path} has an internal mask that cannot be decoded ({first_line(error)}); rewrite it") from error
+            return hidden
+    return None
+
+
+def _compressed(tiff: TiffFile, path: Path, fallback: Callable[[Path], np.ndarray], error: Exception) -> np.ndarray:
+    """Decode a compression that tifffile lacks, if the fallback keeps shape and type."""
+    name = getattr(tiff.pages[0].compression, "name", "?")
+    advice = f"{path} is compressed with {name}, which nothing here decodes; store it with DEFLATE, or pip install imagecodecs"
+    try:
+        array = fallback(path)
+    except BenchError:
+        raise BenchError(advice) from error
+    wanted = tiff.series[0]
+    if array.dtype != wanted.dtype or sorted(array.shape) != sorted(wanted.shape):
+        raise BenchError(advice) from error
+    return array
