@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
-import tifffile
+from command_line import Bench
 from ship_files import coco, write_tiff
 
+from bench.cli.main import main
 from bench.data.cache import open_cache
 from bench.data.datasets.air_sarship_2 import AirSarShip2
 from bench.data.datasets.osdataset import OsDataset
 from bench.data.datasets.sardet import Sardet100k
 from bench.data.datasets.sen12 import Sen12
-from bench.data.datasets.two_folders import TwoFolders
-from bench.data.images import read_image, write_image
+from bench.data.images import write_image
+from bench.data.ships.verify import verify_ships
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
+from bench.data.verify import verify
 from bench.errors import BenchError
 
 
@@ -69,6 +77,40 @@ def test_sen12_lacks_are_told(sen12: Path) -> None:
         Sen12.at(sen12 / "ROIs1868_summer")
 
 
+def test_sen12_a_file_of_another_scene_pairs_with_nothing(sen12: Path) -> None:
+    """Pairs go by the last number, so a file in the wrong folder would find a partner that shows another place."""
+    folder = sen12 / "ROIs1868_summer/s1_2"
+    (folder / "ROIs1868_summer_s1_2_p9.png").rename(folder / "ROIs1868_summer_s1_59_p9.png")
+    with pytest.raises(BenchError, match="ROIs1868_summer_s1_59_p9.png is named for another scene than its folder"):
+        Sen12.at(sen12).index()
+    assert not verify(Sen12.at(sen12)).ok
+
+
+def test_sen12_two_files_of_one_patch(sen12: Path) -> None:
+    picture(sen12 / "ROIs1868_summer/s1_2/ROIs1868_summer_s1_2_p09")
+    with pytest.raises(BenchError, match="both claim pair '9'"):
+        Sen12.at(sen12).index()
+
+
+def test_sen12_variants(sen12: Path) -> None:
+    """Doubled outer folder, upper-case suffixes, files of others beside the set."""
+    (sen12 / "ROIs1868_summer/s1_59/Thumbs.db").write_text("")
+    for path in sorted(sen12.glob("ROIs1158_spring/*/*.png")):
+        path.rename(path.with_suffix(".PNG"))
+    outer = sen12.parent / "outer"
+    (outer / "SEN1-2").mkdir(parents=True)
+    sen12.rename(outer / "SEN1-2" / "SEN1-2")
+    assert len(Sen12.at(outer).index()) == 4
+
+
+def test_sen12_splits_by_scene(sen12: Path) -> None:
+    index = Sen12.at(sen12).index()
+    split = make_split(index, SplitSpec(kind="grouped", by="scene", test_groups=("ROIs1868_summer_2",), validation=0))
+    assert [index.ids[i] for i in split.test.tolist()] == ["ROIs1868_summer_2_p9", "ROIs1868_summer_2_p10"]
+    split = make_split(index, SplitSpec(kind="grouped", by="season", test_groups=("spring",), validation=0))
+    assert [index.ids[i] for i in split.test.tolist()] == ["ROIs1158_spring_2_p9"]
+
+
 # -- OSdataset -----------------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("apart", [False, True])
 def test_osdataset_in_one_folder_or_two(tmp_path: Path, apart: bool) -> None:
@@ -88,6 +130,23 @@ def test_osdataset_in_one_folder_or_two(tmp_path: Path, apart: bool) -> None:
     (tmp_path / index.samples[3].sar.replace("512", "OSdataset/512")).unlink()
     with pytest.raises(BenchError, match="lack a partner"):
         OsDataset.at(tmp_path).index()
+
+
+def test_osdataset_official_split_and_counts(tmp_path: Path) -> None:
+    for part, numbers in (("train", (2, 10)), ("val", (1,)), ("test", (2,))):
+        for number in numbers:
+            picture(tmp_path / f"OSdataset/OSdataset/512/{part}/opt{number}", 3, value=number)
+            picture(tmp_path / f"OSdataset/OSdataset/512/{part}/sar{number}", value=number)
+    dataset = OsDataset.at(tmp_path)
+    index = dataset.index()
+    split = make_split(index, SplitSpec(kind="grouped", by="split", test_groups=("test",), validation_groups=("val",)))
+    parts = {name: [index.ids[i] for i in getattr(split, name).tolist()] for name in ("train", "validation", "test")}
+    assert parts == {"train": ["train_2", "train_10"], "validation": ["val_1"], "test": ["test_2"]}
+    problems = "\n".join(verify(dataset).problems)
+    assert "4 pairs found, 2673 declared" in problems and "4 pairs are not 512 px square: 8 x 8" in problems
+    (tmp_path / "OSdataset/OSdataset/256").mkdir()
+    with pytest.raises(BenchError, match="data set osdataset is not here"):
+        OsDataset.at(tmp_path, size_px=256)
 
 
 def test_osdataset_decodes(tmp_path: Path) -> None:
@@ -122,6 +181,38 @@ def test_air_sarship_2_takes_the_bounds_of_the_points(tmp_path: Path) -> None:
     assert index.ids == ("7", "12")
     np.testing.assert_array_equal(index.items[0].boxes, [[10, 18, 31, 42], [0, 0, 5, 9]])
     assert index.items[1].boxes.shape == (0, 4)
+
+
+def test_air_sarship_2_variants(tmp_path: Path) -> None:
+    """Genuine folder names, doubled; texts "x, y"; PNG copies, which are previews where TIFFs are; 8 bit; pixel numbers from 1."""
+    root = tmp_path / "AIR-SARShip-2.0"
+    write_points(root / "AIR-SARShip-2.0-xml/AIR-SARShip-2.0-xml/3.XML", [["11, 21", "30, 21", "30, 40", "11, 40", "11, 21"]])
+    picture(root / "AIR-SARShip-2.0-data/AIR-SARShip-2.0-data/3", side=60)
+    with pytest.raises(BenchError, match="states 60 x 50 px"):
+        AirSarShip2.at(root).index()
+    write_points(
+        root / "AIR-SARShip-2.0-xml/AIR-SARShip-2.0-xml/3.XML", [["11, 21", "30, 21", "30, 40", "11, 40", "11, 21"]], size=(60, 60)
+    )
+    np.testing.assert_array_equal(AirSarShip2.at(root).index().items[0].boxes, [[11, 21, 30, 40]])
+    np.testing.assert_array_equal(AirSarShip2.at(root, one_based=True).index().items[0].boxes, [[10, 20, 30, 40]])
+    write_tiff(root / "AIR-SARShip-2.0-data/AIR-SARShip-2.0-data/3.TIF", 60, 60)
+    assert AirSarShip2.at(root).index().items[0].image.endswith("3.TIF")
+
+
+def test_air_sarship_2_damaged(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_tiff(tmp_path / f"{number}.tiff", 60, 50)
+        write_points(tmp_path / f"{number}.xml", [SQUARE])
+    (tmp_path / "2.xml").write_text((tmp_path / "2.xml").read_text()[:-20])
+    (tmp_path / "3.xml").write_text("<annotation/>")
+    write_tiff(tmp_path / "labels/scene_1.tiff", 60, 50)
+    problems = "\n".join(verify_ships(AirSarShip2.at(tmp_path)).problems)
+    for part in (
+        "2.xml is no well-formed XML",
+        "annotation 3.xml has no image",
+        "1.tiff and labels/scene_1.tiff are both the image of '1'",
+    ):
+        assert part in problems
 
 
 @pytest.mark.parametrize(
@@ -180,6 +271,42 @@ def test_sardet_ships_of_the_official_parts(tmp_path: Path, folder: str, by_part
     assert Sardet100k.at(tmp_path, parts=("test",)).index().ids == ("test_0",)
 
 
+def test_sardet_images_to_validate_among_those_to_train(tmp_path: Path) -> None:
+    """Copies with Images/{train,test}; a name of another part is never taken, since parts count their names anew."""
+    root = write_sardet(tmp_path, "Images", True)
+    (root / "Images/val/val_0.png").rename(root / "Images/train/val_0.png")
+    with pytest.raises(BenchError, match="file 'val_0.png' is not in"):
+        Sardet100k.at(root).index()
+    (root / "Images/val").rmdir()
+    assert Sardet100k.at(root).index().items[1].image == "Images/train/val_0.png"
+
+
+def test_sardet_one_name_in_two_parts(tmp_path: Path) -> None:
+    root = write_sardet(tmp_path, "JPEGImages", True)
+    raw = json.loads((root / "Annotations/test.json").read_text())
+    raw["images"][0]["file_name"] = "train_0.png"
+    (root / "Annotations/test.json").write_text(json.dumps(raw))
+    (root / "JPEGImages/test/test_0.png").rename(root / "JPEGImages/test/train_0.png")
+    index = Sardet100k.at(root).index()
+    assert [item.image for item in index.items] == [
+        "JPEGImages/train/train_0.png",
+        "JPEGImages/val/val_0.png",
+        "JPEGImages/test/train_0.png",
+    ]
+    assert len(set(index.ids)) == 3 and [len(item.boxes) for item in index.items] == [1, 0, 1]
+    split = make_split(index, SplitSpec(kind="grouped", by="split", test_groups=("test",), validation_groups=("val",)))
+    assert split.test.tolist() == [2] and split.validation.tolist() == [1]
+
+
+def test_sardet_an_image_listed_twice(tmp_path: Path) -> None:
+    root = write_sardet(tmp_path, "JPEGImages", False)
+    raw = json.loads((root / "Annotations/test.json").read_text())
+    raw["images"][0]["file_name"] = "train_0.png"
+    (root / "Annotations/test.json").write_text(json.dumps(raw))
+    with pytest.raises(BenchError, match="JPEGImages/train_0.png is listed twice, in Annotations/train.json and Annotations/test.json"):
+        Sardet100k.at(root).index()
+
+
 def test_sardet_what_is_wrong(tmp_path: Path) -> None:
     root = write_sardet(tmp_path, "JPEGImages", True)
     with pytest.raises(BenchError, match="no object is called 'shp'.*nearest: ship"):
@@ -195,59 +322,44 @@ def test_sardet_what_is_wrong(tmp_path: Path) -> None:
         Sardet100k.at(root)
 
 
-# -- GeoTIFF -------------------------------------------------------------------------------------------------------------------------
-def geotiff(path: Path, values: np.ndarray, nodata: str | None, **how: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tags = [(42113, "s", len(nodata) + 1, nodata, True)] if nodata is not None else []
-    tifffile.imwrite(path, values, photometric="minisblack", extratags=tags, **how)  # type: ignore[arg-type]
-    return path
+# -- as a user types it --------------------------------------------------------------------------------------------------------------
+def test_the_command_line_knows_the_new_sets(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    listed = run_bench(bench, "list", "datasets")
+    picture(tmp_path / "osm/512/train/opt1", 3)
+    picture(tmp_path / "osm/512/train/sar1")
+    write_sardet(tmp_path / "sardet", "JPEGImages", True)
+    write_tiff(tmp_path / "air/7.tiff", 60, 50)
+    write_points(tmp_path / "air/7.xml", [SQUARE])
+    picture(tmp_path / "sen/ROIs1868_summer/s1_2/ROIs1868_summer_s1_2_p9")
+    picture(tmp_path / "sen/ROIs1868_summer/s2_2/ROIs1868_summer_s2_2_p9", 3)
+    for name, root, found in (
+        ("osdataset", "osm", "1 pairs (expected: 2673)"),
+        ("sen1-2", "sen", "1 pairs (expected: 282384)"),
+        ("sardet-100k", "sardet", "3 images (expected: 116598), 2 ships"),
+        ("air-sarship-2.0", "air", "1 images (expected: 300), 1 ships"),
+    ):
+        assert name in listed and "what to place where" in run_bench(bench, "data", "info", name)
+        assert found in run_bench(bench, "data", "verify", name, "--root", root, code=1)
+    sizes = run_bench(bench, "data", "verify", "osdataset", "--root", "osm", "--option", "size_px: 256", code=2)
+    assert "data set osdataset is not here" in sizes
+    assert "has no option 'parst'; nearest: parts" in run_bench(
+        bench, "data", "verify", "sardet-100k", "--root", "sardet", "--option", "parst: 1", code=2
+    )
+    spec = "{kind: grouped, by: split, test_groups: [test], validation_groups: [val]}"
+    run_bench(bench, "data", "split", "sardet-100k", "--root", "sardet", "--spec", spec, "--out", "split.csv")
+    parts = [line.rsplit(",", 1)[-1] for line in (tmp_path / "split.csv").read_text().split()[1:]]
+    assert parts == ["train", "val", "test"]
 
 
-def test_missing_pixels_become_dark_and_nothing_else_changes(tmp_path: Path) -> None:
-    db = np.array([[-20.5, -32768, -3], [-11, np.nan, -25]], dtype=np.float32)
-    linear = np.array([[5.0, np.nan], [3.0, 0.5]], dtype=np.float32)
-    known = np.where(np.isnan(db), np.float32(-7), db)
-    out = read_image(geotiff(tmp_path / "db.tif", known, "-32768"))
-    np.testing.assert_array_equal(out, [[-20.5, -25, -3], [-11, -7, -25]])
-    np.testing.assert_array_equal(read_image(geotiff(tmp_path / "linear.tif", linear, "nan")), [[5, 0], [3, 0.5]])
-    counts = np.array([[7, 65535], [9, 1]], dtype=np.uint16)
-    np.testing.assert_array_equal(read_image(geotiff(tmp_path / "counts.tif", counts, "65535")), [[7, 0], [9, 1]])
-    np.testing.assert_array_equal(read_image(geotiff(tmp_path / "plain.tif", counts, None)), counts)
-
-
-def test_missing_pixels_that_nobody_declares_are_refused(tmp_path: Path) -> None:
-    values = np.array([[1.0, np.nan]], dtype=np.float32)
-    for nodata in (None, "-9999"):
-        with pytest.raises(BenchError, match="1 values that are NaN or infinite"):
-            read_image(geotiff(tmp_path / "a.tif", values, nodata))
-    with pytest.raises(BenchError, match="holds no data: every pixel"):
-        read_image(geotiff(tmp_path / "b.tif", np.full((2, 2), -9999, np.float32), "-9999"))
-    with pytest.raises(BenchError, match="no-data value 'many', which is no number"):
-        read_image(geotiff(tmp_path / "c.tif", np.ones((2, 2), np.float32), "many"))
-
-
-@pytest.mark.parametrize("how", [{"tile": (16, 16)}, {"compression": "zlib"}])
-def test_tiled_and_compressed_files(tmp_path: Path, how: dict[str, object]) -> None:
-    values = np.random.default_rng(0).normal(-12, 4, (40, 30)).astype(np.float32)
-    np.testing.assert_array_equal(read_image(geotiff(tmp_path / "x.tif", values, "-32768", **how)), values)
-
-
-def test_float_decibels_pair_with_deep_optical_images_once_declared(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for name in ("a", "b"):
-        geotiff(tmp_path / f"sar/{name}.tif", rng.normal(-12, 4, (16, 16)).astype(np.float32), "-32768")
-        optical = rng.integers(0, 4000, (16, 16, 3)).astype(np.uint16)
-        (tmp_path / "optical").mkdir(exist_ok=True)
-        tifffile.imwrite(tmp_path / f"optical/{name}.tif", optical, photometric="rgb")
-    dataset = TwoFolders.at(tmp_path, sar_scale="db")
-    index = dataset.index()
-    cache = open_cache(index, dataset.root, dataset.manifest().sha256, "t", tmp_path / "cache")
-    assert cache.sar.dtype == np.float32 and cache.optical.dtype == np.uint16 and dataset.sar_scale == "db"
-
-
-def test_the_ground_sample_distance_of_the_options_wins() -> None:
-    """An audit of port-pairs with the option gsd_m once took every pixel for a metre."""
-    from bench.data.datasets.port_pairs import PortPairs
-
-    assert PortPairs(Path("nowhere"), PortPairs.Options(gsd_m=2.5)).gsd_m == 2.5
-    assert Sen12(Path("nowhere"), Sen12.Options()).gsd_m == 10.0
+def run_bench(bench: Bench, *words: str, code: int = 0) -> str:
+    """Run `bench WORDS` in this process, for many commands in a row; return what it printed."""
+    out = io.StringIO()
+    with (
+        contextlib.chdir(bench.folder),
+        mock.patch.dict(os.environ, bench.env, clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(out),
+    ):
+        assert main(words) == code, out.getvalue()
+    return out.getvalue()

@@ -1,4 +1,9 @@
-"""AIR-SARShip-2.0: facts and layout. Sources: the publisher's page (Journal of Radars); the schema from public code that reads it."""
+"""AIR-SARShip-2.0: facts and layout.
+
+Known from lists of data sets that quote the publisher (Journal of Radars): 300 images of 1000 x 1000 px, Gaofen-3, 1 m and 3 m, one
+channel of 16 bit. Known from public programs that read it: folders, names and the schema. Unknown: the number of ships, an official split
+(those programs bring lists of their own), and where pixels count from (one program subtracts 1, others take points as they stand).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from typing import Any
 
 from bench.data.dataset import DatasetOptions, missing
 from bench.data.facts import ShipFacts
+from bench.data.images import IMAGE_SUFFIXES
 from bench.data.scaling import SarScale
 from bench.data.ships.files import walk
 from bench.data.ships.points_xml import parse_points
@@ -15,14 +21,21 @@ from bench.data.ships.voc_scenes import VocScenes
 
 
 class AirSarShip2Options(DatasetOptions):
-    """Options: `table`, a CSV of your own with a row for each image (`id`: its number), for columns such as `scene` or `shore`."""
+    """Options.
 
+    Attributes:
+        one_based: whether points are pixel numbers counted from 1, both ends inside the box: 1 is subtracted from the smaller ones.
+        table: CSV of your own with a row for each image (`id`: its number), for columns such as `scene` or `shore`.
+    """
+
+    one_based: bool = False
     table: str | None = None
 
 
 class AirSarShip2(VocScenes):
     """300 images with XML files of another schema than 1.0's. Both are found below the root by suffix and matched by the last integer of
-    their stems, which is the id. No scene is known: each image is its own leakage group.
+    their stems, which is the id; PNG and JPEG files count only where there is no TIFF, since they are previews otherwise. No scene is
+    known: each image is its own leakage group.
     """
 
     Options = AirSarShip2Options
@@ -43,24 +56,26 @@ class AirSarShip2(VocScenes):
         folder="AIR-SARShip-2.0",
         place_what="""\
     AIR-SARShip-2.0/
-      **/<n>.tiff   one channel, 1000 x 1000; folder names and stems may differ, the last integer counts
-      **/<n>.xml    objects/object with possibleresult/name and points/point""",
+      AIR-SARShip-2.0-data/<n>.tiff   one channel, 1000 x 1000; folder names and stems may differ, the last integer counts
+      AIR-SARShip-2.0-xml/<n>.xml     objects/object with possibleresult/name and points/point""",
         notes=(
-            "Certain: 300 images of 1000 x 1000 px, corner points as texts x,y. Believed: continuous coordinates from 0. The published "
-            "count of ships and an official split are not known to us, so neither is declared."
+            "Certain: 300 images of 1000 x 1000 px, corner points as texts x,y. Believed: continuous coordinates from 0; one public "
+            "program takes them as pixel numbers from 1 (option one_based). The count of ships and an official split are not known, so "
+            "neither is declared. No scene is known either: boards mark such rows as unknown; look with `bench data audit`."
         ),
     )
 
     @classmethod
     def locate(cls, root: Path, options: Any) -> Path:
         """Return `root` when images and XML files lie anywhere below it."""
-        for suffixes, what in (({".tif", ".tiff"}, "*.tiff"), ({".xml"}, "*.xml")):
+        for suffixes, what in ((IMAGE_SUFFIXES, "*.tiff"), ({".xml"}, "*.xml")):
             if next(walk(root, "", suffixes), None) is None:
                 raise missing(cls.facts, [f"{root}/**/{what}"])
         return root
 
     def image_names(self) -> list[str]:
-        return list(walk(self.root, "", {".tif", ".tiff"}))
+        found = list(walk(self.root, "", IMAGE_SUFFIXES))
+        return [name for name in found if name.lower().endswith((".tif", ".tiff"))] or found
 
     def annotation_names(self) -> list[str]:
         return list(walk(self.root, "", {".xml"}))
@@ -69,4 +84,4 @@ class AirSarShip2(VocScenes):
         return True
 
     def parse(self, path: Path) -> VocAnnotation:
-        return parse_points(path)
+        return parse_points(path, self.one_based())

@@ -1,5 +1,7 @@
-"""OSdataset (Xiang et al. 2020): facts and layout. Sources: IEEE JSTARS 13, 5847-5861; folders and names from public
-code that reads the set.
+"""OSdataset (Xiang et al. 2020): facts and layout.
+
+Known from the paper (IEEE JSTARS 13, 5847-5861): sensors, 1 m, the numbers of pairs. Known from public code that reads the set: folders and
+names. Inferred: that both sizes show the same ground (10,692 is four times 2,673). Unknown: positions, and how SAR became 8 bit.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from bench.data.folders import Place, PlacedFolders
 from bench.data.scaling import SarScale
 
 PARTS = ("train", "val", "test")
+PAIRS = {512: 2_673, 256: 10_692}
 
 
 class OsDatasetOptions(DatasetOptions):
@@ -47,8 +50,14 @@ class OsDataset(PlacedFolders):
       512/{train,val,test}/opt<n>.png   optical, 512 x 512; some copies have opt/ and sar/ below each part; option size_px: 256 reads 256/
       512/{train,val,test}/sar<n>.png   SAR, one channel or three equal ones""",
         expected_pairs=None,  # 2,673 or 10,692 by size
-        patch_px=None,
+        patch_px=None,  # by size
     )
+
+    def expected_pairs(self) -> int:
+        return PAIRS[self.options.size_px]
+
+    def patch_px(self) -> int:
+        return int(self.options.size_px)
 
     @classmethod
     def holds(cls, folder: Path, options: Any) -> bool:

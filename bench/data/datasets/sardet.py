@@ -1,4 +1,8 @@
-"""SARDet-100K (Li et al., NeurIPS 2024): facts and layout; its ships. Sources: arXiv 2403.06534; folders from public code that reads it."""
+"""SARDet-100K (Li et al., NeurIPS 2024): facts and layout; its ships.
+
+Known from the paper (arXiv 2403.06534): the numbers of images of its parts, its six kinds, the ten sets it was cut from. Known from public
+code that reads it: folders, lists and names of the kinds. Unknown: the number of ships, and which image came from which scene.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ class SardetOptions(DatasetOptions):
     """Options of SARDet-100K.
 
     Attributes:
-        categories: which of the six count as ships; objects of the others are left out (they are background then).
+        categories: which of the six kinds count as ships; objects of the others are background: a detection of one is a false alarm.
         without_ships: "keep" the images that show none of them, as background, or "drop" them.
         parts: of the official split that are read.
     """
@@ -83,6 +87,9 @@ class Sardet100k(CocoScenes):
         return (self.facts.expected_scenes if whole else None), None
 
     def places(self, folder: str, part: str) -> list[str]:
+        """The folder of the part, else the folder of all; where no part has images to validate apart, they lie among those to train."""
+        if part == "val" and not any((self.root / base / part).is_dir() for base in FOLDERS):
+            part = "train"
         return [f"{base}{tail}" for base in FOLDERS for tail in (f"/{part}", "")]
 
     def image_names(self) -> list[str]:

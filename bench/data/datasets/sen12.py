@@ -1,9 +1,13 @@
-"""SEN1-2 (Schmitt, Hughes and Zhu 2018): facts and layout. Sources: ISPRS Annals IV-1, 141-146, arXiv 1807.01569; folders and names from
-public code that reads the set.
+"""SEN1-2 (Schmitt, Hughes and Zhu 2018): facts and layout.
+
+Known from the paper (ISPRS Annals IV-1, 141-146, arXiv 1807.01569): 282,384 pairs, 256 px cut every 128, VV stretched to 8 bit, four
+seasons whose regions of interest were drawn with a seed each (the number in the folder's name). Known from public code that reads the set:
+folders and names. Inferred: that scenes of different seasons are different places; no positions are published.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +28,8 @@ class Sen12Options(DatasetOptions):
 class Sen12(PlacedFolders):
     """256 px pairs in one pair of folders for each scene. Columns: `season`; the scene is season and number, the leakage group.
 
-    The same number in two seasons is another place: seasons were drawn from different lists of regions. Scenes do not overlap by
-    construction; patches within a scene overlap by half, so split by `scene`.
+    The same number in two seasons is another scene: each season has a list of regions of its own. Patches of a scene overlap by half, so
+    split by `scene`; whether two scenes overlap is not known.
     """
 
     Options = Sen12Options
@@ -56,9 +60,20 @@ class Sen12(PlacedFolders):
     def _scan(self) -> Scan:
         wanted = self.options.seasons or [season for season in SEASONS if (self.root / season).is_dir()]
         self.check_names("season", wanted, SEASONS)
-        places = []
+        places: list[tuple[Place, str, str]] = []
         for season in wanted:
             for number in self.numbers(season, ("s1_", "s2_")):
                 where = Place(f"{season}_{number}", {"season": season.partition("_")[2]}, scene=f"{season}_{number}")
                 places.append((where, f"{season}/s2_{number}", f"{season}/s1_{number}"))
-        return self.scan_places(places, mark="p")
+        scan = self.scan_places(places, mark="p")
+        strays = [line for pair in scan.pairs for line in (_stray(pair.optical), _stray(pair.sar)) if line]
+        return replace(scan, unpaired=(*scan.unpaired, *strays))
+
+    def expected_pairs(self) -> int | None:
+        return self.facts.expected_pairs if set(self.options.seasons or SEASONS) == set(SEASONS) else None
+
+
+def _stray(path: str) -> str:
+    """Return a line on a file that is named for another scene than its folder, whose pixels would be paired wrongly; "" for others."""
+    season, folder, name = path.split("/")
+    return "" if name.startswith(f"{season}_{folder}_p") else f"{path} is named for another scene than its folder"

@@ -16,8 +16,11 @@ from bench.errors import BenchError
 _LEAST = 2  # points: two opposite corners, or four, with or without the first repeated
 
 
-def parse_points(path: Path) -> VocAnnotation:
-    """Read one file of this schema; coordinates are taken as continuous pixels from 0, as they stand.
+def parse_points(path: Path, one_based: bool = False) -> VocAnnotation:
+    """Read one file of this schema.
+
+    Args:
+        one_based: as in `parse_voc`; otherwise points are continuous coordinates from 0, as they stand.
 
     Raises:
         BenchError: unreadable file, no well-formed XML, another schema, an object without a name or with points that are no finite pairs of
@@ -32,10 +35,13 @@ def parse_points(path: Path) -> VocAnnotation:
     objects = holder.findall("object")
     names = tuple(_name(item, path, number) for number, item in enumerate(objects, start=1))
     boxes = [_box(item, path, number) for number, item in enumerate(objects, start=1)]
+    corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    if one_based:
+        corners[:, :2] -= 1
     return VocAnnotation(
         filename=(root.findtext("source/filename") or "").strip() or None,
         size=read_size(root, path),
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        boxes=corners,
         names=names,
         difficult=np.zeros(len(objects), dtype=bool),
     )
