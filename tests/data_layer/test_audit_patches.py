@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
+from bench.data.datasets.port_pairs import PortPairs
 from bench.data.images import write_image
 from bench.data.splits import SplitSpec, make_split
 from bench.errors import BenchError
@@ -190,3 +191,18 @@ def test_bad_sets_end_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "set" / FOLDERS[1] / "4.png").write_bytes(b"no image")
     with pytest.raises(BenchError, match=r"4.png is not an image"):
         audited(tmp_path / "set", SplitSpec(validation=0))
+
+
+def test_the_option_gsd_m_gives_the_metres_of_an_audit(tmp_path: Path) -> None:
+    """port-pairs declares its resolution in the options alone; the audit took every pixel for a metre."""
+    patches = PatchSet(32)
+    patches.cut(0, grid(3, 3, 20), scene(0, 72))
+    truth = patches.write(tmp_path / "set", seed=1)
+    rows = [f"{name},{place[0]},{place[1]},{place[2]}" for name, place in truth.items() if place is not None]
+    (tmp_path / "set/patches.csv").write_text("\n".join(["id,scene,y0_px,x0_px", *rows]) + "\n")
+    options = {"patch_px": 256, "overlap_px": 51, "scenes": 1, "patches_per_scene": 9}
+    reports = {gsd_m: audit_pairs(PortPairs.at(tmp_path / "set", gsd_m=gsd_m, **options), SplitSpec(), "exact") for gsd_m in (1.0, 2.5)}
+    places = {gsd_m: report.plain.places for gsd_m, report in reports.items()}
+    assert reports[2.5].gsd_m == 2.5 and np.ptp(places[1.0][:, 0]) == 40
+    np.testing.assert_allclose(np.ptp(places[2.5], axis=0), 2.5 * np.ptp(places[1.0], axis=0))
+    np.testing.assert_allclose(places[2.5][:, 2] - places[2.5][:, 0], 2.5 * 32)
