@@ -18,6 +18,7 @@ VERBS = {
     "plan": "show what a run would do: cells to run, to reuse, what is missing, expected cost",
     "list": "list components: tasks, datasets, matchers, detectors, backbones, configs",
     "leaderboard": "rebuild boards from the committed entries",
+    "predict": "find the ships in scenes of your own, of any size, with a finished cell's detector or with cfar",
     "submit": "put another tool's predictions on a board: boxes, or distances of pairs",
     "score": "score stored predictions again, without model or data",
     "explain": "where a number comes from: command, code, data, weights, the cells it depends on",
