@@ -30,6 +30,7 @@ EXECUTION_ONLY = {  # imported when a cell runs, never while planning
     "bench/detection/mmdet_models.py",
     "bench/detection/roi_align.py",
     "bench/detection/ultralytics_models.py",
+    "bench/matching/chunked.py",
     "bench/matching/dense_network.py",
     "bench/matching/networks.py",
     "bench/models/darknet.py",

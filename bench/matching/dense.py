@@ -20,7 +20,8 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from bench.errors import BenchError
-from bench.matching.batches import PairBatches, stream
+from bench.matching.augment import stream
+from bench.matching.batches import PairBatches
 from bench.matching.correlation import default_max_shift, plan_blocks
 from bench.matching.matcher import FitData, View, check_images
 from bench.matching.trained import EMBED_BLOCK, NetworkMatcher, NetworkOptions

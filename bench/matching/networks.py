@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.matching.chunked import in_chunks
 from bench.models import BACKBONES
 from bench.training_parallel import full_precision, gather
 
@@ -76,6 +77,7 @@ class PairNetwork(nn.Module):
         super().__init__()
         self.input_px = input_px
         self.memory_format = torch.contiguous_format
+        self.chunk: int | None = None  # images of a view that are differentiated at once; None for the whole batch
         self.sar = Branch(backbone, self.head, dim)
         self.optical = Branch(backbone, self.head, dim)
 
@@ -103,7 +105,12 @@ class PairNetwork(nn.Module):
 
     def _embeddings(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the SAR and optical embeddings of this process's images, fp32."""
-        return self.embed("sar", batch["sar"]).float(), self.embed("optical", batch["optical"]).float()
+        return self._embedded("sar", batch["sar"]).float(), self._embedded("optical", batch["optical"]).float()
+
+    def _embedded(self, view: str, images: Tensor) -> Tensor:
+        if self.chunk is None:
+            return self.embed(view, images)
+        return in_chunks(lambda part: self.embed(view, part), images, self.chunk, self.sar if view == "sar" else self.optical)
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         raise NotImplementedError

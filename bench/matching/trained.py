@@ -104,14 +104,15 @@ class NetworkMatcher(Matcher):
         """Return how the loss gets its negatives (see `PairBatches`)."""
         return "none"
 
+    def _shown(self, data: FitData) -> dict[str, Any]:
+        """Return further arguments of the `PairBatches`: how samples are changed and ordered."""
+        return {}
+
     def _pairs(self, data: FitData) -> PairBatches:
         """Return the training batches of whole patches."""
         options = self.options
-        more = {name: getattr(options, name) for name in ("crop", "jitter", "scene_batches") if hasattr(options, name)}
-        if more.get("scene_batches") and not any(data.train.scenes):
-            raise BenchError("scene_batches needs scenes, and the data set tells none; leave it out or give a table with a column scene")
         return PairBatches(
-            data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment, **more
+            data.train, data.pairing, data.scaling, data.seed, options.batch_size, self._negatives(), options.augment, **self._shown(data)
         )
 
     def _batches(self, data: FitData, network: Any) -> EpochBatches:
