@@ -1,8 +1,7 @@
 """Where the pixels of a scene lie on the ground: from boxes in pixels to polygons in the scene's own coordinate reference system.
 
 Pixels are continuous, x to the right, y down, (0, 0) at the outer corner of the top-left pixel: the same corner that GDAL's affine
-transform
-starts from (a GeoTIFF that says "pixel is point" has been moved by half a pixel when GDAL hands its transform over).
+transform starts from (a GeoTIFF that says "pixel is point" has been moved by half a pixel when GDAL hands its transform over).
 """
 
 from __future__ import annotations
@@ -21,8 +20,7 @@ class Georeference:
     Attributes:
         crs: what names it: "EPSG:32633", else its WKT.
         transform: (a, b, c, d, e, f): x = a column + b row + c, y = d column + e row + f, as GDAL and rasterio count them; b and d are
-        not 0
-            where the scene is rotated.
+            not 0 where the scene is rotated.
         metres_per_unit: of the system's coordinates; None for degrees, whose length differs from place to place.
     """
 

@@ -90,8 +90,7 @@ def write_csv(path: Path, scenes: Sequence[SceneDetections]) -> None:
     """Write a table with a row for each detection, and one with an empty box for each scene without.
 
     Columns: file_name; x1, y1, x2, y2 in pixels; score. Where a scene has a coordinate reference system, also crs and the coordinates of
-    the
-    box's centre in it.
+    the box's centre in it.
     """
     placed = any(scene.geo is not None for scene in scenes)
     stream = io.StringIO()

@@ -1,8 +1,7 @@
 """A detector that is ready for scenes of its user's: out of a finished cell, or one that needs no training; and what its values have to be.
 
-Owns how a cell's folder becomes a detector again without its data set, and the rule that says which scenes it may be shown: a network
-has learned
-values of one scale, and fed with others it finds nothing, or everything, without an error.
+Owns how a cell's folder becomes a detector again without its data set, and the rule that says which scenes it may be shown: a network has
+learned values of one scale, and fed with others it finds nothing, or everything, without an error.
 """
 
 from __future__ import annotations

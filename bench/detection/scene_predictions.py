@@ -1,8 +1,8 @@
 """What a scene's prediction is made of, and its folder: the windows that are finished, and in the end what was found.
 
 Every scene has a folder of its own below `windows/` in the output folder: `identity.json`, a file for each finished window, and
-`found.npz` when
-all are finished (the windows then go). A folder that holds windows of another scene, model or option is never mixed with: it is refused.
+`found.npz` when all are finished (the windows then go). A folder that holds windows of another scene, model or option is never mixed with:
+it is refused.
 """
 
 from __future__ import annotations

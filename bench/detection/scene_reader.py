@@ -1,8 +1,7 @@
 """Reading a scene of any size part by part: GeoTIFF through rasterio, NumPy arrays through a memory map, PNG and JPEG decoded whole.
 
 Owns which pixels hold no data, and the pixel types of a scene that is never in memory as a whole. What its values are, and which of them
-the
-detector wants in place of missing ones, is told by the caller. Whole images of data sets are read by `bench.data.images`.
+the detector wants in place of missing ones, is told by the caller. Whole images of data sets are read by `bench.data.images`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 
 from bench.data.images import as_sar, read_image
 from bench.data.mapped import forget_pages
+from bench.data.tiff import MAGIC
 from bench.data.windows import Window
 from bench.detection.geo import Georeference
 from bench.errors import BenchError, first_line
@@ -27,8 +27,6 @@ SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy")
 _NPY = b"\x93NUMPY"
 _CACHE_BYTES = 256 * 2**20  # decoded blocks that GDAL keeps: two rows of blocks of the widest scenes
 _GEO = "reading TIFF scenes part by part needs rasterio: pip install 'saropt-bench[geo]'"
-
-MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")  # TIFF and BigTIFF, either byte order
 
 
 class SceneReader:
@@ -145,12 +143,7 @@ def open_scene(path: Path, band: int | None = None, nodata: float | None = None)
     elif head.startswith(_NPY):
         yield _ArrayReader(path, _mapped(path, band), nodata)
     else:
-        image = read_image(path)
-        if band is not None:
-            count = 1 if image.ndim == 2 else image.shape[2]
-            if not 1 <= band <= count:
-                raise BenchError(f"{path} has {count} band{'s' if count > 1 else ''}, and band {band} was asked for")
-            image = image if image.ndim == 2 else image[:, :, band - 1]
+        image = read_image(path, () if band is None else (band,))
         yield _ArrayReader(path, as_sar(image, path), nodata)
 
 

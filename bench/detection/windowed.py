@@ -2,11 +2,9 @@
 it was.
 
 A detector that looks at tiles is shown the very tiles, in the very batches, that it is shown when the scene is in memory as a whole, and
-what it
-finds in them is merged once at the end; so the result is that of `Detector.predict`, and no border of a window is seen in it. A window
-is a run
-of tiles in the order of the grid. Tiles without any data are not looked at. CFAR goes the same way in strips (`windowed_cfar.py`).
-A detector that looks at whole scenes has one window, the scene, as long as that is small.
+what it finds in them is merged once at the end; so the result is that of `Detector.predict`, and no border of a window is seen in it. A
+window is a run of tiles in the order of the grid. Tiles without any data are not looked at. CFAR goes the same way in strips
+(`windowed_cfar.py`). A detector that looks at whole scenes has one window, the scene, as long as that is small.
 """
 
 from __future__ import annotations

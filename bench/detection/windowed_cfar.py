@@ -1,16 +1,12 @@
 """CFAR on a scene of any size, in windows of whole strips, each with a halo: exactly what it finds in the scene as a whole.
 
 Its stages, each finished window by window: `levels` (brightness of the cells of 8 x 8 px that land is estimated from), `censor` (what
-stands
-out at all, to be left out of the rings), `grow` (what belongs to a target). Two things need the whole scene in between: the land, out of
-all
-cells (nothing with `land: none`), and, with `looks: null`, the number of looks, out of 64 strips. What stands out is put together into
-targets
-at the end, so a ship that lies across a border of windows is one.
+stands out at all, to be left out of the rings), `grow` (what belongs to a target). Two things need the whole scene in between: the land,
+out of all cells (nothing with `land: none`), and, with `looks: null`, the number of looks, out of 64 strips. What stands out is put
+together into targets at the end, so a ship that lies across a border of windows is one.
 
 The halo is the half-width of the ring and 9 px more. Memory follows the width of the scene, what stands out, and, with the estimate of
-land, a
-64th of its pixels in some ten arrays of 8 bytes.
+land, a 64th of its pixels in some ten arrays of 8 bytes.
 """
 
 from __future__ import annotations
@@ -36,8 +32,7 @@ class SceneRows:
     """A scene that gives rows when they are asked for, and otherwise looks like an array (H, W): what `Cfar` reads from.
 
     Pixels without data are 0, which is what CFAR takes for no data where they fill an area. Values in dB, whose 0 is bright, are handed
-    over
-    as intensity (float64): `scale` says what the values then are.
+    over as intensity (float64): `scale` says what the values then are.
     """
 
     ndim = 2
