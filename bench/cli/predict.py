@@ -24,7 +24,7 @@ EXAMPLES = """  bench predict detection--hrsid-site--faster-rcnn-osm--seed0 scen
   bench predict runs/detection/CELL scenes/ --out found --score-threshold 0.5 --quicklook
   bench predict 2df415e2 VH_dB.tif --out found --value-range -35 5
   bench predict --detector cfar --set pfa=1e-10 --sar-scale db VH_dB.tif --out found --format geojson"""
-ABOUT = "predict.json"
+ABOUT, QUICKLOOKS = "predict.json", "quicklook"  # a folder of its own: scenes and results may share one, and pictures are no scenes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format", nargs="+", default=["coco", "csv", "geojson"], metavar="F", help="coco, csv, geojson (default: all three)"
     )
     made.add_argument("--score-threshold", type=float, metavar="S", help="write the detections from this score on (default: all)")
-    made.add_argument("--quicklook", action="store_true", help="a reduced picture of each scene with its boxes")
+    made.add_argument("--quicklook", action="store_true", help="a reduced picture of each scene with its boxes, in FOLDER/quicklook")
     made.add_argument("--force", action="store_true", help="replace predictions of another model, scene or option in FOLDER")
     how = parser.add_argument_group("how (context)")
     how.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
@@ -241,7 +241,8 @@ def _run(scenes: list[_Scene], device: str, args: argparse.Namespace) -> list[Sc
         results.append(result)
         told = f"{result.found.windows} windows" + (f", {result.found.skipped} without data" if result.found.skipped else "")
         seconds = time.monotonic() - started
-        cost = f"{megapixels / seconds:.2f} MP/s" if result.steps >= result.found.windows else f"{result.steps} steps in {seconds:.1f} s"
+        part = f"{result.steps} of {result.total} steps in {seconds:.1f} s"
+        cost = f"{megapixels / seconds:.2f} MP/s" if result.steps == result.total else part
         cost = f"{cost}, peak memory {peak_memory_bytes() / 2**20:,.0f} MiB" if result.steps else "finished before"
         print(f"{scene.path}: {len(result.found.detections):,} detections; {size}, {told}; {cost}", flush=True)
     return results
@@ -263,7 +264,7 @@ def _write(scenes: list[_Scene], results: list[SceneResult], args: argparse.Name
         with open_scene(scene.path, args.band, args.nodata) as reader:
             out.append(SceneDetections(scene.name, file_name, reader.height, reader.width, reader.geo, found))
             if args.quicklook:
-                write_quicklook(args.out / f"{scene.name}.png", reader, found.boxes)
+                write_quicklook(args.out / QUICKLOOKS / f"{scene.name}.png", reader, found.boxes)
         told.append(_about(scene, result, file_name, len(found)))
     about = {"detector": scenes[0].ready.name, "score_threshold": args.score_threshold, **scenes[0].ready.made_of}
     paths = write_outputs(args.out, out, args.format, about)

@@ -37,12 +37,14 @@ class SceneResult:
     """A finished scene.
 
     Attributes:
-        found: what was found. devices: that computed it. steps: how many were done by this call, 0 where all were finished before.
+        found: what was found. devices: that computed it.
+        steps: how many of its `total` steps were done by this call, 0 where all were finished before.
     """
 
     found: Found
     devices: tuple[str, ...]
     steps: int
+    total: int
 
 
 def find_scenes(given: Sequence[Path]) -> dict[str, Path]:
@@ -167,7 +169,7 @@ def predict_scene(detector: Detector, reader: SceneReader, folder: Path, device:
     """
     path = folder / _FOUND
     if path.is_file():
-        return _finished(path, 0)
+        return _finished(path, 0, 0)
     kept = FinishedWindows(folder, device)
     run = windowed(detector, reader, kept)
     steps = run.total - run.done
@@ -183,11 +185,11 @@ def predict_scene(detector: Detector, reader: SceneReader, folder: Path, device:
     for window in folder.glob("*.npz"):
         if window != path:
             window.unlink(missing_ok=True)
-    return _finished(path, steps)
+    return _finished(path, steps, run.total)
 
 
-def _finished(path: Path, steps: int) -> SceneResult:
+def _finished(path: Path, steps: int, total: int) -> SceneResult:
     arrays = load_arrays(path, "prediction of a scene", "give the same command again")
     windows, skipped = arrays["windows"].tolist()
     found = Found(Detections(arrays["boxes"], arrays["scores"]), windows, skipped)
-    return SceneResult(found, tuple(str(name) for name in arrays["devices"]), steps)
+    return SceneResult(found, tuple(str(name) for name in arrays["devices"]), steps, total)

@@ -169,9 +169,10 @@ def _band_of(path: Path, count: int, band: int | None) -> int:
         raise BenchError(f"{path} holds no band; replace or remove it")
     if band is None and count > 1:
         raise BenchError(f"{path} has {count} bands; say which one holds the SAR image: --band N, counted from 1")
-    if not 1 <= (band or 1) <= count:
+    chosen = 1 if band is None else band
+    if not 1 <= chosen <= count:
         raise BenchError(f"{path} has {count} bands, counted from 1, and no band {band}; mend --band")
-    return band or 1
+    return chosen
 
 
 def _georeference(source: Any) -> Georeference | None:

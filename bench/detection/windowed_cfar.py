@@ -12,6 +12,7 @@ land, a 64th of its pixels in some ten arrays of 8 bytes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,6 @@ class StripRun:
     """CFAR, window by window."""
 
     def __init__(self, detector: Cfar, reader: SceneReader, kept: FinishedWindows) -> None:
-        from dataclasses import replace
-
         setup = detector.setup
         self.image: Any = SceneRows(reader, setup.sar_scale)
         self.detector, self.kept = Cfar(detector.options), kept
@@ -97,8 +96,10 @@ class StripRun:
         sea = self._sea(advance)
         looks = self.detector.looks(self.image, sea)
         if looks is None:  # no sea that tells it, so nothing to be found
-            for _ in range(self.total - self.done):
-                advance()
+            for stage in self.stages:
+                for number in range(len(self.windows)):
+                    if stage != "levels" and not self._finished(stage, number):
+                        advance()
             return Found(Detections.none(), len(self.windows), len(self.windows))
         censored = None
         if "censor" in self.stages:

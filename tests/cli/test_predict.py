@@ -111,7 +111,7 @@ def test_coordinates_are_the_scenes_own(bench: Bench) -> None:
         assert ring[:, 0].min() == pytest.approx(300_000 + 10 * x) and ring[:, 0].max() == pytest.approx(300_000 + 10 * (x + width))
         assert ring[:, 1].max() == pytest.approx(3_500_000 - 10 * y) and ring[:, 1].min() == pytest.approx(3_500_000 - 10 * (y + height))
         assert (ring[0] == ring[-1]).all()
-    assert (bench.folder / "cfar/scene.png").stat().st_size > 1000
+    assert (bench.folder / "cfar/quicklook/scene.png").stat().st_size > 1000
 
 
 def test_the_same_command_again_computes_nothing_and_another_is_refused(bench: Bench) -> None:
