@@ -193,6 +193,7 @@ def _checked(name: str, path: Path, ready: ReadyDetector, args: argparse.Namespa
     stated = SarScale(args.sar_scale) if args.sar_scale else None
     values = tuple(args.value_range) if args.value_range else None
     with open_scene(path, args.band, args.nodata) as reader:
+        reader.probe()
         gsd_m = args.gsd_m or (reader.geo.gsd_m if reader.geo else None)
         told = ready.for_scene(reader.dtype, stated, values, gsd_m, path)
         if values is None and told.scales_values:

@@ -6,6 +6,7 @@ the detector wants in place of missing ones, is told by the caller. Whole images
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,12 @@ class SceneReader:
         else:
             pixels[inside], known[inside] = np.where(missing, np.asarray(fill, dtype=self.dtype), values), ~missing
         return pixels, known
+
+    def probe(self) -> None:
+        """Read the corners and the middle: a file that was cut off is found out before anything is computed. Raises BenchError."""
+        for y in (0, self.height // 2, self.height - 1):
+            for x in (0, self.width - 1):
+                self.read((y, x, 1, 1), 0)
 
     def _stored(self, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, np.ndarray | None]:
         """Return a part inside the scene as stored, and where a mask hides it (None for nowhere)."""
@@ -154,14 +161,34 @@ def _raster(path: Path, band: int | None, nodata: float | None) -> Iterator[Scen
         from rasterio.errors import NotGeoreferencedWarning, RasterioError
     except ImportError as error:
         raise BenchError(f"{path}: {_GEO}") from error
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), warnings.catch_warnings():
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), warnings.catch_warnings(), _said_by_gdal() as said:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
             source = rasterio.open(path)
         except (RasterioError, OSError) as error:
             raise BenchError(f"{path} cannot be opened as TIFF ({first_line(error)}): truncated or damaged; fetch it again") from error
         with source:
+            lost = [message for message in said if "IO error" in message]  # GDAL goes on without the tag, and so without its coordinates
+            if lost:
+                raise BenchError(f"{path} cannot be read as TIFF ({lost[0]}): truncated or damaged; fetch it again")
             yield _RasterReader(path, source, _band_of(path, source.count, band), nodata)
+
+
+@contextmanager
+def _said_by_gdal() -> Iterator[list[str]]:
+    """Collect what GDAL says while a file is open, instead of printing it."""
+    said: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        said.append(record.getMessage().partition(" in ")[2] or record.getMessage())
+        return False
+
+    logger = logging.getLogger("rasterio._env")
+    logger.addFilter(keep)
+    try:
+        yield said
+    finally:
+        logger.removeFilter(keep)
 
 
 def _band_of(path: Path, count: int, band: int | None) -> int:

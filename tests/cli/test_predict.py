@@ -5,13 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import REPOSITORY, Bench
+from lineage_toys import DETECTION, FAILED, MATCHING, put_cell, put_entry
+
+from bench.records import Record, write_stage
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -52,9 +59,33 @@ def write_scene(
         stream.write(image, 1)
 
 
+def put(bench: Bench, record: Record, method: dict[str, object]) -> Path:
+    """Leave a cell of another method by hand."""
+    spec = {**record.spec, "method": {**record.spec["method"], "backbone": None, "options": {}, **method}}
+    folder = put_cell(bench.folder / "runs", record.model_copy(update={"spec": spec}))
+    scaling = {"name": "uint8", "version": 1, "low": 0.0, "high": 255.0}
+    write_stage(folder, "train", record.keys["train"], {"facts": {"scaling": scaling}, "cost": {}, "made_by": {}})
+    (folder / "job.json").unlink()
+    return folder
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A folder with a scene, and a detection cell without a network."""
     bench = Bench(tmp_path_factory.mktemp("predict"))
+    write_scene(bench.folder / "scene.tif")
+    folder = put(bench, DETECTION, {"detector": "cfar"})
+    (folder / "model.safetensors").unlink()
+    record = json.loads((folder / "record.json").read_text())
+    record["outputs"].pop("weights_sha256")
+    (folder / "record.json").write_text(json.dumps(record))
+    return bench
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A folder with a scene, and a trained network."""
+    bench = Bench(tmp_path_factory.mktemp("trained"))
     bench.write("suite.yaml", SUITE)
     bench("run", "--config", "suite.yaml", "--no-figures", "--device", "cpu", "--threads", "1")
     write_scene(bench.folder / "scene.tif")
@@ -66,7 +97,9 @@ def cell(bench: Bench) -> Path:
     return found
 
 
-def test_a_network_gives_what_it_gives_in_memory(bench: Bench) -> None:
+@pytest.mark.slow
+def test_a_network_gives_what_it_gives_in_memory(trained: Bench) -> None:
+    bench = trained
     bench("predict", str(cell(bench)), "scene.tif", "--out", "net", "--threads", "1")
     found = json.loads((bench.folder / "net/detections.json").read_text())
     assert [(image["file_name"], image["height"], image["width"]) for image in found["images"]] == [("scene.tif", 230, 310)]
@@ -88,9 +121,6 @@ detector = ready.build(ExecutionContext(Path("."), Path("."), "cpu", 1, 0, lambd
 merged = detector.predict(image).merged
 print(json.dumps([merged.boxes.tolist(), merged.scores.tolist()]))
 """
-    import subprocess
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], cwd=bench.folder, capture_output=True, text=True, timeout=200, check=True)
     boxes, scores = json.loads(done.stdout.splitlines()[-1])
     assert boxes and [row["score"] for row in found["annotations"]] == scores
@@ -123,7 +153,9 @@ def test_the_same_command_again_computes_nothing_and_another_is_refused(bench: B
     assert (bench.folder / "again/detections.json").read_bytes() == before
 
 
-def test_a_killed_command_goes_on_where_it_was(bench: Bench) -> None:
+@pytest.mark.slow
+def test_a_killed_command_goes_on_where_it_was(trained: Bench) -> None:
+    bench = trained
     write_scene(bench.folder / "long.tif", height=500, width=700)
     words = ("predict", str(cell(bench)), "long.tif", "--threads", "1", "--out")
     process = bench.start(*words, "killed")
@@ -149,21 +181,109 @@ def test_pixels_without_data_hold_no_ship(bench: Bench) -> None:
     assert json.loads((bench.folder / "holes/holes.geojson").read_text())["crs"] is None
 
 
+def test_a_cell_is_found_by_every_name_and_keeps_its_options(bench: Bench) -> None:
+    name = json.loads((cell(bench) / "record.json").read_text())["fingerprint"]
+    moved = bench.folder / "kept" / "cell"
+    shutil.copytree(cell(bench), moved)
+    files = []
+    for number, word in enumerate((name[:8], cell(bench).name, str(moved))):
+        out = f"named{number}"
+        bench("predict", word, "scene.tif", "--out", out)
+        files.append((bench.folder / out / "detections.json").read_bytes())
+    assert files[0] == files[1] == files[2] and json.loads(files[0])["info"]["detector"].startswith("probe")
+    assert json.loads(files[0])["annotations"]
+
+
+def test_only_the_files_that_are_asked_for_and_the_scores_that_are(bench: Bench) -> None:
+    bench("predict", *CFAR, "scene.tif", "--out", "few", "--format", "csv")
+    assert {path.name for path in (bench.folder / "few").iterdir()} == {"detections.csv", "predict.json", "windows", ".lock"}
+    rows = list(csv.DictReader((bench.folder / "few/detections.csv").open()))
+    middle = sorted(float(row["score"]) for row in rows)[len(rows) // 2]
+    out = bench("predict", *CFAR, "scene.tif", "--out", "few", "--format", "csv", "--score-threshold", str(middle)).stdout
+    kept = list(csv.DictReader((bench.folder / "few/detections.csv").open()))
+    assert kept == [row for row in rows if float(row["score"]) >= middle] and "finished before" in out
+
+
+def test_a_changed_scene_is_refused(bench: Bench) -> None:
+    write_scene(bench.folder / "moving.tif")
+    bench("predict", *CFAR, "moving.tif", "--out", "moving")
+    write_scene(bench.folder / "moving.tif", ships=3)
+    assert "another prediction of moving.tif, with another scene (sha256)" in bench.refused(
+        "predict", *CFAR, "moving.tif", "--out", "moving"
+    )
+    bench("predict", *CFAR, "moving.tif", "--out", "moving", "--force")
+
+
+def broken_cell(kind: str) -> Callable[[Bench], str]:
+    def make(bench: Bench) -> str:
+        if kind == "matching":
+            return put(bench, MATCHING, {}).name
+        if kind == "failed":
+            return put(bench, FAILED.model_copy(update={"task": "detection"}), {"detector": "cfar"}).name
+        if kind == "cleaned":
+            folder = put(bench, DETECTION, {"detector": "faster-rcnn"})
+            (folder / "model.safetensors").unlink()
+            return str(folder)
+        if kind == "unfinished":
+            (bench.folder / "half").mkdir()
+            (bench.folder / "half/job.json").write_text("{}")
+            return "half"
+        put_entry(bench.folder / "leaderboards", "board", DETECTION)
+        return "board/" + f"{DETECTION.task}--{DETECTION.slot}"
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("matching", "is a matching cell"),
+        ("failed", "failed in"),
+        ("cleaned", "its model was cleaned away"),
+        ("unfinished", "half: this cell is not finished"),
+        ("board", "the record stands on a board, but its cell is not under runs"),
+    ],
+)
+def test_cells_that_cannot_predict(tmp_path: Path, kind: str, message: str) -> None:
+    bench = Bench(tmp_path)
+    write_scene(tmp_path / "scene.tif")
+    name = broken_cell(kind)(bench)
+    assert message in bench.refused("predict", name, "scene.tif", "--out", "no")
+    assert not (tmp_path / "no").exists()
+
+
 def test_what_is_refused(bench: Bench) -> None:
     out = ("--out", "no")
-    (bench.folder / "cut.tif").write_bytes((bench.folder / "scene.tif").read_bytes()[:300])
+    whole = (bench.folder / "scene.tif").read_bytes()
+    (bench.folder / "cut.tif").write_bytes(whole[:300])
+    (bench.folder / "short.tif").write_bytes(whole[:-5000])
     (bench.folder / "empty").mkdir(exist_ok=True)
+    (bench.folder / "file").write_text("x")
+    np.save(bench.folder / "db.npy", np.random.default_rng(0).normal(-12, 3, (100, 100)).astype(np.float32))
     for words, message in (
-        (("nope.tif",), "nope.tif"),
-        (("cut.tif",), "cut.tif"),
-        (("empty",), "empty"),
-        (("scene.tif", "--band", "3"), "band 3"),
-        (("scene.tif", "--format", "cocco"), "nearest: coco"),
+        ((*CFAR, "nope.tif", *out), "cannot read nope.tif"),
+        ((*CFAR, "cut.tif", *out), "cut.tif cannot be read as TIFF"),
+        ((*CFAR, "short.tif", *out), "short.tif cannot be decoded at rows 2"),
+        ((*CFAR, "empty", *out), "empty holds no image"),
+        ((*CFAR, "scene.tif", "scene.tif", *out), "given twice"),
+        ((*CFAR, "scene.tif", "--band", "3", *out), "no band 3"),
+        ((*CFAR, "scene.tif", "--format", "cocco", *out), "nearest: coco"),
+        ((*CFAR, "scene.tif", "--device", "cuda", *out), "works on the CPU"),
+        ((*CFAR, "scene.tif", "--threads", "0", *out), "--threads 0"),
+        ((*CFAR, "scene.tif", "--gsd-m", "-1", *out), "--gsd-m -1"),
+        ((*CFAR, "scene.tif", "--out", "file"), "cannot write to file"),
+        ((*CFAR, "scene.tif", "--out", "/proc/nothing"), "cannot write to /proc/nothing"),
+        (("--detector", "cfra", "scene.tif", *out), "unknown detector 'cfra'; nearest: cfar"),
+        (("--detector", "cfar", "--set", "pfa", "scene.tif", *out), "expected KEY=VALUE"),
+        (("--detector", "cfar", "--set", "pffa=1", "scene.tif", *out), "nearest: "),
+        (("--detector", "cfar", "--sar-scale", "dB", "scene.tif", *out), "unknown --sar-scale 'dB'"),
+        (("--detector", "cfar", "db.npy", *out), "db.npy holds float32 values"),
+        ((cell(bench).name, "db.npy", *out), "db.npy holds float32 values"),
+        ((cell(bench).name, *out), "name a scene after the cell"),
+        ((cell(bench).name, "scene.tif", "--set", "pfa=1", *out), "--set is for --detector"),
+        (("empty", "scene.tif", *out), "no record.json there"),
+        (("scene.tif", "scene.tif", *out), "a file, and no cell"),
+        (("no-such-cell", "scene.tif", *out), "no record is called 'no-such-cell'"),
     ):
-        assert message in bench.refused("predict", *CFAR, *words, *out), words
-    assert "unknown detector 'cfra'; nearest: cfar" in bench.refused("predict", "--detector", "cfra", "scene.tif", *out)
-    assert "no record" in bench.refused("predict", "empty", "scene.tif", *out)
-    float_scene = np.random.default_rng(0).normal(-12, 3, (100, 100)).astype(np.float32)
-    np.save(bench.folder / "db.npy", float_scene)
-    assert "db.npy" in bench.refused("predict", str(cell(bench)), "db.npy", *out)
-    assert not (bench.folder / "no/detections.json").exists()
+        assert message in bench.refused("predict", *words), words
+    assert not (bench.folder / "no").exists()

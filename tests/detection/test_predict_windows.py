@@ -190,7 +190,8 @@ def test_holes_in_db_scenes_are_no_ships_and_do_not_raise_the_threshold(tmp_path
 
 def test_cfar_without_any_data_finds_nothing(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "scene.tif", np.zeros((700, 200), np.uint8), nodata=0)
-    for number, options in enumerate(({}, {"looks": None}, {"land": "none"})):
+    every: tuple[dict[str, Any], ...] = ({}, {"looks": None}, {"land": "none"})
+    for number, options in enumerate(every):
         result = predicted(cfar(tmp_path, **options), path, tmp_path / str(number))
         assert len(result.found.detections) == 0 and result.found.skipped == result.found.windows
 
