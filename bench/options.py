@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-_LATER = {"later": True}
+_LATER: dict[str, Any] = {"later": True}
 
 
 def later(default: Any, **constraints: Any) -> Any:

@@ -14,7 +14,8 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -34,35 +35,51 @@ if TYPE_CHECKING:
 STRIDE_PX = 32
 VALUES = ("loss_box", "loss_class", "loss_dfl")
 _OFFLINE = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
-_KEPT = ("OMP_NUM_THREADS", "YOLO_CONFIG_DIR", *_OFFLINE)
 
 
 @cache
 def library() -> Any:
-    """Return `ultralytics.nn.tasks`, imported offline; the environment is left as it was.
+    """Return `ultralytics.nn.tasks`, imported offline; the process is left as it was.
 
     Raises:
         BenchError: it is not installed.
     """
-    before = {name: os.environ.get(name) for name in _KEPT}
     folder = tempfile.mkdtemp(prefix="ultralytics-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ.update(_OFFLINE, YOLO_CONFIG_DIR=folder)
-    try:
-        from ultralytics.nn import tasks
-        from ultralytics.utils import SETTINGS
-    except ImportError as error:
-        raise BenchError(
-            "this detector needs ultralytics, an optional extra under AGPL-3.0; pip install 'saropt-bench[ultralytics]'"
-        ) from error
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-    SETTINGS.update(sync=False)
+    with _process_as_it_was():
+        os.environ.update(_OFFLINE, YOLO_CONFIG_DIR=folder)
+        try:
+            from ultralytics.nn import tasks
+            from ultralytics.utils import SETTINGS
+        except ImportError as error:
+            raise BenchError("this needs ultralytics, an optional extra under AGPL-3.0; pip install 'saropt-bench[ultralytics]'") from error
+        SETTINGS.update(sync=False)
     return tasks
+
+
+@contextmanager
+def _process_as_it_was() -> Iterator[None]:
+    """Put back what the import changes for everybody in the process: variables, how arrays are printed, threads of OpenCV, and the readers
+    and writers that it replaces (a damaged image would then end in a missing HEIF library instead of in our one line).
+    """
+    import cv2
+    from PIL import Image
+
+    replaced: list[tuple[Any, str]] = [(Image, "open"), (torch, "save"), (torch, "load")]
+    replaced += [(cv2, name) for name in ("imread", "imwrite", "imshow") if hasattr(cv2, name)]
+    own = [getattr(module, name) for module, name in replaced]
+    environment, printed, threads = dict(os.environ), np.get_printoptions(), cv2.getNumThreads()
+    try:
+        yield
+    finally:
+        for (module, name), function in zip(replaced, own, strict=True):
+            setattr(module, name, function)
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        np.set_printoptions(**printed)
+        torch.set_printoptions(profile="default")
+        cv2.setNumThreads(threads)
 
 
 def library_version() -> str:

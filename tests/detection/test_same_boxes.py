@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 from collections.abc import Sequence
@@ -56,7 +57,8 @@ def by_mmdet(found: Sequence[Detections]) -> list[Detections]:
 
 def by_ultralytics(found: Sequence[Detections]) -> list[Detections]:
     """Through the rows that an ultralytics head gives: x, y, width, height, score of every anchor."""
-    pytest.importorskip("ultralytics")
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("needs the extra ultralytics")
     from bench.detection.ultralytics_detectors import Yolo11Options
     from bench.detection.ultralytics_models import UltralyticsNetwork, library
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from mmdet_toys import SIZE, batch_of, context_of, fit_data, ship_scenes
 from scene_toys import view_of
 from torch import nn
 
-pytest.importorskip("ultralytics")
+if importlib.util.find_spec("ultralytics") is None:
+    pytest.skip("needs the extra ultralytics", allow_module_level=True)
 
 from bench.data.scaling import ScalingParams
 from bench.detection.detector import InitialWeights, Setup
@@ -51,12 +53,17 @@ socket.socket.connect = refuse
 socket.getaddrinfo = refuse
 os.environ.pop("OMP_NUM_THREADS", None)
 import cv2  # changes the environment by itself
-before = dict(os.environ)
+import numpy, torch
+from PIL import Image
+def state():
+    functions = (Image.open, torch.save, torch.load, cv2.imread, cv2.imwrite)
+    return dict(os.environ), functions, cv2.getNumThreads(), numpy.get_printoptions()
+before = state()
 from bench.detection.ultralytics_models import library, library_version
 tasks = library()
 from ultralytics.utils import SETTINGS, ONLINE
 from ultralytics.utils.events import events
-assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
+assert state() == before, (state(), before)
 assert not ONLINE and SETTINGS["sync"] is False and not events.enabled
 print(library_version())
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,13 @@ def by_mmdet(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
 
 
 def by_ultralytics(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
-    os.environ.update(YOLO_OFFLINE="1", YOLO_AUTOINSTALL="false", YOLO_CONFIG_DIR=str(file.parent))
-    tasks = pytest.importorskip("ultralytics.nn.tasks")
     import yaml
 
-    model = tasks.DetectionModel(yaml.safe_load(Path(f"{file}.yaml").read_text()), ch=3, verbose=False)
+    from bench.detection.ultralytics_models import library
+
+    if importlib.util.find_spec("ultralytics") is None:
+        pytest.skip("needs the extra ultralytics")
+    model = library().DetectionModel(yaml.safe_load(Path(f"{file}.yaml").read_text()), ch=3, verbose=False)
     found = model.load_state_dict(torch.load(file), strict=False)
     assert not found.unexpected_keys and not [key for key in found.missing_keys if int(key.split(".")[1]) <= 10]
     model.eval()
