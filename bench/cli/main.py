@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bench import __version__
 from bench.errors import BenchError, nearest
@@ -34,7 +34,22 @@ EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are ours: one line, exit code 2."""
+    """A parser whose complaints are ours: one line, exit code 2.
+
+    Attributes:
+        intermixed: whether options may stand between the words of a verb that takes many.
+    """
+
+    intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # what follows comes here again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
 
     def error(self, message: str) -> NoReturn:
         raise BenchError(f"{message}; see `{self.prog} --help`")
@@ -64,6 +79,7 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
         )
         child.set_defaults(execute=module.execute, parser=child)
         module.add_arguments(child)
+        child.intermixed = getattr(module, "INTERMIXED", False)
     return parser
 
 

@@ -24,6 +24,7 @@ EXAMPLES = """  bench predict detection--hrsid-site--faster-rcnn-osm--seed0 scen
   bench predict runs/detection/CELL scenes/ --out found --score-threshold 0.5 --quicklook
   bench predict 2df415e2 VH_dB.tif --out found --value-range -35 5
   bench predict --detector cfar --set pfa=1e-10 --sar-scale db VH_dB.tif --out found --format geojson"""
+INTERMIXED = True
 ABOUT, QUICKLOOKS = "predict.json", "quicklook"  # a folder of its own: scenes and results may share one, and pictures are no scenes
 
 
