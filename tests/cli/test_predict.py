@@ -211,7 +211,6 @@ def test_a_changed_scene_is_refused(bench: Bench) -> None:
     assert "another prediction of moving.tif, with another scene (sha256)" in bench.refused(
         "predict", *CFAR, "moving.tif", "--out", "moving"
     )
-    bench("predict", *CFAR, "moving.tif", "--out", "moving", "--force")
 
 
 def broken_cell(kind: str) -> Callable[[Bench], str]:

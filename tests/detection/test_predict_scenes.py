@@ -30,7 +30,7 @@ UTM = Georeference("EPSG:32651", NORTH_UP, 1.0)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.int16, np.uint32])
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
 def test_any_window_is_the_cut_of_the_whole(tmp_path: Path, dtype: type, suffix: str) -> None:
-    image = np.random.default_rng(0).integers(0, 200, (130, 170)).astype(dtype)
+    image: np.ndarray = np.random.default_rng(0).integers(0, 200, (130, 170)).astype(dtype)
     path = tmp_path / f"scene.{suffix}"
     if suffix == "tif":
         write_tiff(path, image)
@@ -190,7 +190,7 @@ def test_the_files_read_back_as_they_were_written(tmp_path: Path) -> None:
     paths = write_outputs(tmp_path, found(None), ("coco", "csv", "geojson"), {"detector": "cfar"})
     assert sorted(path.name for path in paths) == ["a.geojson", "b.geojson", "detections.csv", "detections.json"]
     coco, table = read_coco(tmp_path / "detections.json"), read_box_table(tmp_path / "detections.csv")
-    boxes = [[1, 2, 11, 8], [40.25, 50, 60, 55]]
+    boxes: list[list[float]] = [[1, 2, 11, 8], [40.25, 50, 60, 55]]
     assert table.corners and table.numbers[:, :4].tolist() == boxes and list(table.images) == ["a.tif", "a.tif"]
     assert coco.numbers[:, :2].tolist() == [box[:2] for box in boxes] and coco.images == [1, 1] and list(coco.looked_at) == [1, 2]
     assert table.numbers[:, 4].tolist() == coco.numbers[:, 4].tolist() == [0.9, 1 / 3] and list(table.looked_at) == ["b.tif"]
