@@ -96,6 +96,18 @@ class Bench:
         assert err.getvalue().count("bench: error: ") == 1, err.getvalue()
         return err.getvalue().split("bench: error: ")[1].strip()
 
+    def printed(self, *words: str, code: int = 0) -> str:
+        """Run `bench WORDS` in this process, for many commands in a row; the exit code must be `code`. Return what it printed."""
+        out = io.StringIO()
+        with (
+            contextlib.chdir(self.folder),
+            mock.patch.dict(os.environ, self.env, clear=True),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+        ):
+            assert main(words) == code, out.getvalue()
+        return out.getvalue()
+
     @staticmethod
     def words(*words: str) -> list[str]:
         return [sys.executable, "-m", "bench.cli.main", *words]

@@ -1,4 +1,4 @@
-"""Reading and writing single image files: PNG, JPEG and TIFF to arrays, exactly as stored, and clear errors for
+"""Reading and writing single image files: PNG, JPEG, BMP and TIFF to arrays, exactly as stored, and clear errors for
 everything else.
 
 Owns decoding, channel rules and file headers. Does not own SAR value scaling (`scaling.py`) or which files belong
@@ -16,24 +16,25 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bench.data.tiff import DECODE_ERRORS, MAGIC, damaged, read_tiff, tiff_size
+from bench.data.tiff import DECODE_ERRORS, MAGIC, check_unscaled, damaged, read_tiff, tiff_size
 from bench.errors import BenchError, first_line
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_FORMATS = ("PNG", "JPEG", "TIFF")
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _NAME_BANDS = "or an option that names the bands (band; sar_band, optical_bands)"
 # Colour type of a PNG header -> channels; Pillow would silently reduce the 16-bit forms of these to 8 bit.
 _PNG_COLOUR_CHANNELS = {2: 3, 4: 2, 6: 4}
 
 
-def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = None) -> np.ndarray:
+def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = None, unscaled: bool = False) -> np.ndarray:
     """Decode one image file.
 
     Args:
         bands: numbers of the bands to return, counted from 1, one or three; none takes all that the file has, and drops an opaque alpha.
         nodata: value of pixels without data (NaN and infinity too), besides what the file itself marks.
+        unscaled: refuse a GeoTIFF whose tags state that its values are to be multiplied or shifted before they mean anything.
 
     Returns:
         (H, W) or (H, W, 3) array, uint8, uint16 or float32, values as stored, row 0 at the top. An alpha channel is
@@ -42,7 +43,7 @@ def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = Non
         or the smallest value with data where some are negative (dB).
 
     Raises:
-        BenchError: missing, empty, truncated or damaged file, content that is no PNG, JPEG or TIFF, zero size,
+        BenchError: missing, empty, truncated or damaged file, content that is no PNG, JPEG, BMP or TIFF, zero size,
             complex or non-finite values, more than 3 channels, transparency, an unsupported pixel type, a band that is not
             there, no pixel with data.
     """
@@ -53,6 +54,8 @@ def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = Non
     if head[:4] in MAGIC:
         decoded = read_tiff(path, lambda name: _read_with_pillow(name, b""), stack=bool(bands))
         array, masked = decoded.array, decoded.masked
+        if unscaled:
+            check_unscaled(decoded, bands, path)
         values += [] if decoded.nodata is None else [decoded.nodata]
     else:
         array = _read_with_pillow(path, head)
@@ -104,7 +107,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Return (height, width) in pixels from the file's header alone.
 
     Raises:
-        BenchError: the file is missing, empty, or its content is no PNG, JPEG or TIFF.
+        BenchError: the file is missing, empty, or its content is no PNG, JPEG, BMP or TIFF.
     """
     path = Path(path)
     head = _head(path)
@@ -157,7 +160,7 @@ def _head(path: Path) -> bytes:
 
 
 def _not_an_image(path: Path) -> BenchError:
-    return BenchError(f"{path} is not an image (its content is no PNG, JPEG or TIFF); replace or remove it")
+    return BenchError(f"{path} is not an image (its content is no PNG, JPEG, BMP or TIFF); replace or remove it")
 
 
 def _read_with_pillow(path: Path, head: bytes) -> np.ndarray:

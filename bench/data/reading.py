@@ -55,9 +55,10 @@ class SarReading:
         """Return the SAR image (H, W) in its native dtype.
 
         Raises:
-            BenchError: as `read_image` and `as_sar`, or values that the declared scale rules out.
+            BenchError: as `read_image` and `as_sar`, values that the declared scale rules out, or that the file says are to be rescaled.
         """
-        image = as_sar(read_image(path, () if self.band is None else (self.band,), self.nodata), path)
+        bands = () if self.band is None else (self.band,)
+        image = as_sar(read_image(path, bands, self.nodata, unscaled=self.scale not in (None, SarScale.uint8)), path)
         check_values(image, self.scale, path)
         return image
 
@@ -111,13 +112,13 @@ def pair_reading(options: Any, scale: SarScale | None) -> PairReading:
 
 
 def check_values(image: np.ndarray, scale: SarScale | None, path: Path) -> None:
-    """Hold float values against what they are declared to be.
+    """Hold values against what they are declared to be; 8-bit ones mean what their stretch made of them, and pass.
 
     Raises:
         BenchError: values more than `DB_LIMIT` from 0 dB, negative amplitudes, or intensities that are a known mark of missing pixels
             (noise subtraction leaves small negative intensities; those pass).
     """
-    if image.dtype.kind != "f" or scale in (None, SarScale.uint8):
+    if scale in (None, SarScale.uint8) or image.dtype == np.uint8 or (image.dtype.kind == "u" and scale is not SarScale.db):
         return
     low, high = float(image.min()), float(image.max())
     if scale is SarScale.db:

@@ -7,9 +7,10 @@ written. What becomes of missing pixels, and which types are allowed, is in `ima
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error)
 """What decoders let through when bytes are wrong."""
 
-_GDAL_NODATA = 42113
+_GDAL_METADATA, _GDAL_NODATA = 42112, 42113
+_ITEM = re.compile(r"<Item\b([^>]*)>([^<]*)</Item>")
+_ATTRIBUTE = re.compile(r"(\w+)\s*=\s*[\"']([^\"']*)[\"']")
 _REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
 
 
@@ -38,11 +41,14 @@ class Decoded:
         array: (H, W) or (H, W, bands).
         nodata: the value that the tag GDAL_NODATA declares for pixels without data; None where there is no tag.
         masked: (H, W) bool, the pixels that an internal mask hides; None where there is no mask.
+        rescaled: number of a band, counted from 1 (0: every band) -> text of a scale or offset that its values are to be read with, as the
+            tag GDAL_METADATA states it; without those that change nothing.
     """
 
     array: np.ndarray
     nodata: float | None
     masked: np.ndarray | None
+    rescaled: dict[int, str]
 
 
 def damaged(path: Path, error: BaseException) -> BenchError:
@@ -66,6 +72,7 @@ def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = 
         nodata = _declared_nodata(tiff, path)
         _check_unwritten(tiff, nodata, path)
         masked = _mask(tiff, path)
+        rescaled = _rescaled(tiff)
         try:
             array = tiff.series[0].asarray()
         except (ValueError, KeyError, ImportError) as error:
@@ -75,7 +82,17 @@ def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = 
             axes = "YX" if array.ndim == 2 else "YXS"
     if not axes.startswith("Y"):
         array = np.moveaxis(array, 0, 2)
-    return Decoded(array, nodata, masked)
+    return Decoded(array, nodata, masked, rescaled)
+
+
+def check_unscaled(decoded: Decoded, bands: Sequence[int], path: Path) -> None:
+    """Raise BenchError if the values of `bands` (none: of any band) are to be rescaled before they mean what is declared of them."""
+    for band, text in decoded.rescaled.items():
+        if not bands or band in (0, *bands):
+            raise BenchError(
+                f"{path} states {text} for its values, so those stored are not what sar_scale declares; "
+                "store the values themselves (gdal_translate -unscale -ot Float32)"
+            )
 
 
 def tiff_size(path: Path) -> tuple[int, int]:
@@ -123,6 +140,26 @@ def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
         return float(text)
     except ValueError as error:
         raise BenchError(f"{path} declares the no-data value {text[:40]!r}, which is no number; mend the tag GDAL_NODATA") from error
+
+
+def _rescaled(tiff: TiffFile) -> dict[int, str]:
+    """Return `Decoded.rescaled`. GDAL's own meaning: value = stored * scale + offset."""
+    tag = tiff.pages[0].tags.get(_GDAL_METADATA)  # type: ignore[union-attr]
+    found: dict[int, str] = {}
+    for attributes, text in _ITEM.findall("" if tag is None else str(tag.value)):
+        known = dict(_ATTRIBUTE.findall(attributes))
+        role = known.get("role")
+        neutral = {"scale": 1.0, "offset": 0.0}.get(role or "")
+        if neutral is None:
+            continue
+        try:
+            changes = float(text) != neutral
+        except ValueError:
+            changes = True
+        if changes:
+            sample = known.get("sample", "")
+            found.setdefault(int(sample) + 1 if sample.isdecimal() else 0, f"the {role} {text.strip()[:40]}")
+    return found
 
 
 def _check_unwritten(tiff: TiffFile, nodata: float | None, path: Path) -> None:

@@ -118,6 +118,33 @@ def test_values_that_the_declared_scale_rules_out_are_refused(tmp_path: Path) ->
     assert SarReading(scale=SarScale.intensity).read(noisy)[0, 0] < 0
 
 
+def test_sixteen_bit_values_are_no_backscatter_in_db(tmp_path: Path) -> None:
+    counts = geotiff(tmp_path / "a.tif", np.array([[7, 6000]], dtype=np.uint16), None)
+    with pytest.raises(BenchError, match="holds 6000, which is no backscatter in dB"):
+        SarReading(scale=SarScale.db).read(counts)
+    assert SarReading(scale=SarScale.intensity).read(counts).max() == 6000
+
+
+def test_stored_values_that_a_file_says_are_to_be_rescaled_are_refused(tmp_path: Path) -> None:
+    """GDAL's tags turn 6000 into 6000 * 0.01 - 90 dB; taken as they stand they would be another quantity. Colours may be any."""
+    item = '<GDALMetadata><Item name="{}" sample="{}" role="{}">{}</Item></GDALMetadata>'
+
+    def file(*text: object) -> Path:
+        counts = np.full((2, 4, 5), 90, dtype=np.uint16)
+        tag = item.format(*text)
+        how: dict[str, Any] = {"planarconfig": "separate", "extratags": [(42112, "s", len(tag) + 1, tag, True)]}
+        tifffile.imwrite(tmp_path / "a.tif", counts, photometric="minisblack", **how)
+        return tmp_path / "a.tif"
+
+    for name, text in (("scale", "0.01"), ("offset", "-90"), ("offset", "much")):
+        with pytest.raises(BenchError, match=rf"a.tif states the {name} {text} for its values, .*gdal_translate -unscale"):
+            SarReading(band=2, scale=SarScale.db).read(file(name.upper(), 1, name, text))
+        assert SarReading(band=1, scale=SarScale.db).read(tmp_path / "a.tif").max() == 90
+        assert PairReading(optical_bands=(2,)).optical(tmp_path / "a.tif").max() == 90
+    for plain in (("SCALE", 1, "scale", "1"), ("OFFSET", 1, "offset", "0.0"), ("STATISTICS_MEAN", 1, "", "12")):
+        assert SarReading(band=2, scale=SarScale.db).read(file(*plain)).max() == 90
+
+
 def test_an_internal_mask_hides_its_pixels(tmp_path: Path) -> None:
     holes = DB < -14
     with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
@@ -167,7 +194,8 @@ def test_real_geotiffs_of_gdal(tmp_path: Path) -> None:
         return tmp_path / name
 
     want = np.where(values == mark, values[3:].min(), values)
-    for number, how in enumerate([{}, {"compress": "lzw", "predictor": 3}, {"tiled": True, "blockxsize": 16, "blockysize": 16}]):
+    ways: list[dict[str, Any]] = [{}, {"compress": "lzw", "predictor": 3}, {"tiled": True, "blockxsize": 16, "blockysize": 16}]
+    for number, how in enumerate(ways):
         path = write(f"{number}.tif", mark, **how)
         if "tiled" in how:
             with rasterio.open(path, "r+") as file:
@@ -175,6 +203,10 @@ def test_real_geotiffs_of_gdal(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(path), want)
     with pytest.raises(BenchError, match="compressed with LERC, which nothing here decodes"):
         read_image(write("lerc.tif", mark, compress="lerc"))
+    with rasterio.open(write("scaled.tif", None), "r+") as file:
+        file.scales, file.offsets = (0.01,), (-30.0,)
+    with pytest.raises(BenchError, match=r"states the (scale 0.01|offset -30)"):
+        SarReading(scale=SarScale.db).read(tmp_path / "scaled.tif")
     sparse = {"tiled": True, "blockxsize": 16, "blockysize": 16, "SPARSE_OK": "TRUE", "window": windows.Window(16, 16, 16, 16)}
     for nodata, message in ((mark, "has tiles that were never written and the no-data value"), (None, "declares no value for them")):
         with pytest.raises(BenchError, match=message):
@@ -222,13 +254,13 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
         ({"sar_nodata": True}, "True is no number"),
     ):
         with pytest.raises(BenchError, match=message):
-            TwoFolders.at(tmp_path, **options)  # type: ignore[arg-type]
+            TwoFolders.at(tmp_path, **options)
 
 
 def test_undeclared_readings_leave_keys_as_they_were(tmp_path: Path) -> None:
     """Options that came later: cells without them keep their identity, and so do decoded caches."""
     assert not {"sar_band", "sar_nodata", "optical_bands"} & set(option_values(TwoFolders.Options()))
-    assert not {"band", "nodata"} & set(option_values(VocFolder.Options(sar_scale="db")))  # type: ignore[arg-type]
+    assert not {"band", "nodata"} & set(option_values(VocFolder.Options(sar_scale="db")))  # type: ignore[call-arg]
     assert option_values(TwoFolders.Options(sar_nodata=float("nan")))["sar_nodata"] == "nan"  # type: ignore[call-arg]
     assert PairReading(SarReading(scale=SarScale.db)).key() == [] and SarReading(scale=SarScale.db).key() == []
 

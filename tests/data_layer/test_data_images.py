@@ -43,6 +43,25 @@ def test_lossless_formats_return_the_pixels(tmp_path: Path, suffix: str, shape: 
     assert image_size(path) == (5, 9)
 
 
+@pytest.mark.parametrize("shape", [(5, 9), (5, 9, 3)])
+def test_bmp(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array, path = noise(*shape), tmp_path / "a.bmp"
+    Image.fromarray(array).save(path)
+    assert np.array_equal(read_image(path), array) and image_size(path) == (5, 9)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(BenchError, match="truncated or damaged") as error:
+        read_image(path)
+    one_line(error, path)
+
+
+def test_bmp_of_a_grey_palette(tmp_path: Path) -> None:
+    grey, path = noise(5, 9), tmp_path / "a.bmp"
+    image = Image.fromarray(255 - grey).convert("P")
+    image.putpalette([255 - level for level in range(256) for _ in range(3)])
+    image.save(path)
+    assert np.array_equal(as_sar(read_image(path), path), grey)
+
+
 def test_sixteen_bit_grey_and_alpha_png(tmp_path: Path) -> None:
     import cv2
 

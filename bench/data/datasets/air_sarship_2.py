@@ -1,12 +1,15 @@
 """AIR-SARShip-2.0: facts and layout.
 
 Known from lists of data sets that quote the publisher (Journal of Radars): 300 images of 1000 x 1000 px, Gaofen-3, 1 m and 3 m, one
-channel of 16 bit. Known from public programs that read it: folders, names and the schema. Unknown: the number of ships, an official split
-(those programs bring lists of their own), and where pixels count from (one program subtracts 1, others take points as they stand).
+channel of 16 bit. Known from public programs that read it: folders, names and the schema; some pair files by their stems, one by
+`source/filename`, so the two should agree. Unknown: the number of ships (the table of SARDet-100K, which took the set over whole, says
+2,040, but is 18 off for HRSID), an official split (those programs bring lists of their own), and where pixels count from (one program
+subtracts 1, others take points as they stand).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ from bench.data.dataset import DatasetOptions, missing
 from bench.data.facts import ShipFacts
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.scaling import SarScale
-from bench.data.ships.files import walk
+from bench.data.ships.dataset import ShipScan
+from bench.data.ships.files import last_integer, walk
 from bench.data.ships.points_xml import parse_points
 from bench.data.ships.voc import VocAnnotation
 from bench.data.ships.voc_scenes import VocScenes
@@ -65,6 +69,10 @@ class AirSarShip2(VocScenes):
         ),
     )
 
+    def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
+        super().__init__(root, options, cache)
+        self._others: list[str] = []
+
     @classmethod
     def locate(cls, root: Path, options: Any) -> Path:
         """Return `root` when images and XML files lie anywhere below it."""
@@ -84,4 +92,14 @@ class AirSarShip2(VocScenes):
         return True
 
     def parse(self, path: Path) -> VocAnnotation:
-        return parse_points(path, self.one_based())
+        found = parse_points(path, self.one_based())
+        stated = last_integer(found.filename or "")
+        if stated not in (None, last_integer(path.name)):
+            self._others.append(f"{path.name} is written for {found.filename}")
+        return found
+
+    def _scan(self) -> ShipScan:
+        scan = super()._scan()
+        more = f" and {len(self._others) - 3} more" if len(self._others) > 3 else ""
+        note = f"{'; '.join(self._others[:3])}{more}: are images and annotations of one release?"
+        return replace(scan, notes=(*scan.notes, note)) if self._others else scan

@@ -16,6 +16,6 @@ class CocoFolder(CocoScenes):
         folder="coco",
         place_what="""\
     <folder>/
-      images/<name>.png   PNG, JPEG or TIFF; one channel or three equal ones (option `images`)
+      images/<name>.png   PNG, JPEG, BMP or TIFF; one channel or three equal ones (option `images`)
       annotations.json    COCO: images, annotations with bbox, categories (option `annotations`, one or several)""",
     )

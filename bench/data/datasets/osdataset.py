@@ -1,7 +1,8 @@
 """OSdataset (Xiang et al. 2020): facts and layout.
 
 Known from the paper (IEEE JSTARS 13, 5847-5861): sensors, 1 m, the numbers of pairs. Known from public code that reads the set: folders and
-names. Inferred: that both sizes show the same ground (10,692 is four times 2,673). Unknown: positions, and how SAR became 8 bit.
+names. Inferred: that both sizes show the same ground at 1 m, since 10,692 is four times 2,673; some public programs call the smaller one
+resampled, which would make it 2 m. Unknown: positions, and how SAR became 8 bit.
 """
 
 from __future__ import annotations

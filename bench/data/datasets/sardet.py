@@ -1,7 +1,8 @@
 """SARDet-100K (Li et al., NeurIPS 2024): facts and layout; its ships.
 
-Known from the paper (arXiv 2403.06534): the numbers of images of its parts, its six kinds, the ten sets it was cut from. Known from public
-code that reads it: folders, lists and names of the kinds. Unknown: the number of ships, and which image came from which scene.
+Known from the paper (arXiv 2403.06534): the numbers of images of its parts, its six kinds, the ten sets it was cut from. Known from the
+authors' code: folders, lists, names of the kinds; from their issues 3, 42 and 48: a few boxes without area, left over where images were
+cut, and JPEG, BMP and PNG side by side. Unknown: the number of ships, which image came from which scene, whether all channels are equal.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from bench.data.images import IMAGE_SUFFIXES
 from bench.data.scaling import SarScale
 from bench.data.ships.coco import CocoImage
 from bench.data.ships.coco_scenes import CocoScenes
-from bench.data.ships.dataset import Claim, ShipScan
+from bench.data.ships.dataset import Claim, ShipScan, without_flat
 from bench.data.ships.files import walk
+from bench.options import later
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -31,12 +33,16 @@ class SardetOptions(DatasetOptions):
     Attributes:
         categories: which of the six kinds count as ships; objects of the others are background: a detection of one is a false alarm.
         without_ships: "keep" the images that show none of them, as background, or "drop" them.
+        without_area: "drop" boxes of no width or no height, which nothing can find, or "refuse" to go on, as for every other set.
         parts: of the official split that are read.
+        band: number of the channel that is read, counted from 1, should the three of some images differ.
     """
 
     categories: tuple[str, ...] = ("ship",)
     without_ships: Literal["keep", "drop"] = "keep"
+    without_area: Literal["drop", "refuse"] = "drop"
     parts: tuple[Part, ...] = PARTS
+    band: int | None = later(None, ge=1)
 
 
 class Sardet100k(CocoScenes):
@@ -64,7 +70,7 @@ class Sardet100k(CocoScenes):
         folder="SARDet_100K",
         place_what="""\
     SARDet_100K/
-      JPEGImages/{train,val,test}/<name>.jpg or .png   or all in JPEGImages/, or Images/{train,val,test}/
+      JPEGImages/{train,val,test}/<name>.{jpg,bmp,png}   or all in JPEGImages/, or Images/{train,val,test}/
       Annotations/{train,val,test}.json                COCO: ship, aircraft, car, tank, bridge, harbor""",
         notes="94,493 images train, 10,492 validate, 11,613 test. HRSID, SSDD, AIR-SARShip and others are among the ten sets: a model "
         "trained on it has seen their test images.",
@@ -105,6 +111,8 @@ class Sardet100k(CocoScenes):
 
     def _with_categories(self, scan: ShipScan) -> ShipScan:
         found = super()._with_categories(scan)
+        if self.options.without_area == "drop":
+            found = without_flat(found)
         if self.options.without_ships == "keep":
             return found
         return replace(found, claims=tuple(claim for claim in found.claims if len(claim.boxes)))

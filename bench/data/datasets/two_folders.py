@@ -25,7 +25,7 @@ class TwoFolders(FolderPairs):
         folder="pairs",
         place_what="""\
     <folder>/
-      optical/<name>.png   optical, 1 or 3 channels (PNG, JPEG or TIFF); folder names: options `optical`, `sar`
+      optical/<name>.png   optical, 1 or 3 channels (PNG, JPEG, BMP or TIFF); folder names: options `optical`, `sar`
       sar/<name>.png       SAR, one channel or three equal ones, same size and same name""",
         expected_pairs=None,
         patch_px=None,

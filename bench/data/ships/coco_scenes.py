@@ -40,10 +40,10 @@ class CocoOptions(ShipOptions):
 class CocoScenes(ShipDataset):
     """Reader of images with COCO lists.
 
-    The id of an image is its stem, or its path without suffix where stems repeat. Its image id is that of its list, as long as no two
-    images of the lists together share one; else all images are numbered from 1 on in the order of the lists, and the attribute
-    `list_image_id` remembers what the list said. The attribute `list` is the stem of the list; further keys of an image become attributes,
-    and `scene` the leakage group.
+    The id of an image is its stem, or its path without suffix where stems repeat, or its path where those do. Its image id is that of its
+    list, as long as no two images of the lists together share one; else all images are numbered from 1 on in the order of the lists, and
+    the attribute `list_image_id` remembers what the list said. The attribute `list` is the stem of the list; further keys of an image
+    become attributes, and `scene` the leakage group.
     """
 
     Options: ClassVar[type[DatasetOptions]] = CocoOptions
@@ -125,9 +125,10 @@ def _distinct(claims: list[Claim]) -> tuple[list[Claim], list[str]]:
 
 def _named(claims: list[Claim]) -> list[Claim]:
     """Return the claims with unique ids."""
-    if len({claim.id for claim in claims}) == len(claims):
-        return claims
-    return [replace(claim, id=claim.image.rpartition(".")[0]) for claim in claims]
+    for names in ([claim.id for claim in claims], [claim.image.rpartition(".")[0] for claim in claims]):
+        if len(set(names)) == len(claims):
+            return [replace(claim, id=name) for claim, name in zip(claims, names, strict=True)]
+    return [replace(claim, id=claim.image) for claim in claims]
 
 
 def _numbered(claims: list[Claim]) -> list[Claim]:

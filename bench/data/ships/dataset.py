@@ -252,6 +252,18 @@ class ShipDataset(Dataset):
         return replace(scan, claims=tuple(claims), problems=tuple(problems))
 
 
+def without_flat(scan: ShipScan) -> ShipScan:
+    """Leave out boxes whose annotation gives them no width or no height, for sets known to hold some; a note tells how many."""
+    claims, left = [], 0
+    for claim in scan.claims:
+        keep = np.all(claim.boxes[:, 2:] != claim.boxes[:, :2], axis=1)
+        names = tuple(name for name, kept in zip(claim.names, keep.tolist(), strict=True) if kept)
+        claims.append(claim if keep.all() else replace(claim, boxes=claim.boxes[keep], ignore=claim.ignore[keep], names=names))
+        left += int((~keep).sum())
+    note = [f"{left} boxes without width or height are left out"] if left else []
+    return replace(scan, claims=tuple(claims), notes=(*scan.notes, *note))
+
+
 def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, list[str]]:
     """Clip boxes to their image and tell which are wrong.
 

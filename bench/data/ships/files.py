@@ -55,15 +55,20 @@ def inside(root: Path, name: str) -> str:
     Raises:
         BenchError: it is empty, absolute, climbs with "..", or leads outside `root` through a symbolic link.
     """
-    plain = name.replace("\\", "/")
-    parts = [part for part in plain.split("/") if part not in ("", ".")]
-    if not parts or not plain.isprintable() or plain.startswith("/") or _DRIVE.match(plain) or ".." in parts:
-        raise BenchError(f"the file name {name!r} is not one below the data set's folder; absolute names and '..' are refused")
-    path = "/".join(parts)
+    path = _below(name)
     real, base = os.path.realpath(root / path), os.path.realpath(root)
     if real != base and not real.startswith(base.rstrip(os.sep) + os.sep):
         raise BenchError(f"the file name {name!r} leads outside {root} through a symbolic link; copy the file there")
     return path
+
+
+def _below(name: str) -> str:
+    """Return `name` with "/" between its parts. Raises BenchError: it is empty, absolute, or climbs with ".."."""
+    plain = name.replace("\\", "/")
+    parts = [part for part in plain.split("/") if part not in ("", ".")]
+    if not parts or not plain.isprintable() or plain.startswith("/") or _DRIVE.match(plain) or ".." in parts:
+        raise BenchError(f"the file name {name!r} is not one below the data set's folder; absolute names and '..' are refused")
+    return "/".join(parts)
 
 
 def resolve(root: Path, name: str, folders: Iterable[str]) -> str | None:
@@ -74,7 +79,7 @@ def resolve(root: Path, name: str, folders: Iterable[str]) -> str | None:
         BenchError: as `inside`.
     """
     bare = name.replace("\\", "/").rsplit("/", 1)[-1]
-    candidates = dict.fromkeys(f"{folder}/{text}" if folder else text for text in (inside(root, name), bare) for folder in folders)
+    candidates = dict.fromkeys(f"{folder}/{text}" if folder else text for text in (_below(name), bare) for folder in folders)
     for candidate in candidates:
         if os.path.isfile(root / candidate):
             return inside(root, candidate)
