@@ -37,6 +37,7 @@ from bench.store import folder_lock
 from bench.workspace import Workspace
 
 Say = Callable[[str], None]
+MOST_SILENT_LOOKS = 120  # looks in a row without an answer after which the run gives up; its jobs are found again
 _OVER = {
     "CANCELLED": "was cancelled",
     "TIMEOUT": "reached its time limit; raise minutes or requeues under execution.slurm",
@@ -77,6 +78,7 @@ class ClusterRun:
     outcome: Outcome = field(default_factory=Outcome)
     _results: dict[int, tuple[PlanItem, Record, bool]] = field(default_factory=dict)
     _unreadable: dict[str, Failure] = field(default_factory=dict)
+    _silent: int = 0
 
     def run(self) -> Outcome:
         """Execute every cell that is not done; return what a local run returns, records in the order of the plan.
@@ -168,7 +170,16 @@ class ClusterRun:
     # -- waiting -------------------------------------------------------------------------------------------------------------------
     def _look(self, live: list[_Cell]) -> None:
         """Ask for the states of all jobs, tell what changed, and take over what ended."""
-        found = slurm.states([cell.job for cell in live if cell.job])
+        try:
+            found = slurm.states([cell.job for cell in live if cell.job])
+        except BenchError as error:  # a controller that is busy or restarts: the jobs go on without it
+            self._silent += 1
+            if self._silent > MOST_SILENT_LOOKS:
+                raise
+            if self._silent == 1:
+                self.say(f"the cluster does not answer ({error}); asking again")
+            return
+        self._silent = 0
         for cell in list(live):
             state = found[cell.job or ""]
             if state.alive:

@@ -29,6 +29,7 @@ ALIVE = frozenset(
     | {"RESIZING", "SIGNALING", "STAGE_OUT", "SPECIAL_EXIT"}
 )
 _ASK_TIMEOUT_S = 60
+_NO_SUCH_JOB = "invalid job id"
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,9 @@ def _ask(*command: str, lenient: bool) -> str:
         raise BenchError(f"there is no {command[0]} on this machine; run on a login node of the cluster") from error
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"the cluster does not answer ({command[0]} took over {_ASK_TIMEOUT_S} s)") from error
-    unreachable = "Unable to contact" in done.stderr or "onnection refused" in done.stderr
-    if done.returncode and (unreachable and command[0] != "sacct" or not lenient):
-        raise BenchError(f"{command[0]}: {first_line(Exception(done.stderr.strip()))}")
+    unknown = _NO_SUCH_JOB in done.stderr.lower()  # anything else says nothing of the job, and must not be read as its end
+    if done.returncode and command[0] != "sacct" and not (lenient and unknown):
+        raise BenchError(f"{command[0]}: {first_line(Exception(done.stderr.strip() or f'ended with exit code {done.returncode}'))}")
     return done.stdout
 
 

@@ -213,6 +213,32 @@ def test_states_of_jobs_in_the_queue_remembered_and_forgotten(tmp_path: Path, mo
         slurm.states(["7"])
 
 
+def test_a_cluster_that_does_not_answer_is_not_read_as_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name in ("squeue", "scontrol"):
+        fake(tmp_path, name, "echo 'slurm_load_jobs error: Socket timed out on send/recv operation' >&2; exit 1")
+    fake(tmp_path, "sacct", "exit 0")
+    with pytest.raises(BenchError, match="squeue: .*Socket timed out"):
+        slurm.states(["7"])
+    fake(tmp_path, "squeue", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    with pytest.raises(BenchError, match="scontrol: .*Socket timed out"):
+        slurm.states(["7"])
+
+
+def test_a_silent_cluster_is_asked_again_and_nothing_is_submitted_twice(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = StandIn()
+    states, looks = cluster.states, iter(range(100))
+
+    def sometimes(jobs: list[str]) -> dict[str, JobState]:
+        if next(looks) < 3:
+            raise BenchError("squeue: Socket timed out")
+        return states(jobs)
+
+    monkeypatch.setattr(cluster, "states", sometimes)
+    outcome, said = run(place, monkeypatch, cluster)
+    assert len(cluster.jobs) == 2 and not outcome.failed and sum("does not answer" in line for line in said) == 1
+
+
 def test_no_sbatch_and_a_refusal_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = SlurmSpec.model_validate({})
     monkeypatch.setenv("PATH", str(tmp_path))
