@@ -84,8 +84,8 @@ def one_node_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        munge = ("--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket", f"--pid-file={folder}/munge.pid")
-        munge += (f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed")
+        munge = ["--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket", f"--pid-file={folder}/munge.pid"]
+        munge += [f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"]
         for command in (("munged", *munge), ("slurmctld", "-D"), ("slurmd", "-D", "-N", host)):
             words = [str(_program(command[0])), *command[1:]]
             processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))

@@ -229,7 +229,7 @@ def test_a_plan_tells_each_missing_thing_once(tmp_path: Path, workspace: Workspa
     assert "data set qxs-saropt is not here" in plan.missing[0] and "no ImageNet weights for resnet18" in plan.missing[1]
 
 
-def test_an_option_that_came_later_enters_the_values_only_when_it_is_used():
+def test_an_option_that_came_later_enters_the_values_only_when_it_is_used() -> None:
     class Options(BaseModel):
         old: int = 1
         new: int = later(2, ge=0)

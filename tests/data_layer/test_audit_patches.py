@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -200,7 +201,7 @@ def test_the_option_gsd_m_gives_the_metres_of_an_audit(tmp_path: Path) -> None:
     truth = patches.write(tmp_path / "set", seed=1)
     rows = [f"{name},{place[0]},{place[1]},{place[2]}" for name, place in truth.items() if place is not None]
     (tmp_path / "set/patches.csv").write_text("\n".join(["id,scene,y0_px,x0_px", *rows]) + "\n")
-    options = {"patch_px": 256, "overlap_px": 51, "scenes": 1, "patches_per_scene": 9}
+    options: dict[str, Any] = {"patch_px": 256, "overlap_px": 51, "scenes": 1, "patches_per_scene": 9}
     reports = {gsd_m: audit_pairs(PortPairs.at(tmp_path / "set", gsd_m=gsd_m, **options), SplitSpec(), "exact") for gsd_m in (1.0, 2.5)}
     places = {gsd_m: report.plain.places for gsd_m, report in reports.items()}
     assert reports[2.5].gsd_m == 2.5 and np.ptp(places[1.0][:, 0]) == 40

@@ -28,5 +28,5 @@ def test_turns_are_numpys(dtype: Any, shape: tuple[int, ...]) -> None:
 def test_strided_images_and_stacks() -> None:
     images = np.random.default_rng(1).integers(0, 255, (8, 6, 12, 3)).astype(np.uint8)[:, :, ::2]
     turns = np.arange(8)
-    expected = np.stack([by_numpy(image, turn) for image, turn in zip(images, turns, strict=True)])
+    expected = np.stack([by_numpy(image, int(turn)) for image, turn in zip(images, turns, strict=True)])
     assert np.array_equal(all_turned(images, turns), expected)

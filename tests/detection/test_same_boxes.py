@@ -35,7 +35,7 @@ def case() -> tuple[Any, list[Detections]]:
     clipped = [Detections(np.clip(each.boxes, 0, SIDE), each.scores) for each in found]
     order = [np.argsort(-each.scores, kind="stable") for each in clipped]
     good = [each.take(which) for each, which in zip(clipped, order, strict=True)]
-    return truth, [each.take((each.boxes[:, 2:] > each.boxes[:, :2]).all(1)) for each in good]
+    return truth, [each.take(np.all(each.boxes[:, 2:] > each.boxes[:, :2], axis=1)) for each in good]
 
 
 def by_mmdet(found: Sequence[Detections]) -> list[Detections]:

@@ -23,7 +23,7 @@ from bench.data.scaling import ScalingParams
 from bench.detection.detector import InitialWeights, Setup
 from bench.detection.evaluator import BoxTable, ap_from_matches, match
 from bench.detection.spec import Merging, Tiles
-from bench.detection.ultralytics_detectors import Yolo11, Yolo11Options, YoloV3u
+from bench.detection.ultralytics_detectors import UltralyticsOptions, Yolo11, Yolo11Options, YoloV3u
 from bench.detection.ultralytics_models import backbone_features, build_yolo11, build_yolov3u, load_darknet
 from bench.errors import BenchError
 from bench.models import BACKBONES
@@ -121,8 +121,9 @@ def test_darknet_is_transferred_whole_and_computes_the_same(tmp_path: Path) -> N
     darknet = BACKBONES.get("darknet53").build().eval()
     for module in darknet.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_var is not None
             module.running_var.uniform_(1e-3, 1.5)
-    network = build_yolov3u(YoloV3u.Options()).eval()
+    network = build_yolov3u(UltralyticsOptions()).eval()
     assert load_darknet(network, darknet.state_dict()) == state_sha256(darknet.state_dict())
     images = torch.rand(1, 64, 64)
     with torch.no_grad():

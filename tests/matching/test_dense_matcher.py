@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,7 +123,7 @@ def test_crops_show_what_their_shift_says_and_do_not_depend_on_the_batch() -> No
 
 
 # -- the matcher ---------------------------------------------------------------------------------------------------------------------
-SMALL = {"epochs": 30, "batch_size": 8, "crop_px": 48, "augment": "none", "lr": 0.005}
+SMALL: dict[str, Any] = {"epochs": 30, "batch_size": 8, "crop_px": 48, "augment": "none", "lr": 0.005}
 
 
 @pytest.fixture(scope="module")

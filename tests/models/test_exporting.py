@@ -23,6 +23,7 @@ def lively(name: str, seed: int = 0) -> Any:
     network = BACKBONES.get(name).build().eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(0, 0.2)
             module.running_var.uniform_(1e-3, 1.5)
             module.weight.data.uniform_(0.5, 1.2)
