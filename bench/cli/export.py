@@ -73,12 +73,12 @@ def _prefix(args: argparse.Namespace, file: Path, task: str | None) -> str:
     Raises:
         BenchError: --branch for a file that has no two branches.
     """
-    from bench.models.weights import load_weights
+    from bench.models.weights import first_prefix, load_weights
 
     keys = load_weights(file)[0]
-    two = any(key.startswith(BRANCHES["sar"]) for key in keys)
+    two = first_prefix(keys, [BRANCHES["sar"]])
     if args.branch is not None and not two:
         raise BenchError(f"{file} has no two branches, so --branch {args.branch} means nothing; leave it out")
     if two:
         return BRANCHES[args.branch or "sar"]
-    return next((prefix for prefix in ("model.backbone.", "backbone.") if any(key.startswith(prefix) for key in keys)), "")
+    return first_prefix(keys, ("model.backbone.", "backbone."))

@@ -167,10 +167,9 @@ def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
 def initial_weights(path: Path | None) -> InitialWeights | None:
     """Return the file with the prefix under which the backbone stands in it: the SAR branch of a two-branch file, a detector's backbone."""
     from bench.detection.detector import InitialWeights
-    from bench.models.weights import load_weights
+    from bench.models.weights import first_prefix, load_weights
 
     if path is None:
         return None
     state, _ = load_weights(path)
-    branch = next((prefix for prefix in _BRANCHES if any(key.startswith(prefix) for key in state)), "")
-    return InitialWeights(path, branch)
+    return InitialWeights(path, first_prefix(state, _BRANCHES))

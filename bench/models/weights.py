@@ -145,6 +145,12 @@ def load_initial_weights(backbone: str, source: Path, branch: str = "", heads: I
     return {key: state[key] for key in wanted}
 
 
+def first_prefix(keys: Iterable[str], prefixes: Iterable[str]) -> str:
+    """Return the first of `prefixes` that any of `keys` begins with; "" if none does. It is what `load_initial_weights` takes as branch."""
+    keys = list(keys)
+    return next((prefix for prefix in prefixes if any(key.startswith(prefix) for key in keys)), "")
+
+
 def state_sha256(state: Mapping[str, Tensor]) -> str:
     """Return the hexadecimal SHA-256 over names, dtypes, shapes and values of `state`, in whatever order its keys."""
     import torch
