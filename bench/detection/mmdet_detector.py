@@ -16,6 +16,7 @@ from bench.options import later
 
 if TYPE_CHECKING:
     from bench.detection.mmdet_models import DetectorNetwork
+    from bench.models.weights import State
 
 
 class MmdetOptions(NetworkOptions):
@@ -43,25 +44,14 @@ class MmdetDetector(NetworkDetector):
 
         return {"mmcv_operators": mmcv_bridge.install()}
 
-    def _initial(self, data: FitData) -> tuple[DetectorNetwork, str]:
-        """Build the network from the seed, its neck and heads equal whatever the backbone starts from; return the hash of that start."""
-        import torch
-
-        from bench.detection.mmdet_models import load_backbone
-        from bench.models import BACKBONES
-        from bench.models.weights import load_initial_weights
-
-        backbone = str(self._backbone())
+    def _check_start(self, data: FitData) -> None:
         if data.initial is None and (self.options.norm == "eval" or self.options.frozen_stages >= 0):
             raise BenchError(
                 f"norm {self.options.norm!r} with frozen_stages {self.options.frozen_stages} keeps parts of the initial weights, and an "
                 "arm of this detector starts at random; use norm 'train' and frozen_stages -1 for all arms"
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(data.seed)
-            network = self._build(backbone)
-            torch.manual_seed(data.seed)
-            state = BACKBONES.get(backbone).build().state_dict()  # as the backbone starts in pretraining
-        if data.initial is not None:
-            state = load_initial_weights(backbone, data.initial.path, data.initial.branch)
-        return network, load_backbone(network, backbone, state)
+
+    def _load_backbone(self, network: DetectorNetwork, backbone: str, state: State) -> str:
+        from bench.detection.mmdet_models import load_backbone
+
+        return load_backbone(network, backbone, state)

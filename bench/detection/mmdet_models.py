@@ -24,15 +24,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.detection import mmcv_bridge
 from bench.detection.detector import Detections
 from bench.detection.mmdet_heads import SampleCounts, hand_on_full_precision
 from bench.detection.mmdet_ignore import ignoring_assigner, ignoring_yolo_head
+from bench.detection.network_tiles import STRIDE_PX, detections, pad_to_stride
 from bench.detection.roi_align import ImageParallelRoIAlign
 from bench.errors import BenchError
 from bench.models import BACKBONES, keymaps
@@ -48,7 +47,6 @@ CONFIGS = {
     "yolov3": "yolo/yolov3_d53_8xb8-ms-608-273e_coco.py",
 }
 DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50}
-STRIDE_PX = 32  # tiles are padded to a multiple of it: the neck of YOLOv3 doubles sizes exactly
 IGNORE_SHARE = 0.5
 ALL_CANDIDATES = 1_000_000
 FASTER_RCNN_LOSSES = ("loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "acc")
@@ -127,19 +125,11 @@ class DetectorNetwork(nn.Module):
 
     def _inputs(self, images: Tensor) -> Tensor:
         """Pad with zeros to a multiple of the stride, repeat the channel, normalise: (n, h, w) -> (n, 3, H, W)."""
-        height, width = images.shape[1:]
-        padded = F.pad(images, (0, -width % STRIDE_PX, 0, -height % STRIDE_PX))
-        inputs = (padded[:, None] - self.mean) / self.std
+        inputs = (pad_to_stride(images) - self.mean) / self.std
         return inputs.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def _detections(self, instances: Any, height: int, width: int) -> Detections:
-        boxes = instances.bboxes.double().cpu().numpy().reshape(-1, 4)
-        scores = instances.scores.double().cpu().numpy()
-        boxes[:, 0::2] = boxes[:, 0::2].clip(0, width)
-        boxes[:, 1::2] = boxes[:, 1::2].clip(0, height)
-        keep = (boxes[:, 2:] > boxes[:, :2]).all(1) & (scores >= self.score_floor)
-        order = np.argsort(-scores[keep], kind="stable")
-        return Detections(boxes[keep][order], scores[keep][order])
+        return detections(instances.bboxes, instances.scores, height, width, self.score_floor)
 
 
 def build_faster_rcnn(backbone: str, options: FasterRcnnOptions) -> DetectorNetwork:

@@ -19,6 +19,7 @@ from bench.smoke import capped
 
 if TYPE_CHECKING:
     from bench.detection.batches import TileBatches
+    from bench.models.weights import State
     from bench.training import TrainSpec
 
 MIN_CROP_PX = 64
@@ -95,9 +96,34 @@ class NetworkDetector(TiledDetector):
         """Return the untrained network, random parts drawn from torch's global generator."""
         raise NotImplementedError
 
-    def _initial(self, data: FitData) -> tuple[Any, str | None]:
-        """Return the network as it starts, and the hash of the state that its backbone starts from (None without a backbone)."""
+    def _check_start(self, data: FitData) -> None:
+        """Raise BenchError where the options make no sense for the start that an arm gives."""
+
+    def _load_backbone(self, network: Any, backbone: str, state: State) -> str:
+        """Copy a complete neutral state into the network's backbone; return the hash of what then stands there, in the neutral layout."""
         raise NotImplementedError
+
+    def _initial(self, data: FitData) -> tuple[Any, str | None]:
+        """Build the network from the seed, its neck and heads equal whatever the backbone starts from; return the hash of that start, None
+        without a backbone.
+        """
+        import torch
+
+        from bench.models import BACKBONES
+        from bench.models.weights import load_initial_weights
+
+        backbone = self._backbone()
+        self._check_start(data)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(data.seed)
+            network = self._build(backbone)
+            if backbone is None:
+                return network, None
+            torch.manual_seed(data.seed)
+            state = BACKBONES.get(backbone).build().state_dict()  # as the backbone starts in pretraining
+        if data.initial is not None:
+            state = load_initial_weights(backbone, data.initial.path, data.initial.branch)
+        return network, self._load_backbone(network, backbone, state)
 
     def _facts(self) -> dict[str, Any]:
         """Return further facts for the record."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
 
-from bench.detection.detector import FitData
 from bench.detection.network_detector import NetworkDetector, NetworkOptions
 
 if TYPE_CHECKING:
     from bench.detection.ultralytics_models import UltralyticsNetwork
+    from bench.models.weights import State
 
 
 class UltralyticsOptions(NetworkOptions):
@@ -70,22 +70,10 @@ class YoloV3u(UltralyticsDetector):
 
         return build_yolov3u(self.options)
 
-    def _initial(self, data: FitData) -> tuple[UltralyticsNetwork, str]:
-        import torch
-
+    def _load_backbone(self, network: UltralyticsNetwork, backbone: str, state: State) -> str:
         from bench.detection.ultralytics_models import load_darknet
-        from bench.models import BACKBONES
-        from bench.models.weights import load_initial_weights
 
-        backbone = str(self._backbone())
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(data.seed)
-            network = self._build(backbone)
-            torch.manual_seed(data.seed)
-            state = BACKBONES.get(backbone).build().state_dict()  # as the backbone starts in pretraining
-        if data.initial is not None:
-            state = load_initial_weights(backbone, data.initial.path, data.initial.branch)
-        return network, load_darknet(network, state)
+        return load_darknet(network, state)
 
 
 class Yolo11(UltralyticsDetector):
@@ -98,10 +86,3 @@ class Yolo11(UltralyticsDetector):
         from bench.detection.ultralytics_models import build_yolo11
 
         return build_yolo11(self.options)
-
-    def _initial(self, data: FitData) -> tuple[UltralyticsNetwork, None]:
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(data.seed)
-            return self._build(None), None

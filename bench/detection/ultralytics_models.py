@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.detection.detector import Detections
+from bench.detection.network_tiles import detections, pad_to_stride
 from bench.errors import BenchError
 from bench.models import keymaps
 from bench.models.weights import load_into, state_sha256
@@ -32,7 +32,6 @@ from bench.models.weights import load_into, state_sha256
 if TYPE_CHECKING:
     from bench.detection.ultralytics_detectors import UltralyticsOptions, Yolo11Options
 
-STRIDE_PX = 32
 VALUES = ("loss_box", "loss_class", "loss_dfl")
 _OFFLINE = {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
 
@@ -148,19 +147,12 @@ class UltralyticsNetwork(nn.Module):
         centre, half, scores = row[:2].T, row[2:4].T / 2, row[4]
         boxes = torch.cat([centre - half, centre + half], dim=1)
         kept = nms(boxes, scores, self.options.nms_iou)[: self.options.max_per_tile]
-        found = boxes[kept].double().cpu().numpy().reshape(-1, 4)
-        found[:, 0::2] = found[:, 0::2].clip(0, width)
-        found[:, 1::2] = found[:, 1::2].clip(0, height)
-        good = (found[:, 2:] > found[:, :2]).all(1)
-        order = np.flatnonzero(good)
-        return Detections(found[order], scores[kept].double().cpu().numpy()[order])
+        return detections(boxes[kept], scores[kept], height, width)
 
     def _inputs(self, images: Tensor) -> Tensor:
         """Pad with zeros to a multiple of the stride and repeat the channel: (n, h, w) -> (n, 3, H, W)."""
-        height, width = images.shape[1:]
-        padded = F.pad(images, (0, -width % STRIDE_PX, 0, -height % STRIDE_PX))
         layout = torch.channels_last if self.options.channels_last else torch.contiguous_format
-        return padded[:, None].expand(-1, 3, -1, -1).contiguous(memory_format=layout)
+        return pad_to_stride(images).expand(-1, 3, -1, -1).contiguous(memory_format=layout)
 
 
 def _painted(images: Tensor, ignored: Any) -> Tensor:
