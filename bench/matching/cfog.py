@@ -25,23 +25,19 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.matching.correlation import CorrelationMatcher, CorrelationOptions, radius_of, smoothed
+from bench.matching.correlation import CorrelationMatcher, OrientedOptions, radius_of, smoothed, spread
 
 _ROUNDING = 2e-6
 
 
-class CfogOptions(CorrelationOptions):
+class CfogOptions(OrientedOptions):
     """Options of `cfog`.
 
     Attributes:
-        orientations: number of channels over half a turn.
         gradient_sigma: standard deviation in px of the Gaussian before the gradients (0: none).
-        sigma: standard deviation in px of the Gaussian that smooths every channel (0: none).
     """
 
-    orientations: int = Field(default=9, ge=3, le=36)
     gradient_sigma: float = Field(default=1.0, ge=0.0, le=8.0)
-    sigma: float = Field(default=1.5, ge=0.0, le=16.0)
 
 
 class Cfog(CorrelationMatcher):
@@ -51,11 +47,6 @@ class Cfog(CorrelationMatcher):
     Options: ClassVar[type[BaseModel]] = CfogOptions
     title = "cfog"
     shrink = "max_shift_px or sigma"
-
-    @property
-    def channels(self) -> int:
-        orientations: int = self.options.orientations
-        return orientations
 
     @property
     def margin(self) -> int:
@@ -69,7 +60,7 @@ class Cfog(CorrelationMatcher):
         cos, sin = (f(angles).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
         channels = np.abs(cos * np.where(nothing, np.float32(0), gx) + sin * np.where(nothing, np.float32(0), gy))
         channels = smoothed(channels, self.options.sigma)
-        channels = np.roll(channels, 1, axis=0) + 2 * channels + np.roll(channels, -1, axis=0)
+        channels = spread(channels)
         peak = channels.max(axis=0, keepdims=True)  # divided out first: squares of tiny or huge values stay in float32's range
         channels /= np.where(peak > 0, peak, np.float32(1))
         length = np.sqrt(np.square(channels).sum(axis=0, keepdims=True))

@@ -5,15 +5,16 @@ results: no pixel outside a patch is ever invented (no padding, no wrap-around; 
 so the distance is a function of the two pixel blocks alone. Each channel's mean over the template is removed first (descriptors are
 non-negative, so that without it everything resembles everything).
 
-A subclass says how many channels its descriptor has, how many pixels its filters cost on each side, and computes it.
+A subclass says how many pixels its filters cost on each side, and computes its descriptor, whose channels are orientations. The learned
+matcher `dense` shares the range of shifts and the order of work (`correlate_in_blocks`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -44,6 +45,18 @@ def default_max_shift(side: int) -> int:
     return math.floor(0.75 * math.sqrt(side))
 
 
+class OrientedOptions(CorrelationOptions):
+    """Options of a matcher whose channels are orientations.
+
+    Attributes:
+        orientations: number of channels over half a turn.
+        sigma: standard deviation in px of the Gaussian that smooths every channel (0: none).
+    """
+
+    orientations: int = Field(default=9, ge=3, le=36)
+    sigma: float = Field(default=1.5, ge=0.0, le=16.0)
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Sizes in px that follow from a patch (height, width) and the options."""
@@ -61,7 +74,7 @@ class CorrelationMatcher(Matcher):
         title: name in messages. shrink: which options give more room in a small patch.
     """
 
-    Options: ClassVar[type[BaseModel]] = CorrelationOptions
+    Options: ClassVar[type[BaseModel]] = OrientedOptions
     trains: ClassVar[bool] = False
     seeded: ClassVar[bool] = False
     embeds: ClassVar[bool] = False
@@ -80,8 +93,9 @@ class CorrelationMatcher(Matcher):
 
     @property
     def channels(self) -> int:
-        """Channels of the descriptor."""
-        raise NotImplementedError
+        """Channels of the descriptor, one an orientation."""
+        orientations: int = self.options.orientations
+        return orientations
 
     def descriptor(self, grey: np.ndarray) -> np.ndarray:
         """Return the descriptor of a grey image (H, W) as float32 (channels, H - 2 margin, W - 2 margin); zero where there is nothing.
@@ -119,21 +133,15 @@ class CorrelationMatcher(Matcher):
         Raises:
             BenchError: the two views differ in patch size, or the patches are too small.
         """
-        if sar.shape[1:3] != optical.shape[1:3]:
-            raise BenchError(f"{self.title} compares patches of one size; SAR is {sar.shape[1:3]} and optical {optical.shape[1:3]} px")
-        geometry = self.geometry(*sar.shape[1:3])
-        distance = np.ones(len(pairs), dtype=np.float32)
-        shift = np.zeros((len(pairs), 2), dtype=np.int64)
-        capacity = max(1, _BLOCK_BYTES // (self.channels * geometry.fft[0] * (geometry.fft[1] // 2 + 1) * 8))
-        for rows, tiles in plan_blocks(pairs, len(sar), len(optical), capacity):
-            searches = self._searches(sar, rows, geometry)
-            for columns, chosen in tiles:
-                templates = self._templates(optical, columns, geometry)
-                for start in range(0, len(chosen), _PAIR_BLOCK):
-                    part = chosen[start : start + _PAIR_BLOCK]
-                    i, j = np.searchsorted(rows, pairs[part, 0]), np.searchsorted(columns, pairs[part, 1])
-                    distance[part], shift[part] = self._correlate(searches, i, templates, j, geometry)
-        return distance, shift
+        geometry = self.geometry(*common_size(self.title, sar, optical))
+        return correlate_in_blocks(
+            pairs,
+            (len(sar), len(optical)),
+            spectrum_bytes(self.channels, *geometry.fft),
+            lambda rows: self._searches(sar, rows, geometry),
+            lambda columns: self._templates(optical, columns, geometry),
+            lambda searches, i, templates, j: self._correlate(searches, i, templates, j, geometry),
+        )
 
     def _score_pairs(self, sar: np.ndarray, optical: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return self.distances_and_shifts(sar, optical, pairs)[0]
@@ -191,6 +199,51 @@ class CorrelationMatcher(Matcher):
         return 1.0 - top, np.stack(np.divmod(best, spans), axis=1) - geometry.max_shift
 
 
+def common_size(title: str, sar: np.ndarray, optical: np.ndarray) -> tuple[int, int]:
+    """Return (height, width) of the patches of both views.
+
+    Raises:
+        BenchError: they differ.
+    """
+    if sar.shape[1:3] != optical.shape[1:3]:
+        raise BenchError(f"{title} compares patches of one size; SAR is {sar.shape[1:3]} and optical {optical.shape[1:3]} px")
+    return int(sar.shape[1]), int(sar.shape[2])
+
+
+def spectrum_bytes(channels: int, height: int, width: int) -> int:
+    """Return the size of the complex64 half spectrum of (channels, height, width) real numbers."""
+    return channels * height * (width // 2 + 1) * 8
+
+
+def correlate_in_blocks(
+    pairs: np.ndarray,
+    counts: tuple[int, int],
+    bytes_each: int,
+    searches_of: Callable[[np.ndarray], Any],
+    templates_of: Callable[[np.ndarray], Any],
+    correlate: Callable[[Any, np.ndarray, Any, np.ndarray], tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances (p,) float32 and best shifts (p, 2) int64 of `pairs` (p, 2), with a bounded number of spectra held at once.
+
+    Args:
+        counts: SAR images and optical images that there are.
+        bytes_each: what one image takes while it is held.
+        searches_of, templates_of: what is held of the SAR images, and of the optical images, of the given numbers.
+        correlate: distances and shifts of the pairs (search i[k], template j[k]).
+    """
+    distance = np.ones(len(pairs), dtype=np.float32)
+    shift = np.zeros((len(pairs), 2), dtype=np.int64)
+    for rows, tiles in plan_blocks(pairs, *counts, max(1, _BLOCK_BYTES // bytes_each)):
+        searches = searches_of(rows)
+        for columns, chosen in tiles:
+            templates = templates_of(columns)
+            for start in range(0, len(chosen), _PAIR_BLOCK):
+                part = chosen[start : start + _PAIR_BLOCK]
+                i, j = np.searchsorted(rows, pairs[part, 0]), np.searchsorted(columns, pairs[part, 1])
+                distance[part], shift[part] = correlate(searches, i, templates, j)
+    return distance, shift
+
+
 def plan_blocks(
     pairs: np.ndarray, n_sar: int, n_optical: int, capacity: int
 ) -> Iterator[tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]]:
@@ -230,6 +283,12 @@ def smoothed(values: np.ndarray, sigma: float) -> np.ndarray:
             out += (moved[..., radius - k : radius - k + size] + moved[..., radius + k : radius + k + size]) * taps[k]
         values = out if axis == -1 else np.swapaxes(out, -1, -2)
     return np.ascontiguousarray(values)
+
+
+def spread(channels: np.ndarray) -> np.ndarray:
+    """Return `channels` (orientations, H, W) smoothed by [1 2 1] along the circular orientation axis (Ye et al. 2019)."""
+    out: np.ndarray = np.roll(channels, 1, axis=0) + 2 * channels + np.roll(channels, -1, axis=0)
+    return out
 
 
 def _window_norms(area: np.ndarray, template: tuple[int, int]) -> np.ndarray:

@@ -22,9 +22,9 @@ from pydantic import BaseModel, Field
 from bench.errors import BenchError
 from bench.matching.augment import stream
 from bench.matching.batches import PairBatches
-from bench.matching.correlation import default_max_shift, plan_blocks
-from bench.matching.matcher import FitData, View, check_images
-from bench.matching.trained import EMBED_BLOCK, NetworkMatcher, NetworkOptions
+from bench.matching.correlation import common_size, correlate_in_blocks, default_max_shift, spectrum_bytes
+from bench.matching.matcher import FitData, check_images
+from bench.matching.trained import NetworkMatcher, NetworkOptions, auc_among
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 STRIDE = 2
 MIN_TEMPLATE = 4  # feature px
 _CROP = 5  # purpose of a random stream, beside those of `batches`
-_BLOCK_BYTES = 192 * 2**20
-_PAIR_BLOCK = 32
 _WATCHED = 256  # validation pairs that the curve is drawn of
 _LARGEST_CROP = 64
 
@@ -90,18 +88,9 @@ class Dense(NetworkMatcher):
         return CroppedBatches(self._pairs(data), side, crop, reach)
 
     def _validation_auc(self, data: FitData) -> float:
-        from bench.matching.metrics import roc_auc
-
         n = min(len(data.validation), _WATCHED)
-        if n < 2:
-            return 0.5
-        part = slice(0, n)
-        shifts = [shift for shift in (1, n // 3, n // 2) if 0 < shift < n]
-        rows = np.arange(n)
-        pairs = np.concatenate([np.stack([rows, np.roll(rows, shift)], axis=1) for shift in (0, *shifts)])
-        distance = self._score_pairs(data.validation.sar(part), data.validation.optical(part), pairs)
-        auc = roc_auc(np.arange(len(pairs)) < n, distance)
-        return 0.5 if auc is None else float(auc)
+        sar, optical = data.validation.sar(slice(0, n)), data.validation.optical(slice(0, n))
+        return auc_among(n, lambda pairs: self._score_pairs(sar, optical, pairs))
 
     # -- scoring -----------------------------------------------------------------------------------------------------------------
     def _score_pairs(self, sar: np.ndarray, optical: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -113,26 +102,18 @@ class Dense(NetworkMatcher):
         Raises:
             BenchError: the two views differ in patch size, or the patches are too small.
         """
-        import torch
-
         check_images("sar", sar)
         check_images("optical", optical)
-        if sar.shape[1:3] != optical.shape[1:3]:
-            raise BenchError(f"dense compares patches of one size; SAR is {sar.shape[1:3]} and optical {optical.shape[1:3]} px")
-        distance = np.ones(len(pairs), dtype=np.float32)
-        shift = np.zeros((len(pairs), 2), dtype=np.int64)
-        max_shift = self.max_shift(min(sar.shape[1:3]))
-        height, width = sar.shape[1] // STRIDE, sar.shape[2] // STRIDE
-        capacity = max(1, _BLOCK_BYTES // (self.options.dim * height * (width // 2 + 1) * 8))
-        with torch.no_grad():
-            for rows, tiles in plan_blocks(pairs, len(sar), len(optical), capacity):
-                areas = self._areas(sar[rows], max_shift)
-                for columns, chosen in tiles:
-                    templates = self._templates(optical[columns], max_shift)
-                    for start in range(0, len(chosen), _PAIR_BLOCK):
-                        part = chosen[start : start + _PAIR_BLOCK]
-                        i, j = np.searchsorted(rows, pairs[part, 0]), np.searchsorted(columns, pairs[part, 1])
-                        distance[part], shift[part] = _peaks(areas, i, templates, j, max_shift)
+        height, width = common_size("dense", sar, optical)
+        max_shift = self.max_shift(min(height, width))
+        distance, shift = correlate_in_blocks(
+            pairs,
+            (len(sar), len(optical)),
+            spectrum_bytes(self.options.dim, height // STRIDE, width // STRIDE),
+            lambda rows: self._areas(sar[rows], max_shift),
+            lambda columns: self._templates(optical[columns], max_shift),
+            lambda areas, i, templates, j: _peaks(areas, i, templates, j, max_shift),
+        )
         return distance, STRIDE * shift
 
     def _areas(self, images: np.ndarray, max_shift: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
@@ -142,7 +123,7 @@ class Dense(NetworkMatcher):
         from bench.matching.dense_network import spectra_of, window_energies
 
         spectra, energies, size = [], [], (0, 0)
-        for features in self._features("sar", images):
+        for features in self._forward("features", "sar", images):
             size = (features.shape[-2], features.shape[-1])
             template = (size[0] - 2 * max_shift, size[1] - 2 * max_shift)
             if min(template) < MIN_TEMPLATE:
@@ -162,26 +143,9 @@ class Dense(NetworkMatcher):
         from bench.matching.dense_network import spectra_of, templates_of
 
         parts = []
-        for features in self._features("optical", images):
+        for features in self._forward("features", "optical", images):
             parts.append(spectra_of(templates_of(features, max_shift), (features.shape[-2], features.shape[-1])).conj())
         return torch.cat(parts)
-
-    def _features(self, view: View, images: np.ndarray) -> list[Tensor]:
-        """Return the feature maps of native images in blocks, in evaluation mode and fp32, on the context's device."""
-        import torch
-
-        from bench.data.scaling import apply_scaling
-        from bench.training import resolve_device
-
-        if self._network is None or self.setup.scaling is None or self.setup.context is None:
-            raise BenchError("dense was asked to score before it was fitted or loaded")
-        device = resolve_device(self.setup.context.device)
-        network = self._network.to(device).eval()
-        out = []
-        for start in range(0, len(images), EMBED_BLOCK):
-            block = np.ascontiguousarray(apply_scaling(self.setup.scaling.of(view), images[start : start + EMBED_BLOCK]))
-            out.append(network.features(view, torch.from_numpy(block).to(device)))
-        return out
 
 
 def _peaks(

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.matching.correlation import CorrelationMatcher, CorrelationOptions, radius_of, smoothed
+from bench.matching.correlation import CorrelationMatcher, OrientedOptions, radius_of, smoothed, spread
 
 _RADIAL_SPREAD = 0.55  # standard deviation of log(frequency / centre) is -log of it: about two octaves
 _ANGULAR_SHARE = 1.5  # orientation spacing over the angular standard deviation (Kovesi: 1.2 to 1.5)
@@ -35,24 +35,20 @@ _EPS = 1e-2  # of the largest amplitude
 _ROUNDING = 1e-5  # responses below this share of the local grey level are rounding
 
 
-class PhaseCongruencyOptions(CorrelationOptions):
+class PhaseCongruencyOptions(OrientedOptions):
     """Options of `phase-congruency`.
 
     Attributes:
-        orientations: number of channels over half a turn.
         scales, min_wavelength_px, step: wavelengths min, min * step, ... in px.
         noise: k, standard deviations beyond the mean of the noise that are dropped; null drops nothing.
         smooth_sigma: standard deviation in px of the Gaussian before the filters (0: none).
-        sigma: standard deviation in px of the Gaussian that smooths every channel (0: none).
     """
 
-    orientations: int = Field(default=9, ge=3, le=36)
     scales: int = Field(default=3, ge=2, le=6)
     min_wavelength_px: float = Field(default=4.0, ge=2.5)
     step: float = Field(default=1.5, gt=1.0, le=4.0)
     noise: float | None = Field(default=None, ge=0.0, le=10.0)
     smooth_sigma: float = Field(default=1.0, ge=0.0, le=8.0)
-    sigma: float = Field(default=1.5, ge=0.0, le=16.0)
 
 
 class PhaseCongruency(CorrelationMatcher):
@@ -63,10 +59,9 @@ class PhaseCongruency(CorrelationMatcher):
     title = "phase-congruency"
     shrink = "max_shift_px, scales or min_wavelength_px"
 
-    @property
-    def channels(self) -> int:
-        orientations: int = self.options.orientations
-        return orientations
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._known_spectra: dict[tuple[int, int], np.ndarray] = {}
 
     @property
     def wavelengths(self) -> list[float]:
@@ -135,10 +130,9 @@ class PhaseCongruency(CorrelationMatcher):
         """Return the spectra of the filters at an FFT size, computed once for each size: (orientations, scales, *shape) complex64."""
         from scipy.fft import fft2
 
-        known: dict[tuple[int, int], np.ndarray] = self.__dict__.setdefault("_known_spectra", {})
-        if shape not in known:
-            known[shape] = fft2(self.filters, shape)
-        return known[shape]
+        if shape not in self._known_spectra:
+            self._known_spectra[shape] = fft2(self.filters, shape)
+        return self._known_spectra[shape]
 
     def congruency(self, grey: np.ndarray) -> np.ndarray:
         """Return the phase congruency of `grey` (H, W) by orientation, (orientations, H - 2 reach, W - 2 reach) float32.
@@ -167,7 +161,7 @@ class PhaseCongruency(CorrelationMatcher):
 
     def descriptor(self, grey: np.ndarray) -> np.ndarray:
         channels = smoothed(self.congruency(smoothed(np.asarray(grey, dtype=np.float32), self.options.smooth_sigma)), self.options.sigma)
-        channels = np.roll(channels, 1, axis=0) + 2 * channels + np.roll(channels, -1, axis=0)
+        channels = spread(channels)
         length = np.sqrt(np.square(channels).sum(axis=0, keepdims=True))
         # Unlike cfog's, weak channels stay weak: a pixel whose congruency is noise has no orientation to normalise.
         typical = np.float32(np.quantile(length, 0.9)) if length.size else np.float32(0)

@@ -6,6 +6,7 @@ Imports no torch at module level, so that planning can read options and versions
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -18,9 +19,7 @@ from bench.matching.matcher import FitData, Matcher, MatcherOptions, View
 from bench.options import later
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import nn
+    from torch import Tensor, nn
 
     from bench.data.cache import PairView
     from bench.matching.networks import PairNetwork
@@ -123,6 +122,25 @@ class NetworkMatcher(Matcher):
         """Return the ROC-AUC on validation pairs: a curve to watch, and the monitor of select="best"."""
         raise NotImplementedError
 
+    def _forward(self, function: str, view: View, images: np.ndarray) -> Iterator[Tensor]:
+        """Yield what the network's `function` makes of (n, ...) native images, block by block: in evaluation mode and fp32, on the
+        context's device.
+        """
+        import torch
+
+        from bench.data.scaling import apply_scaling
+        from bench.training import resolve_device
+
+        if self._network is None or self.setup.scaling is None or self.setup.context is None:
+            raise BenchError(f"{type(self).__name__} was asked to embed or to score before it was fitted or loaded")
+        device = resolve_device(self.setup.context.device)
+        network = self._network.to(device).eval()
+        for start in range(0, len(images), EMBED_BLOCK):
+            block = np.ascontiguousarray(apply_scaling(self.setup.scaling.of(view), images[start : start + EMBED_BLOCK]))
+            with torch.no_grad():
+                out: Tensor = getattr(network, function)(view, torch.from_numpy(block).to(device))
+            yield out
+
     def _fit(self, data: FitData) -> dict[str, Any]:
         from bench.training import TrainSpec, train
 
@@ -174,10 +192,11 @@ class NetworkMatcher(Matcher):
             torch.manual_seed(data.seed)
             network = self._made(backbone)
         if data.initial_weights is not None:
-            from bench.models.weights import load_initial_weights, load_into
+            from bench.models.weights import first_prefix, load_initial_weights, load_into, load_weights
 
+            keys = [] if data.initial_branch else list(load_weights(data.initial_weights)[0])
             for view, branch in (("sar", network.sar), ("optical", network.optical)):
-                prefix = data.initial_branch or _own_branch(data.initial_weights, view)
+                prefix = data.initial_branch or first_prefix(keys, [f"{view}.backbone."])  # of a checkpoint of this task: each its own
                 load_into(branch.backbone, load_initial_weights(backbone, data.initial_weights, prefix))
         return network
 
@@ -211,51 +230,35 @@ class TrainedMatcher(NetworkMatcher):
         raise NotImplementedError
 
     def _validation_auc(self, data: FitData) -> float:
-        """ROC-AUC on the validation pairs against each image's neighbour: a curve to watch, and the monitor of select="best"."""
-        from bench.matching.metrics import roc_auc
+        def distances(pairs: np.ndarray) -> np.ndarray:
+            sar, optical = (self._embed_part(view, data.validation) for view in VIEWS)
+            return paired(self.embedding_distance(), sar[pairs[:, 0]], optical[pairs[:, 1]])
 
-        n = len(data.validation)
-        if n < 2:
-            return 0.5
-        sar, optical = (self._embed_part(view, data.validation) for view in VIEWS)
-        name = self.embedding_distance()
-        shifts = [shift for shift in (1, n // 3, n // 2) if 0 < shift < n]
-        distance = np.concatenate([paired(name, sar, optical)] + [paired(name, sar, np.roll(optical, s, axis=0)) for s in shifts])
-        label = np.arange(len(distance)) < n
-        auc = roc_auc(label, distance)
-        return 0.5 if auc is None else float(auc)
+        return auc_among(len(data.validation), distances)
 
     def _embed_part(self, view: View, part: PairView) -> np.ndarray:
         """Embed the images of a whole part, a few at a time in memory."""
         return np.concatenate([self._embed(view, block) for block in part.blocks(view, 8 * EMBED_BLOCK)])
 
     def _embed(self, view: View, images: np.ndarray) -> np.ndarray:
-        """Embed (n, ...) native images in blocks, in evaluation mode and fp32, on the context's device."""
-        import torch
-
-        from bench.data.scaling import apply_scaling
-        from bench.training import resolve_device
-
-        if self._network is None or self.setup.scaling is None or self.setup.context is None:
-            raise BenchError(f"{type(self).__name__} was asked to embed before it was fitted or loaded")
-        device = resolve_device(self.setup.context.device)
-        network = self._network.to(device).eval()
-        params = self.setup.scaling.of(view)
-        out = []
-        with torch.no_grad():
-            for start in range(0, len(images), EMBED_BLOCK):
-                block = apply_scaling(params, images[start : start + EMBED_BLOCK])
-                out.append(network.embed(view, torch.from_numpy(np.ascontiguousarray(block)).to(device)).float().cpu().numpy())
-        return np.concatenate(out)
+        return np.concatenate([part.float().cpu().numpy() for part in self._forward("embed", view, images)])
 
 
-def _own_branch(checkpoint: Path, view: str) -> str:
-    """Return the prefix of a view's backbone in a two-branch checkpoint of this task, "" for any other file."""
-    from bench.models.weights import load_weights
+def auc_among(n: int, distances_of: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Return the ROC-AUC of n true pairs against those of each SAR image with the optical one 1, n/3 and n/2 places before its own.
 
-    prefix = f"{view}.backbone."
-    state, _ = load_weights(checkpoint)
-    return prefix if any(key.startswith(prefix) for key in state) else ""
+    Args:
+        distances_of: returns the distances (p,) of pairs (p, 2).
+    """
+    from bench.matching.metrics import roc_auc
+
+    if n < 2:
+        return 0.5
+    rows = np.arange(n)
+    shifts = [shift for shift in (1, n // 3, n // 2) if 0 < shift < n]
+    pairs = np.concatenate([np.stack([rows, np.roll(rows, shift)], axis=1) for shift in (0, *shifts)])
+    auc = roc_auc(np.arange(len(pairs)) < n, distances_of(pairs))
+    return 0.5 if auc is None else float(auc)
 
 
 def epochs_of(options: NetworkOptions, entries: int) -> int:

@@ -14,6 +14,7 @@ from matching_toys import ToyView, toy_scene
 from bench.context import ExecutionContext
 from bench.data.scaling import fit_scaling
 from bench.errors import BenchError
+from bench.matching import correlation
 from bench.matching.batches import PairBatches
 from bench.matching.dense import CroppedBatches, Dense, DenseOptions
 from bench.matching.dense_network import DenseNetwork, correlation_surfaces, templates_of
@@ -151,16 +152,14 @@ def test_shifts_are_found_in_pixels(trained: tuple[Dense, ToyView]) -> None:
 def test_blocks_change_nothing_and_state_round_trips(
     trained: tuple[Dense, ToyView], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import bench.matching.dense as module
-
     matcher, view = trained
     pairs = np.array([[3, 0], [0, 0], [9, 2], [3, 3], [15, 15]])
     whole = matcher.score_pairs(view.sar_images, view.optical_images, pairs)
     again = prepared(view, tmp_path, **SMALL)
     again.load_state(matcher.state())
     assert np.array_equal(again.score_pairs(view.sar_images, view.optical_images, pairs), whole)
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr(module, "_PAIR_BLOCK", 2)
+    monkeypatch.setattr(correlation, "_BLOCK_BYTES", 1)
+    monkeypatch.setattr(correlation, "_PAIR_BLOCK", 2)
     np.testing.assert_allclose(matcher.score_pairs(view.sar_images, view.optical_images, pairs), whole, atol=1e-5)
 
 
