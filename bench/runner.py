@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -185,25 +185,19 @@ def _run_item(
     unreadable: dict[str, Failure],
 ) -> None:
     """Execute one cell and add what it came to to `outcome`."""
-    known = unreadable.get(item.identity.data_key)
-    lost = failed_requirement(item, outcome)
-    if lost is not None and item.state == "train":
-        record, drawn = write_failure(item, lost), True
-        say(f"{head}: not run, {lost.message}")
-    elif known is not None and item.state != "score" and item.record is None:
-        record, drawn = write_failure(item, known), True
-        say(f"{head}: not run, its data cannot be read (see above)")
+    hopeless = not_to_be_run(item, outcome, unreadable)
+    if hopeless is not None:
+        failure, why = hopeless
+        record, drawn = write_failure(item, failure), True
+        say(f"{head}: not run, {why}")
     else:
         say(f"{head}: " + verb(item))
         started = time.monotonic()
         record, drawn = _execute(item, workspace, settings)
-        failure = record.failure
-        if failure is None:
+        if record.failure is None:
             say(f"{head}: done in {time.monotonic() - started:.0f} s{first_number(record)}")
         else:
-            say(f"{head}: FAILED in {failure.stage}: {failure.message}")
-            if failure.stage == DATA_STAGE and item.identity.data_key:
-                unreadable[item.identity.data_key] = failure
+            tell_failure(record.failure, item, say, head, unreadable)
     outcome.records.append((item.folder, relabel(record, item.cell)))
     if not drawn:
         say(f"{head}: not all of its pictures could be drawn; the next run tries again (details: {item.folder}/log.txt)")
@@ -212,12 +206,23 @@ def _run_item(
         outcome.failed.append((item.folder, record))
 
 
-def failed_requirement(item: PlanItem, outcome: Outcome) -> Failure | None:
-    """Return why a cell cannot start: the training it starts from failed in this run."""
+def not_to_be_run(item: PlanItem, outcome: Outcome, unreadable: Mapping[str, Failure]) -> tuple[Failure, str] | None:
+    """Return why a cell cannot run, and that in words: the training it starts from failed in this run, or its data cannot be read."""
     for _, record in outcome.failed:
-        if (record.task, record.keys["train"]) in item.identity.requires:
-            return Failure(stage="requires", message=f"the cell it starts from failed: {record.task} {record.slot}", traceback="")
+        if item.state == "train" and (record.task, record.keys["train"]) in item.identity.requires:
+            lost = Failure(stage="requires", message=f"the cell it starts from failed: {record.task} {record.slot}", traceback="")
+            return lost, lost.message
+    known = unreadable.get(item.identity.data_key)
+    if known is not None and item.state != "score" and item.record is None:
+        return known, "its data cannot be read (see above)"
     return None
+
+
+def tell_failure(failure: Failure, item: PlanItem, say: Callable[[str], None], head: str, unreadable: dict[str, Failure]) -> None:
+    """Say how a cell failed, and note data that cannot be read: no other cell tries them again."""
+    say(f"{head}: FAILED in {failure.stage}: {failure.message}")
+    if failure.stage == DATA_STAGE and item.identity.data_key:
+        unreadable[item.identity.data_key] = failure
 
 
 def verb(item: PlanItem) -> str:

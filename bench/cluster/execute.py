@@ -16,18 +16,18 @@ from bench.cluster.spec import SlurmSpec
 from bench.errors import BenchError
 from bench.records import RECORD, Failure, Record, figures_drawn
 from bench.runner import (
-    DATA_STAGE,
     Outcome,
     Plan,
     PlanItem,
     Settings,
-    failed_requirement,
     first_number,
     is_settled,
+    not_to_be_run,
     own_record,
     prepare_job,
     processes_of,
     relabel,
+    tell_failure,
     told_failure,
     verb,
     worker_environment,
@@ -65,8 +65,8 @@ class ClusterRun:
     """A plan on a cluster.
 
     Attributes:
-        submit, states, cancel: what talks to the cluster (`slurm`).
         wait: sleeps between two looks.
+        outcome: what came of it so far.
     """
 
     plan: Plan
@@ -135,15 +135,12 @@ class ClusterRun:
         coming = {(cell.item.cell.task, cell.item.identity.keys.train) for cell in (*waiting, *live)}
         for cell in list(waiting):
             item = cell.item
-            lost, known = failed_requirement(item, self.outcome), self._unreadable.get(item.identity.data_key)
-            if lost is not None and item.state == "train":
+            hopeless = not_to_be_run(item, self.outcome, self._unreadable)
+            if hopeless is not None:
+                failure, why = hopeless
                 waiting.remove(cell)
-                self.say(f"{cell.head}: not run, {lost.message}")
-                self._settle(cell, write_failure(item, lost), True)
-            elif known is not None and item.state != "score" and item.record is None:
-                waiting.remove(cell)
-                self.say(f"{cell.head}: not run, its data cannot be read (see above)")
-                self._settle(cell, write_failure(item, known), True)
+                self.say(f"{cell.head}: not run, {why}")
+                self._settle(cell, write_failure(item, failure), True)
             elif coming.intersection(item.identity.requires):
                 continue
             elif self.spec.max_parallel is None or len(live) < self.spec.max_parallel:
@@ -201,9 +198,7 @@ class ClusterRun:
                 if record.failure is None:
                     self.say(f"{cell.head}: done{first_number(record)}")
                 else:
-                    self.say(f"{cell.head}: FAILED in {record.failure.stage}: {record.failure.message}")
-                    if record.failure.stage == DATA_STAGE and item.identity.data_key:
-                        self._unreadable[item.identity.data_key] = record.failure
+                    tell_failure(record.failure, item, self.say, cell.head, self._unreadable)
                 self._settle(cell, record, drawn)
                 return
         if state.name in ("UNKNOWN", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL") and cell.submissions <= self.spec.requeues:
