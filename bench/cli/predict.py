@@ -188,6 +188,7 @@ def _device(name: str, ready: ReadyDetector) -> str:
 def _checked(name: str, path: Path, ready: ReadyDetector, args: argparse.Namespace) -> _Scene:
     """Open a scene and find out, before anything is computed, whether the detector may be shown it."""
     from bench.data.scaling import SarScale
+    from bench.data.tiff import rescaled
     from bench.detection.scene_predictions import check_values
     from bench.detection.scene_reader import open_scene
 
@@ -197,6 +198,8 @@ def _checked(name: str, path: Path, ready: ReadyDetector, args: argparse.Namespa
         reader.probe()
         gsd_m = args.gsd_m or (reader.geo.gsd_m if reader.geo else None)
         told = ready.for_scene(reader.dtype, stated, values, gsd_m, path)
+        if reader.rescaled and told.sar_scale not in (None, SarScale.uint8):
+            raise rescaled(path, reader.rescaled)
         if values is None and told.scales_values:
             check_values(told, reader)
     return _Scene(name, path, told)

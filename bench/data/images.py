@@ -48,7 +48,7 @@ def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = Non
             there, no pixel with data.
     """
     path = Path(path)
-    head = _head(path)
+    head = file_head(path)
     values = [] if nodata is None else [nodata]
     masked = None
     if head[:4] in MAGIC:
@@ -110,7 +110,7 @@ def image_size(path: Path) -> tuple[int, int]:
         BenchError: the file is missing, empty, or its content is no PNG, JPEG, BMP or TIFF.
     """
     path = Path(path)
-    head = _head(path)
+    head = file_head(path)
     if head[:8] == _PNG_MAGIC and head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
     elif head[:4] in MAGIC:
@@ -148,7 +148,8 @@ def write_image(stem: Path, array: np.ndarray, compress_level: int = 6) -> Path:
     return path
 
 
-def _head(path: Path) -> bytes:
+def file_head(path: Path) -> bytes:
+    """Return the first 32 bytes of a file. Raises BenchError: missing, unreadable or empty."""
     try:
         with path.open("rb") as stream:
             head = stream.read(32)
@@ -227,7 +228,7 @@ def _without_missing(array: np.ndarray, values: Iterable[float], masked: np.ndar
     if masked is not None:
         missing |= masked if array.ndim == 2 else masked[:, :, None]
     for value in values:
-        missing |= _is_value(array, value)
+        missing |= is_value(array, value)
     if not missing.any():
         return array
     if missing.all():
@@ -238,7 +239,7 @@ def _without_missing(array: np.ndarray, values: Iterable[float], masked: np.ndar
     return out
 
 
-def _is_value(array: np.ndarray, value: float) -> np.ndarray:
+def is_value(array: np.ndarray, value: float) -> np.ndarray:
     """Return where `array` holds `value`, as its own type writes it; nothing is a value that the type cannot hold."""
     if array.dtype.kind != "f":
         fits = np.isfinite(value) and value == int(value) and array.dtype.kind in "iu"

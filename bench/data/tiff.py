@@ -89,10 +89,15 @@ def check_unscaled(decoded: Decoded, bands: Sequence[int], path: Path) -> None:
     """Raise BenchError if the values of `bands` (none: of any band) are to be rescaled before they mean what is declared of them."""
     for band, text in decoded.rescaled.items():
         if not bands or band in (0, *bands):
-            raise BenchError(
-                f"{path} states {text} for its values, so those stored are not what sar_scale declares; "
-                "store the values themselves (gdal_translate -unscale -ot Float32)"
-            )
+            raise rescaled(path, text)
+
+
+def rescaled(path: Path, text: str) -> BenchError:
+    """Return the error of a file whose values are to be rescaled first."""
+    return BenchError(
+        f"{path} states {text} for its values, so those stored are not what the SAR scale declares; "
+        "store the values themselves (gdal_translate -unscale -ot Float32)"
+    )
 
 
 def tiff_size(path: Path) -> tuple[int, int]:

@@ -1,4 +1,5 @@
-"""Reading a scene of any size part by part: GeoTIFF through rasterio, NumPy arrays through a memory map, PNG and JPEG decoded whole.
+"""Reading a scene of any size part by part: GeoTIFF through rasterio, NumPy arrays through a memory map, PNG, JPEG and BMP decoded
+whole.
 
 Owns which pixels hold no data, and the pixel types of a scene that is never in memory as a whole. What its values are, and which of them
 the detector wants in place of missing ones, is told by the caller. Whole images of data sets are read by `bench.data.images`.
@@ -15,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.images import as_sar, read_image
+from bench.data.images import as_sar, file_head, is_value, read_image
 from bench.data.mapped import forget_pages
 from bench.data.tiff import MAGIC
 from bench.data.windows import Window
 from bench.detection.geo import Georeference
 from bench.errors import BenchError, first_line
 
-SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".npy")
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".npy")
 """What is taken from a folder of scenes; a file that is named itself may be called anything."""
 
 _NPY = b"\x93NUMPY"
@@ -39,7 +40,10 @@ class SceneReader:
         dtype: of what `read` returns: uint8, uint16 or float32.
         geo: where its pixels lie, None where the file does not say.
         nodata: value of pixels without data, None where none is declared.
+        rescaled: a scale or offset that the file states for its values, in words; "" where they mean what they are.
     """
+
+    rescaled = ""
 
     def __init__(self, path: Path, shape: tuple[int, int], stored: np.dtype, geo: Georeference | None, nodata: float | None) -> None:
         self.path, self.geo, self.nodata = path, geo, nodata
@@ -64,7 +68,7 @@ class SceneReader:
         stored, hidden = self._stored(top, bottom, left, right)
         missing = hidden
         if self.nodata is not None:
-            missing = _or(missing, _is_value(stored, self.nodata))
+            missing = _or(missing, is_value(stored, self.nodata))
         if stored.dtype.kind == "f":
             missing = _or(missing, ~np.isfinite(stored))
         inside = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
@@ -104,6 +108,8 @@ class _RasterReader(SceneReader):
         declared = source.nodatavals[band - 1] if nodata is None else nodata
         super().__init__(path, (source.height, source.width), np.dtype(source.dtypes[band - 1]), _georeference(source), declared)
         self._source, self._band = source, band
+        scale, offset = source.scales[band - 1], source.offsets[band - 1]
+        self.rescaled = f"the scale {scale:g}" if scale != 1 else f"the offset {offset:g}" if offset else ""
         flags = source.mask_flag_enums[band - 1]
         self._masked = MaskFlags.per_dataset in flags or MaskFlags.alpha in flags
 
@@ -143,7 +149,7 @@ def open_scene(path: Path, band: int | None = None, nodata: float | None = None)
     Raises:
         BenchError: missing, empty or damaged file, no image, several bands and none chosen, no such band, complex values, no rasterio.
     """
-    head = _head(path)
+    head = file_head(path)
     if head[:4] in MAGIC:
         with _raster(path, band, nodata) as reader:
             yield reader
@@ -233,27 +239,5 @@ def _promised(stored: np.dtype, path: Path) -> np.dtype:
     raise BenchError(f"{path} has pixel type {stored}, which is not supported; store uint8, uint16 or float32")
 
 
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(16)
-    except OSError as error:
-        raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
-    if not head:
-        raise BenchError(f"{path} is an empty file; fetch it again or remove it")
-    return head
-
-
 def _or(one: np.ndarray | None, two: np.ndarray) -> np.ndarray:
     return two if one is None else one | two
-
-
-def _is_value(array: np.ndarray, value: float) -> np.ndarray:
-    """Return where `array` holds `value`, as its own type writes it; a value that the type cannot hold is nowhere."""
-    if array.dtype.kind != "f":
-        return array == int(value) if np.isfinite(value) and value == int(value) else np.zeros(array.shape, dtype=bool)
-    if np.isnan(value):
-        return np.isnan(array)
-    with np.errstate(over="ignore"):
-        out: np.ndarray = array == np.asarray(value).astype(array.dtype)
-    return out

@@ -251,6 +251,17 @@ def test_cells_that_cannot_predict(tmp_path: Path, kind: str, message: str) -> N
     assert not (tmp_path / "no").exists()
 
 
+def test_a_scene_whose_values_are_to_be_rescaled_first_is_refused(bench: Bench) -> None:
+    for name, factor in (("scaled.tif", 0.01), ("plain.tif", 1.0)):
+        write_scene(bench.folder / name)
+        with rasterio.open(bench.folder / name, "r+") as stream:
+            stream.scales = (factor,) * stream.count
+    told = bench.refused("predict", *CFAR, "scaled.tif", "--out", "rescaled")
+    assert "scaled.tif states the scale 0.01 for its values" in told and "gdal_translate -unscale" in told
+    assert not (bench.folder / "rescaled").exists()
+    bench("predict", *CFAR, "plain.tif", "--out", "rescaled")
+
+
 def test_what_is_refused(bench: Bench) -> None:
     out = ("--out", "no")
     whole = (bench.folder / "scene.tif").read_bytes()
