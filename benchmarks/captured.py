@@ -5,6 +5,7 @@ A method's own `fit` runs up to the call of `train`, so that what is timed is wh
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import time
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ import numpy as np
 
 from bench.context import ExecutionContext
 from bench.expansion import expand
+from bench.progress import Progress
 from bench.task import Cell, Origin, Selection
 from bench.training import EpochBatches, TrainSpec
 from bench.workspace import Workspace
+from benchmarks.step_times import fit_matcher, prepared_detector, wait_for
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,9 @@ def _only(place: Path, task: str, section: dict[str, Any]) -> tuple[Cell, Worksp
 
 def captured_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> Captured:
     """Return what a trained matcher hands over to `train`."""
-    from benchmarks.step_times import _matching
-
     with _capturing():
         try:
-            _matching(cell, workspace, context)
+            fit_matcher(cell, workspace, context)
         except _Taken as taken:
             return taken.captured
     raise AssertionError("the matcher never called bench.training.train")
@@ -78,7 +79,6 @@ def captured_detector(cell: Cell, workspace: Workspace, context: ExecutionContex
     """Return what a trained detector hands over to `train`, the detector itself, and the first test scene (H, W)."""
     from bench.detection.data import load_ships
     from bench.planning import plan_data
-    from benchmarks.step_times import prepared_detector
 
     data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
     detector, fit_data = prepared_detector(cell, data, context)
@@ -99,6 +99,31 @@ def _capturing() -> Iterator[None]:
         yield
 
 
+def context_of(args: argparse.Namespace, folder: Path, place: Path) -> ExecutionContext:
+    """Return a context on the device and threads of a benchmark's arguments, with its files in `folder` and the cache of `place`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return ExecutionContext(folder, place / "cache", args.device, args.threads, args.workers, lambda line: None, Progress())
+
+
+def run_harness(model: Any, batches: EpochBatches, spec: TrainSpec, context: ExecutionContext) -> tuple[float, float]:
+    """Train for an epoch through `bench.training`; return the mean seconds of a step without the first one, and those of the whole call."""
+    from bench.training import train
+
+    ends: list[float] = []
+    loss = model.loss
+
+    def timed(batch: Any) -> Any:
+        wait_for(context.device)
+        ends.append(time.perf_counter())
+        return loss(batch)
+
+    model.loss = timed
+    started = time.perf_counter()
+    train(model, batches, spec, context)
+    wait_for(context.device)
+    return (ends[-1] - ends[1]) / (len(ends) - 2), time.perf_counter() - started
+
+
 def run_bare(model: Any, batches: EpochBatches, spec: TrainSpec, device: Any, threads: int) -> float:
     """Train over the batches of epoch 0, all made and moved beforehand; return the mean seconds of a step without the first one."""
     import torch
@@ -116,7 +141,7 @@ def run_bare(model: Any, batches: EpochBatches, spec: TrainSpec, device: Any, th
     started = 0.0
     for number, batch in enumerate(ready):
         if number == 1:
-            _wait(device)
+            wait_for(str(device))
             started = time.perf_counter()
         optimizer.zero_grad()
         values = model.loss(batch)
@@ -124,16 +149,9 @@ def run_bare(model: Any, batches: EpochBatches, spec: TrainSpec, device: Any, th
         if spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, spec.clip_norm)
         optimizer.step()
-    _wait(device)
+    wait_for(str(device))
     return (time.perf_counter() - started) / max(len(ready) - 1, 1)
 
 
 def _total(value: Any) -> Any:
     return value.mean() if not isinstance(value, list) else sum(part.mean() for part in value)
-
-
-def _wait(device: Any) -> None:
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.synchronize(device)

@@ -20,7 +20,6 @@ import copy
 import io
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,18 +29,15 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder
 
 import numpy as np  # noqa: E402
 
-from bench.cli.options import available_cores  # noqa: E402
-from bench.context import ExecutionContext  # noqa: E402
 from bench.data.scaling import SarScale, ScalingParams  # noqa: E402
 from bench.detection.detector import Detections  # noqa: E402
 from bench.detection.evaluator import IOUS, SIZES, BoxTable, ap_from_matches, match, mean_ap_from_matches  # noqa: E402
 from bench.errors import BenchError  # noqa: E402
-from bench.progress import Progress  # noqa: E402
-from benchmarks.captured import captured_detector, detection_cells  # noqa: E402
+from benchmarks.captured import captured_detector, context_of, detection_cells, run_harness  # noqa: E402
 from benchmarks.generated_sets import write_scenes  # noqa: E402
 from benchmarks.mmdet_pipeline import read_by_mmdet, train_by_mmdet, with_stock_roi_align, write_tiles  # noqa: E402
-from benchmarks.ratios import Line, by_turns, clocked, compared, machine, table  # noqa: E402
-from benchmarks.step_times import FewBatches  # noqa: E402
+from benchmarks.ratios import Line, add_how, by_turns, clocked, compared, machine, parsed, table  # noqa: E402
+from benchmarks.step_times import FewBatches, wait_for  # noqa: E402
 
 PARTS = ("training", "inference", "evaluator", "cfar")
 TRAINING_GOAL, INFERENCE_GOAL, EVALUATOR_GOAL = 1.2, 0.85, 8.0
@@ -66,10 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes of the harness (default: 0)")
+    add_how(parser, PARTS)
     parser.add_argument(
         "--mmdet-workers", type=int, default=2, metavar="N", help="those of mmdet's pipeline (default: 2, as in its configs)"
     )
@@ -85,12 +78,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--detections", type=int, default=70_000, metavar="N", help="for the evaluator (default: 70000)")
     parser.add_argument("--cfar-px", type=int, default=3000, metavar="N", help="side of the scene for CFAR (default: 3000)")
     parser.add_argument("--naive-px", type=int, default=256, metavar="N", help="side of the window for the loop (default: 256)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each comparison (default: 3)")
-    args = parser.parse_args(arguments)
-    args.parts = args.parts or list(PARTS)
-    if unknown := sorted(set(args.parts) - set(PARTS)):
-        parser.error(f"unknown part {unknown[0]}; known: {', '.join(PARTS)}")
-    return args
+    return parsed(parser, PARTS, arguments)
 
 
 def _detector(args: argparse.Namespace, place: Path, name: str) -> Any:
@@ -103,19 +91,13 @@ def _detector(args: argparse.Namespace, place: Path, name: str) -> Any:
     dataset["splits"] = {"official": {"kind": "grouped", "by": "split", "test_groups": ["test"], "validation": 0}}
     method = {"detector": args.detector, "backbone": args.backbone, "pretrain": "none", "options": options}
     cell, workspace = detection_cells(place, dataset, method)
-    return captured_detector(cell, workspace, _context(args, place / name, place))
-
-
-def _context(args: argparse.Namespace, folder: Path, place: Path) -> ExecutionContext:
-    folder.mkdir(parents=True, exist_ok=True)
-    return ExecutionContext(folder, place / "cache", args.device, args.threads, args.workers, lambda line: None, Progress())
+    return captured_detector(cell, workspace, context_of(args, place / name, place))
 
 
 # -- training ------------------------------------------------------------------------------------------------------------------------
 def training(args: argparse.Namespace, place: Path) -> list[Line]:
     """Return the line on training steps."""
     from bench.models import BACKBONES
-    from bench.training import train
 
     taken, _, _ = _detector(args, place, "capture-training")
     few = FewBatches(taken.batches, args.batch, args.steps)
@@ -125,18 +107,8 @@ def training(args: argparse.Namespace, place: Path) -> list[Line]:
     number = iter(range(10**6))
 
     def ours() -> float:
-        model, ends = copy.deepcopy(taken.model), []
-        loss = model.loss
-
-        def timed(batch: Any) -> Any:
-            _wait(args.device)
-            ends.append(time.perf_counter())
-            return loss(batch)
-
-        model.loss = timed
         spec = replace(taken.spec, epochs=1, warmup_epochs=0.0)
-        train(model, few, spec, _context(args, place / f"harness{next(number)}", place))
-        return (ends[-1] - ends[1]) / (len(ends) - 2)
+        return run_harness(copy.deepcopy(taken.model), few, spec, context_of(args, place / f"harness{next(number)}", place))[0]
 
     def theirs() -> float:
         model = with_stock_roi_align(copy.deepcopy(taken.model.model))
@@ -202,24 +174,17 @@ def inference(args: argparse.Namespace, place: Path) -> list[Line]:
             for block in ready:
                 none = [block.new_zeros((0, 4))] * len(block)
                 network.model.predict(network._inputs(block), _samples(block, none, none), rescale=False)
-        _wait(args.device)
+        wait_for(args.device)
 
     def ours() -> None:
         detector.predict(scene)
-        _wait(args.device)
+        wait_for(args.device)
 
     ours()
     bare()
     first, second, ratio = by_turns(clocked(ours), clocked(bare), args.rounds)
     about = f"{args.detector}-{args.backbone}, scene of {args.scene_px} px, {len(windows)} tiles of {args.tile_px} px"
     return [compared(f"inference, {about}", f"{first:.2f} s", f"network alone: {second:.2f} s", ratio, INFERENCE_GOAL)]
-
-
-def _wait(device: str) -> None:
-    if device != "cpu":
-        import torch
-
-        torch.cuda.synchronize()
 
 
 # -- evaluator -----------------------------------------------------------------------------------------------------------------------
@@ -322,7 +287,7 @@ def cfar(args: argparse.Namespace, place: Path) -> list[Line]:
     middle = args.naive_px // 2
     for y, x in [(middle, middle), *rng.integers(50, args.cfar_px - 50, (args.cfar_px**2 // 45_000, 2)).tolist()]:
         scene[y : y + 12, x : x + 5] = 30_000
-    setup = Setup(None, ScalingParams("percentile", 1, 0.0, 1.0), Tiles(), Merging(), _context(args, place / "cfar", place))
+    setup = Setup(None, ScalingParams("percentile", 1, 0.0, 1.0), Tiles(), Merging(), context_of(args, place / "cfar", place))
     setup = replace(setup, sar_scale=SarScale.amplitude)
     plain = Cfar(CfarOptions(land="none", censor_pfa=None, pfa=1e-5, grow_pfa=1e-5))
     whole = Cfar(CfarOptions())

@@ -26,15 +26,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder
 
 import numpy as np  # noqa: E402
 
-from bench.cli.options import available_cores  # noqa: E402
-from bench.context import ExecutionContext  # noqa: E402
 from bench.data.cache import PairView  # noqa: E402
 from bench.matching.predictions import PartPredictions, Predictions  # noqa: E402
-from bench.progress import Progress  # noqa: E402
 from bench.workspace import Workspace  # noqa: E402
-from benchmarks.captured import Captured, captured_matcher, matching_cells, run_bare  # noqa: E402
+from benchmarks.captured import Captured, captured_matcher, context_of, matching_cells, run_bare, run_harness  # noqa: E402
 from benchmarks.generated_sets import compress, write_pairs  # noqa: E402
-from benchmarks.ratios import Line, by_turns, clocked, compared, machine, table  # noqa: E402
+from benchmarks.ratios import Line, add_how, by_turns, clocked, compared, machine, parsed, table  # noqa: E402
 from benchmarks.step_times import FewBatches  # noqa: E402
 
 PARTS = ("training", "reading", "metrics")
@@ -45,10 +42,7 @@ METRICS_CODE = "from benchmarks.matching import score_many; score_many({count})"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the parts that were named (all by default), print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes of the harness (default: 0)")
+    add_how(parser, PARTS)
     parser.add_argument("--matcher", default="infonce", help="trained matcher (default: infonce)")
     parser.add_argument("--backbone", default="resnet18", help="its backbone (default: resnet18)")
     parser.add_argument("--input-px", type=int, default=64, metavar="N", help="side of the network's input (default: 64)")
@@ -57,11 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=40, metavar="N", help="steps of a timed training (default: 40)")
     parser.add_argument("--pairs", type=int, default=1000, metavar="N", help="pairs of the generated set (default: 1000)")
     parser.add_argument("--scored", type=int, default=20_000, metavar="N", help="test pairs for the metrics (default: 20000)")
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each comparison (default: 3)")
-    args = parser.parse_args(arguments)
-    parts = args.parts or list(PARTS)
-    if unknown := sorted(set(parts) - set(PARTS)):
-        parser.error(f"unknown part {unknown[0]}; known: {', '.join(PARTS)}")
+    args = parsed(parser, PARTS, arguments)
+    parts = args.parts
     lines: list[Line] = []
     with tempfile.TemporaryDirectory(prefix="bench-speed-") as folder:
         place = Path(folder)
@@ -82,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # -- training ------------------------------------------------------------------------------------------------------------------------
 def training(args: argparse.Namespace, place: Path) -> list[Line]:
     """Return the lines on training steps and on a whole training call."""
-    from bench.training import resolve_device, train
+    from bench.training import resolve_device
 
     taken = _captured(args, place)
     few = FewBatches(taken.batches, taken.spec.batch_size, args.steps)
@@ -92,21 +83,10 @@ def training(args: argparse.Namespace, place: Path) -> list[Line]:
     number = iter(range(10**6))
 
     def through_harness() -> float:
-        model, ends = copy.deepcopy(taken.model), []
-        loss = model.loss
-
-        def timed(batch: Any) -> Any:
-            _wait(device)
-            ends.append(time.perf_counter())
-            return loss(batch)
-
-        model.loss = timed
-        context = _context(args, place / f"run{next(number)}", place)
-        started = time.perf_counter()
-        train(model, few, spec, context)
-        _wait(device)
-        whole.append(time.perf_counter() - started)
-        return (ends[-1] - ends[1]) / (len(ends) - 2)
+        context = context_of(args, place / f"run{next(number)}", place)
+        step, seconds = run_harness(copy.deepcopy(taken.model), few, spec, context)
+        whole.append(seconds)
+        return step
 
     def bare() -> float:
         return run_bare(copy.deepcopy(taken.model), few, spec, device, args.threads)
@@ -129,19 +109,7 @@ def training(args: argparse.Namespace, place: Path) -> list[Line]:
 def _captured(args: argparse.Namespace, place: Path) -> Captured:
     options = {"batch_size": args.batch, "input_px": args.input_px, "augment": "dihedral"}
     cell, workspace = matching_cells(place, args.matcher, args.backbone, options)
-    return captured_matcher(cell, workspace, _context(args, place / "capture", place))
-
-
-def _context(args: argparse.Namespace, folder: Path, place: Path) -> ExecutionContext:
-    folder.mkdir(parents=True)
-    return ExecutionContext(folder, place / "cache", args.device, args.threads, args.workers, lambda line: None, Progress())
-
-
-def _wait(device: Any) -> None:
-    if device.type == "cuda":
-        import torch
-
-        torch.cuda.synchronize(device)
+    return captured_matcher(cell, workspace, context_of(args, place / "capture", place))
 
 
 # -- reading -------------------------------------------------------------------------------------------------------------------------

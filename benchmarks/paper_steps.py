@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,7 @@ from typing import Any, cast
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
 
-from bench.cli.options import available_cores, origin_of  # noqa: E402
+from bench.cli.options import origin_of  # noqa: E402
 from bench.config import load_suite  # noqa: E402
 from bench.data import DATASETS  # noqa: E402
 from bench.errors import BenchError  # noqa: E402
@@ -39,7 +38,7 @@ from bench.store import canonical_json  # noqa: E402
 from bench.task import Cell, Selection  # noqa: E402
 from bench.workspace import Workspace  # noqa: E402
 from benchmarks.generated_sets import write_pairs, write_scenes  # noqa: E402
-from benchmarks.step_times import How, Times, time_cell  # noqa: E402
+from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell  # noqa: E402
 
 PAIRS, SCENES = "qxs-saropt", "air-sarship-1.0"
 SCENE_PX = 3000
@@ -74,45 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="paper", metavar="FILE|NAME", help="whose trainings (default: paper)")
     parser.add_argument("--scenes-root", type=Path, metavar="DIR", help="where air-sarship-1.0 lies: its tiles are counted")
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes, as for bench run (default: 0)")
-    parser.add_argument("--warmup", type=int, metavar="N", help="steps before the clock starts (default: 10 on a GPU, 1 on a CPU)")
-    parser.add_argument("--steps", type=int, metavar="N", help="timed steps (default: 30 on a GPU, 3 on a CPU)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table here as well")
-    args = parser.parse_args(arguments)
-    try:
-        how = _how(args)
-        text = "\n".join(_lines(args, how)) + "\n"
-    except BenchError as error:
-        print(f"paper_steps: error: {error}", file=sys.stderr)
-        return 2
-    print(text, end="")
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
-    return 0
+    add_how(parser, warmup=True)
+    return reported("paper_steps", parser.parse_args(arguments), _lines)
 
 
-def _how(args: argparse.Namespace) -> How:
-    """Return how to measure; the device is checked to exist. Raises BenchError."""
-    import torch
-
-    from bench.training import resolve_device
-
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else str(resolve_device(args.device))
-    cuda = device.startswith("cuda")
-    warmup = args.warmup if args.warmup is not None else 10 if cuda else 1
-    steps = args.steps if args.steps is not None else 30 if cuda else 3
-    if min(args.threads, steps) < 1 or min(args.workers, warmup) < 0:
-        raise BenchError("--threads and --steps from 1, --workers and --warmup from 0")
-    return How(device, args.threads, args.workers, warmup, steps)
-
-
-def _lines(args: argparse.Namespace, how: How) -> list[str]:
+def _lines(args: argparse.Namespace) -> list[str]:
     """Return the output: the machine, the table, what it leaves out."""
+    how = how_of(args)
     trainings, left_out = _trainings(args.config)
-    os.environ |= {"OMP_NUM_THREADS": str(how.threads), "MKL_NUM_THREADS": str(how.threads)}  # as the runner starts a worker
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with tempfile.TemporaryDirectory(prefix="paper-steps-") as temporary:
         folder = Path(temporary)
         workspace = _generate([cells[0] for cells in trainings], folder, how)
@@ -125,7 +93,7 @@ def _lines(args: argparse.Namespace, how: How) -> list[str]:
             rows.append(Row(cells[0], len(cells), work, times))
     counted = f"tiles counted in {args.scenes_root.name}" if args.scenes_root else "every tile of 3000 x 3000 px scenes counted: at most"
     notes = [f"left out: {left_out} cells with +compute, whose length depends on their pretraining"] if left_out else []
-    return [_machine(how), "", *_table(rows), "", f"detection: {counted}", *notes]
+    return [measured_on(how), "", *_table(rows), "", f"detection: {counted}", *notes]
 
 
 def _trainings(config: str) -> tuple[list[list[Cell]], int]:
@@ -251,15 +219,6 @@ TASK = ("matching", "detection")
 
 
 # -- words ---------------------------------------------------------------------------------------------------------------------------
-def _machine(how: How) -> str:
-    """Return the line that says what was measured on."""
-    import torch
-
-    device = torch.cuda.get_device_name(how.device) if how.device.startswith("cuda") else "CPU"
-    loading = f", {how.workers} loading processes" if how.workers else ""
-    return f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; median of {how.steps} steps after {how.warmup}"
-
-
 def _table(rows: Sequence[Row]) -> list[str]:
     """Return the rows and their total as a Markdown table."""
     head = (

@@ -27,14 +27,14 @@ from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
 
-from bench.cli.options import available_cores, origin_of  # noqa: E402
+from bench.cli.options import origin_of  # noqa: E402
 from bench.config import load_suite  # noqa: E402
 from bench.errors import BenchError, nearest  # noqa: E402
 from bench.expansion import expand  # noqa: E402
 from bench.store import write_json  # noqa: E402
 from bench.task import Cell, Selection  # noqa: E402
 from bench.workspace import Workspace  # noqa: E402
-from benchmarks.step_times import How, Times, time_cell  # noqa: E402
+from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell  # noqa: E402
 
 MATCHERS = {"bnn-resnet18": "resnet18", "bnn-resnet50": "resnet50", "bnn-darknet53": "darknet53"}
 DETECTORS = {"faster-rcnn": "resnet50", "yolov3": "darknet53"}
@@ -81,25 +81,12 @@ class Row:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes, as for bench run (default: 0)")
+    add_how(parser)
     parser.add_argument("--quick", action="store_true", help="small images and batches, fewer combinations")
     parser.add_argument("--fp16", action="store_true", help="fp16 as well")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help=f"of {', '.join(NETWORKS)} (default: all)")
-    parser.add_argument("--steps", type=int, metavar="N", help="timed steps (default: 30 on a GPU, 3 on a CPU)")
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="the best of N counts (default: 1)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table here as well")
-    args = parser.parse_args(arguments)
-    try:
-        text = "\n".join(_lines(args)) + "\n"
-    except BenchError as error:
-        print(f"precision: error: {error}", file=sys.stderr)
-        return 2
-    print(text, end="")
-    if args.out:
-        args.out.write_text(text, encoding="utf-8")
-    return 0
+    return reported("precision", parser.parse_args(arguments), _lines)
 
 
 def variants(quick: bool, fp16: bool) -> list[Variant]:
@@ -111,12 +98,12 @@ def variants(quick: bool, fp16: bool) -> list[Variant]:
 
 def _lines(args: argparse.Namespace) -> list[str]:
     """Return the output: the machine, the table, the combinations that do not work here."""
-    how = _how(args)
+    how = how_of(args)
+    if args.rounds < 1:
+        raise BenchError("--rounds from 1")
     for name in args.networks:
         if name not in NETWORKS:
             raise BenchError(f"unknown network {name!r}{nearest(name, NETWORKS)}")
-    os.environ |= {"OMP_NUM_THREADS": str(how.threads), "MKL_NUM_THREADS": str(how.threads)}  # as the runner starts a worker
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     size = QUICK if args.quick else FULL
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="precision-") as temporary:
@@ -125,7 +112,8 @@ def _lines(args: argparse.Namespace) -> list[str]:
         workspace = Workspace(folder / "runs", folder / "boards", {}, {"BENCH_CACHE": str(folder / "cache")})
         for network in args.networks:
             rows += _rows(network, variants(args.quick, args.fp16), size, args.rounds, folder, workspace, how)
-    return [_machine(how, args.rounds), "", *table(rows), *_problems(rows)]
+    best = f", best of {args.rounds} rounds" if args.rounds > 1 else ""
+    return [measured_on(how) + best, "", *table(rows), *_problems(rows)]
 
 
 def _rows(network: str, ways: Sequence[Variant], size: Size, rounds: int, folder: Path, workspace: Workspace, how: How) -> list[Row]:
@@ -176,30 +164,6 @@ def cell_of(network: str, variant: Variant, size: Size, folder: Path) -> Cell:
     suite = load_suite(str(path), [])
     (cell,) = expand(suite, Selection(), [section], origin_of(str(path), []))
     return cell
-
-
-def _how(args: argparse.Namespace) -> How:
-    """Return how to measure; the device is checked to exist. Raises BenchError."""
-    import torch
-
-    from bench.training import resolve_device
-
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else str(resolve_device(args.device))
-    cuda = device.startswith("cuda")
-    steps = args.steps if args.steps is not None else 30 if cuda else 3
-    if min(args.threads, steps, args.rounds) < 1 or args.workers < 0:
-        raise BenchError("--threads, --steps and --rounds from 1, --workers from 0")
-    return How(device, args.threads, args.workers, 10 if cuda else 1, steps)
-
-
-def _machine(how: How, rounds: int) -> str:
-    """Return the line that says what was measured on."""
-    import torch
-
-    device = torch.cuda.get_device_name(how.device) if how.device.startswith("cuda") else "CPU"
-    loading = f", {how.workers} loading processes" if how.workers else ""
-    best = f", best of {rounds} rounds" if rounds > 1 else ""
-    return f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; median of {how.steps} steps after {how.warmup}{best}"
 
 
 def table(rows: Sequence[Row]) -> list[str]:

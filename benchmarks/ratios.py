@@ -5,12 +5,15 @@ A ratio of two things that ran by turns on one machine says more than seconds: w
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from bench.cli.options import available_cores
 
 Action = Callable[[], float]
 """Does its work and returns the seconds that count."""
@@ -33,6 +36,24 @@ class Line:
     ratio: float | None
     goal: str = ""
     met: bool | None = None
+
+
+def add_how(parser: argparse.ArgumentParser, parts: Sequence[str]) -> None:
+    """Add the parts that may be named, and how they are measured."""
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)} (default: all)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes of the harness (default: 0)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each comparison (default: 3)")
+
+
+def parsed(parser: argparse.ArgumentParser, parts: Sequence[str], arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments; an unknown part ends with exit code 2."""
+    args = parser.parse_args(arguments)
+    args.parts = args.parts or list(parts)
+    if unknown := sorted(set(args.parts) - set(parts)):
+        parser.error(f"unknown part {unknown[0]}; known: {', '.join(parts)}")
+    return args
 
 
 def clocked(action: Callable[[], object]) -> Action:

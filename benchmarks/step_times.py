@@ -7,9 +7,12 @@ the next batch and its way to the device. A GPU is waited for at both ends.
 
 from __future__ import annotations
 
+import argparse
+import os
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +21,7 @@ from unittest import mock
 
 import numpy as np
 
+from bench.cli.options import available_cores
 from bench.context import ExecutionContext
 from bench.errors import BenchError
 from bench.progress import Progress
@@ -39,6 +43,59 @@ class How:
     workers: int
     warmup: int
     steps: int
+
+
+def add_how(parser: argparse.ArgumentParser, warmup: bool = False) -> None:
+    """Add the arguments that `how_of` and `reported` read."""
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
+    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes, as for bench run (default: 0)")
+    if warmup:
+        parser.add_argument("--warmup", type=int, metavar="N", help="steps before the clock starts (default: 10 on a GPU, 1 on a CPU)")
+    parser.add_argument("--steps", type=int, metavar="N", help="timed steps (default: 30 on a GPU, 3 on a CPU)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table here as well")
+
+
+def how_of(args: argparse.Namespace) -> How:
+    """Return how to measure; the device is checked to exist, and the environment told as the runner tells a worker.
+
+    Raises:
+        BenchError: no such device, or a number out of range.
+    """
+    import torch
+
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else str(resolve_device(args.device))
+    cuda = device.startswith("cuda")
+    warmup = getattr(args, "warmup", None)
+    warmup = warmup if warmup is not None else 10 if cuda else 1
+    steps = args.steps if args.steps is not None else 30 if cuda else 3
+    if min(args.threads, steps) < 1 or min(args.workers, warmup) < 0:
+        raise BenchError("--threads and --steps from 1, --workers and --warmup from 0")
+    os.environ |= {"OMP_NUM_THREADS": str(args.threads), "MKL_NUM_THREADS": str(args.threads)}
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    return How(device, args.threads, args.workers, warmup, steps)
+
+
+def measured_on(how: How) -> str:
+    """Return the line that says what was measured on."""
+    import torch
+
+    device = torch.cuda.get_device_name(how.device) if how.device.startswith("cuda") else "CPU"
+    loading = f", {how.workers} loading processes" if how.workers else ""
+    return f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; median of {how.steps} steps after {how.warmup}"
+
+
+def reported(name: str, args: argparse.Namespace, lines: Callable[[argparse.Namespace], Sequence[str]]) -> int:
+    """Print what was measured, and write it to --out; return the exit code, 2 with one line after a BenchError."""
+    try:
+        text = "\n".join(lines(args)) + "\n"
+    except BenchError as error:
+        print(f"{name}: error: {error}", file=sys.stderr)
+        return 2
+    print(text, end="")
+    if args.out:
+        args.out.write_text(text, encoding="utf-8")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +164,7 @@ def shortened(how: How) -> Iterator[Seen]:
         loss = model.loss
 
         def mark(*_: Any) -> dict[str, float | None]:
-            _wait_for(how.device)
+            wait_for(how.device)
             seen.ends.append((time.perf_counter(), time.process_time()))
             return {}
 
@@ -138,7 +195,7 @@ def time_cell(cell: Cell, workspace: Workspace, folder: Path, how: How) -> Times
     """
     folder.mkdir(parents=True)
     context = ExecutionContext(folder, workspace.cache, how.device, how.threads, how.workers, lambda line: None, Progress())
-    run = {"matching": _matching, "detection": _detection}[cell.task]
+    run = {"matching": fit_matcher, "detection": _detection}[cell.task]
     with shortened(how) as seen:
         infer, samples = run(cell, workspace, context)
     assert seen.result is not None
@@ -147,7 +204,7 @@ def time_cell(cell: Cell, workspace: Workspace, folder: Path, how: How) -> Times
     return Times(wall, processor, statistics.median(seen.loading), min(inference), seen.result.peak_memory_bytes)
 
 
-def _matching(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
+def fit_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
     """Fit the cell's matcher; return what embeds a block of pairs, and their number."""
     from bench.matching import MATCHERS
     from bench.matching.data import fit_scalings, load_data
@@ -200,11 +257,12 @@ def prepared_detector(cell: Cell, data: LoadedShips, context: ExecutionContext) 
 def _clocked(action: Callable[[], object], device: str) -> float:
     started = time.perf_counter()
     action()
-    _wait_for(device)
+    wait_for(device)
     return time.perf_counter() - started
 
 
-def _wait_for(device: str) -> None:
+def wait_for(device: str) -> None:
+    """Wait until a GPU has done what it was given."""
     import torch
 
     if resolve_device(device).type == "cuda":
