@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from bench.matching.matcher import FitData
+from bench.context import ExecutionContext
+from bench.data.cache import PairView, open_cache
+from bench.data.dataset import open_dataset
+from bench.data.scaling import fit_scaling
+from bench.matching.matcher import FitData, Scalings
+from bench.progress import Progress
 
 
 def toy_scene(seed: int, side: int = 220, fields: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -53,3 +60,19 @@ def fit_data(view: ToyView, seed: int = 0, pairing: np.ndarray | None = None) ->
         "context": None,
     }
     return FitData(**cast("Any", content))
+
+
+def context(folder: Path) -> ExecutionContext:
+    """Return a context on one thread, with its files in `folder`, that says nothing."""
+    return ExecutionContext(folder, folder, "cpu", 1, 0, lambda line: None, Progress(None, stream=io.StringIO()))
+
+
+def decoded_pairs(cache: Path) -> PairView:
+    """Return 24 generated pairs of 32 px, decoded."""
+    dataset = open_dataset("toy-pairs", {"scenes": 2, "patches_per_scene": 12, "patch_px": 32}, None, cache)
+    index = dataset.index()
+    return PairView(open_cache(index, dataset.root, dataset.manifest().sha256, "t", cache), index, np.arange(len(index)))
+
+
+def scalings_of(view: PairView) -> Scalings:
+    return Scalings(fit_scaling("uint8", view.blocks("sar")), fit_scaling("uint8", view.blocks("optical")))

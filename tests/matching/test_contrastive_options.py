@@ -12,13 +12,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matching_toys import decoded_pairs, scalings_of
 from pydantic import ValidationError
 from torch.nn import functional as F
 
 from bench.context import ExecutionContext
-from bench.data.cache import PairView, open_cache
-from bench.data.dataset import open_dataset
-from bench.data.scaling import fit_scaling
+from bench.data.cache import PairView
 from bench.errors import BenchError
 from bench.matching.augment import Augmentation
 from bench.matching.batch_order import by_scene
@@ -35,15 +34,12 @@ ALL = Augmentation(crop=0.7, zoom=True, jitter=0.3, grey=0.5, speckle=0.4)
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> PairView:
-    cache = tmp_path_factory.mktemp("toy")
-    dataset = open_dataset("toy-pairs", {"scenes": 2, "patches_per_scene": 12, "patch_px": 32}, None, cache)
-    index = dataset.index()
-    return PairView(open_cache(index, dataset.root, dataset.manifest().sha256, "t", cache), index, np.arange(len(index)))
+    return decoded_pairs(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")
 def scaling(toy: PairView) -> Scalings:
-    return Scalings(fit_scaling("uint8", toy.blocks("sar")), fit_scaling("uint8", toy.blocks("optical")))
+    return scalings_of(toy)
 
 
 def batches(toy: PairView, scaling: Scalings, changes: Augmentation | None = None, group: int | None = None) -> PairBatches:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from matching_toys import ToyView, toy_scene
+from matching_toys import ToyView, context, toy_scene
 
-from bench.context import ExecutionContext
 from bench.data.scaling import fit_scaling
 from bench.errors import BenchError
 from bench.matching import correlation
@@ -19,7 +17,6 @@ from bench.matching.batches import PairBatches
 from bench.matching.dense import CroppedBatches, Dense, DenseOptions
 from bench.matching.dense_network import DenseNetwork, correlation_surfaces, templates_of
 from bench.matching.matcher import FitData, Scalings, Setup
-from bench.progress import Progress
 
 SIDE = 64
 
@@ -27,10 +24,6 @@ SIDE = 64
 def pairs_of(count: int, side: int = SIDE) -> ToyView:
     scenes = [toy_scene(seed, side=side, fields=40) for seed in range(count)]
     return ToyView(np.stack([scene[0] for scene in scenes]), np.stack([scene[1] for scene in scenes]))
-
-
-def context(folder: Path) -> ExecutionContext:
-    return ExecutionContext(folder, folder, "cpu", 1, 0, lambda line: None, Progress(None, stream=io.StringIO()))
 
 
 def scaling(view: ToyView) -> Scalings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matching_toys import context, decoded_pairs, scalings_of
 from torch.nn import functional as F
 
-from bench.context import ExecutionContext
-from bench.data.cache import PairView, open_cache
-from bench.data.dataset import open_dataset
-from bench.data.scaling import fit_scaling
+from bench.data.cache import PairView
 from bench.errors import BenchError
 from bench.matching.batches import PairBatches, derangement
 from bench.matching.bnn import Bnn, BnnOptions
@@ -26,24 +23,16 @@ from bench.matching.networks import BnnHead, BnnNetwork, InfoNceNetwork
 from bench.matching.trained import epochs_of
 from bench.models.backbones import RESNET18
 from bench.models.states import load_state, save_state
-from bench.progress import Progress
 
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> PairView:
-    cache = tmp_path_factory.mktemp("toy")
-    dataset = open_dataset("toy-pairs", {"scenes": 2, "patches_per_scene": 12, "patch_px": 32}, None, cache)
-    index = dataset.index()
-    return PairView(open_cache(index, dataset.root, dataset.manifest().sha256, "t", cache), index, np.arange(len(index)))
+    return decoded_pairs(tmp_path_factory.mktemp("toy"))
 
 
 @pytest.fixture(scope="module")
 def scaling(toy: PairView) -> Scalings:
-    return Scalings(fit_scaling("uint8", toy.blocks("sar")), fit_scaling("uint8", toy.blocks("optical")))
-
-
-def context(folder: Path) -> ExecutionContext:
-    return ExecutionContext(folder, folder, "cpu", 1, 0, lambda line: None, Progress(None, stream=io.StringIO()))
+    return scalings_of(toy)
 
 
 def batches(toy: PairView, scaling: Scalings, negatives: str = "uniform", augment: str = "none", seed: int = 0) -> PairBatches:
