@@ -28,6 +28,7 @@ HEAVY = {
 EXECUTION_ONLY = {  # imported when a cell runs, never while planning
     "bench/detection/mmdet_heads.py",
     "bench/detection/mmdet_models.py",
+    "bench/detection/network_tiles.py",
     "bench/detection/roi_align.py",
     "bench/detection/ultralytics_models.py",
     "bench/matching/chunked.py",
