@@ -77,7 +77,7 @@ def torchvision_operators(device: str) -> str:
 
 
 def backbone(name: str, device: str) -> str:
-    """One forward pass; four stages of the declared shapes."""
+    """One forward pass; four stages of the declared shapes, or smaller ones of a network without a pyramid, which does not pad."""
     import torch
 
     from bench.models import BACKBONES
@@ -88,7 +88,12 @@ def backbone(name: str, device: str) -> str:
         stages = network.forward_stages(torch.zeros(1, 3, 64, 64, device=device))
     shapes = [tuple(stage.shape) for stage in stages]
     wanted = [(1, channels, 64 // stride, 64 // stride) for channels, stride in zip(facts.out_channels, facts.strides, strict=True)]
-    require(shapes == wanted, f"stages of shapes {shapes}; declared are {wanted}")
+    pyramid = len(set(facts.strides)) > 1
+    smaller = [
+        is_[:2] == of[:2] and all(0 < side <= most for side, most in zip(is_[2:], of[2:], strict=True))
+        for is_, of in zip(shapes, wanted, strict=True)
+    ]
+    require(shapes == wanted if pyramid else all(smaller), f"stages of shapes {shapes}; declared are {wanted}")
     require(all(torch.isfinite(stage).all().item() for stage in stages), "a stage is not finite")
     return f"forward pass, {sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} million parameters"
 
@@ -109,6 +114,11 @@ class Patches:
     def optical(self, i: np.ndarray) -> np.ndarray:
         return np.repeat(self.sar(i)[..., None], 3, axis=3)
 
+    def blocks(self, view: str, size: int) -> Iterator[np.ndarray]:
+        read = self.sar if view == "sar" else self.optical
+        for start in range(0, self.count, size):
+            yield read(np.arange(start, min(start + size, self.count)))
+
 
 @contextmanager
 def _context(device: str, workers: int = 0) -> Iterator[ExecutionContext]:
@@ -121,7 +131,7 @@ def _context(device: str, workers: int = 0) -> Iterator[ExecutionContext]:
 
 
 def matcher(name: str, device: str) -> str:
-    """Both branches of a two-branch network embed a few patches; the state goes out and in again."""
+    """Both branches of a two-branch network see a few patches; the state goes out and in again."""
     from bench.data.scaling import ScalingParams
     from bench.matching import MATCHERS
     from bench.matching.matcher import Scalings, Setup
@@ -129,9 +139,13 @@ def matcher(name: str, device: str) -> str:
     scaling, patches, at = ScalingParams("uint8", 1, 0.0, 255.0), Patches(3), np.arange(3)
     with _context(device) as context:
         cls = MATCHERS.get(name)
-        made = cls(cls.Options(input_px=PATCH))
+        made = cls(cls.Options(input_px=PATCH) if cls.embeds else cls.Options())
         made.prepare(Setup("resnet18", Scalings(scaling, scaling), context))
         made.load_state({key: tensor.numpy() for key, tensor in made._build("resnet18").state_dict().items()})
+        if not cls.embeds:
+            distances = made.score_pairs(patches.sar(at), patches.optical(at), np.stack([at, at], axis=1))
+            require(((distances >= 0) & (distances <= 1)).all(), f"distances {distances.tolist()}")
+            return f"forward pass on resnet18, {len(distances)} distances"
         sar, optical = made.embed("sar", patches.sar(at)), made.embed("optical", patches.optical(at))
     require(sar.shape == optical.shape and len(sar) == 3, f"embeddings of shapes {sar.shape} and {optical.shape}")
     return f"forward pass on resnet18, embeddings of {sar.shape[1]}"

@@ -18,11 +18,12 @@ from bench.cli.doctor import _shortened
 from bench.cli.main import main
 from bench.data import DATASETS
 from bench.data.images import write_image
-from bench.doctor import Finding, backends, packages, places
+from bench.doctor import Finding, backends, networks, packages, places
 from bench.doctor.backends import Outcome, examine_backends, examine_plugins, run_probes
 from bench.doctor.data import examine_data, examine_weights, place_line
 from bench.doctor.packages import examine_packages, read_declared
 from bench.doctor.places import examine_machine, examine_places, try_folder
+from bench.matching import MATCHERS
 from bench.models.backbones import DARKNET53, RESNET18
 from bench.workspace import Workspace
 
@@ -102,6 +103,15 @@ def test_json_holds_no_path_and_names_what_is_broken(
 )
 def test_paths_are_shortened_and_nothing_else(text: str, shown: str) -> None:
     assert _shortened(text) == shown
+
+
+def test_every_matcher_with_a_network_and_a_training_can_be_tried() -> None:
+    for name in MATCHERS.names():
+        if MATCHERS.get(name).uses_backbone:
+            assert "forward pass" in networks.matcher(name, "cpu"), name
+    assert "two steps" in networks.training("cpu")
+    for name in ("shallow", "resnet18"):
+        assert "forward pass" in networks.backbone(name, "cpu")
 
 
 @pytest.mark.slow
