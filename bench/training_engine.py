@@ -9,9 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import resource
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -26,6 +24,7 @@ from torch import nn
 from bench.context import ExecutionContext
 from bench.errors import BenchError, first_line
 from bench.models.weights import load_into
+from bench.provenance import peak_memory_bytes
 from bench.store import canonical_hash
 from bench.training import EpochBatches, TrainResult, TrainSpec, Validate, spec_values
 from bench.training_data import make_loader
@@ -178,8 +177,7 @@ def _surroundings(device: torch.device) -> Iterator[None]:
 def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if sys.platform == "darwin" else largest * 1024
+    return peak_memory_bytes()
 
 
 class QuietRunner(Runner):

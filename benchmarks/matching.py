@@ -28,6 +28,7 @@ import numpy as np  # noqa: E402
 
 from bench.data.cache import PairView  # noqa: E402
 from bench.matching.predictions import PartPredictions, Predictions  # noqa: E402
+from bench.provenance import peak_memory_bytes  # noqa: E402
 from bench.workspace import Workspace  # noqa: E402
 from benchmarks.captured import Captured, captured_matcher, context_of, matching_cells, run_bare, run_harness  # noqa: E402
 from benchmarks.generated_sets import compress, write_pairs  # noqa: E402
@@ -172,13 +173,7 @@ def score_many(count: int) -> None:
     scores = score_predictions(predictions)
     seconds = time.perf_counter() - started
     known = sum(value is not None for value in scores.metrics.values())
-    print(seconds, peak_kib() / 2**20, known)
-
-
-def peak_kib() -> int:
-    """Return the largest resident memory of this process so far in KiB; the system's other mark starts at its parent's."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    print(seconds, peak_memory_bytes() / 2**30, known)
 
 
 def random_predictions(count: int, dim: int = 128) -> Predictions:

@@ -14,7 +14,7 @@ pytest.importorskip("rasterio")
 ROOT = Path(__file__).resolve().parents[2]
 MORE_MIB = 60  # what a scene four times as large may cost more: lists of tiles, windows and detections
 TILES = """
-import resource, sys
+import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
 from predict_toys import EIGHT_BIT, Blobs, context_of
@@ -22,6 +22,7 @@ from bench.detection.detector import Setup
 from bench.detection.scene_predictions import predict_scene
 from bench.detection.scene_reader import open_scene
 from bench.detection.spec import Merging, Tiles
+from bench.provenance import peak_memory_bytes
 from benchmarks.predict_scene import write_scene
 place, height = Path({place!r}), {height}
 place.mkdir()
@@ -33,7 +34,7 @@ detector.prepare(Setup(None, EIGHT_BIT, Tiles(size_px=512, overlap_px=200), Merg
 detector._one = lambda tile: Blobs._one(tile // 20)
 with open_scene(place / "scene.tif") as reader:
     found = predict_scene(detector, reader, place / "w", "cpu", "scene", context_of(place).progress).found
-print("found", len(found.detections), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print("found", len(found.detections), peak_memory_bytes() // 2**20)
 """
 
 

@@ -68,3 +68,11 @@ def test_versions_and_hardware_name_neither_machine_nor_user(monkeypatch: pytest
 def test_the_folders_of_a_message_are_replaced_longest_first() -> None:
     private = {"/home/a": "~", "/home/a/data": "<data>", "/": ".", "": "<cache>"}
     assert without_paths("/home/a/data/7.png and /home/a/x and /other", private) == "<data>/7.png and ~/x and /other"
+
+
+def test_the_peak_memory_is_that_of_the_process_not_of_its_parent() -> None:
+    ballast = bytearray(700 * 2**20)
+    ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
+    code = "from bench.provenance import peak_memory_bytes; print(peak_memory_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[2])
+    assert 2**20 < int(done.stdout) < 400 * 2**20 and peak_memory_bytes() > len(ballast)
