@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.training import TrainSpec
+from benchmarks.step_times import wait_for
 
 Tile = tuple[np.ndarray, np.ndarray]
 """(size, size) uint8 and boxes (k, 4) x1, y1, x2, y2."""
@@ -102,8 +103,7 @@ def train_by_mmdet(
 
     class Clock(Hook):
         def after_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-            if device != "cpu":
-                torch.cuda.synchronize()
+            wait_for(device)
             ends.append(time.perf_counter())
 
     model.data_preprocessor = DetDataPreprocessor(list(mean), list(std), pad_size_divisor=32, bgr_to_rgb=True)

@@ -25,12 +25,12 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.matching.correlation import CorrelationMatcher, OrientedOptions, radius_of, smoothed, spread
+from bench.matching.correlation import CorrelationMatcher, CorrelationOptions, radius_of, smoothed, spread
 
 _ROUNDING = 2e-6
 
 
-class CfogOptions(OrientedOptions):
+class CfogOptions(CorrelationOptions):
     """Options of `cfog`.
 
     Attributes:

@@ -31,30 +31,22 @@ _PAIR_BLOCK = 32
 
 
 class CorrelationOptions(MatcherOptions):
-    """Options of every matcher that correlates.
+    """Options of every matcher that correlates a descriptor whose channels are orientations.
 
     Attributes:
         max_shift_px: largest displacement looked at along each axis; None: floor(0.75 * sqrt(shorter side of the patch)).
+        orientations: number of channels over half a turn.
+        sigma: standard deviation in px of the Gaussian that smooths every channel (0: none).
     """
 
     max_shift_px: int | None = Field(default=None, ge=0)
+    orientations: int = Field(default=9, ge=3, le=36)
+    sigma: float = Field(default=1.5, ge=0.0, le=16.0)
 
 
 def default_max_shift(side: int) -> int:
     """Return the default shift range in px for patches whose shorter side has `side` px: 12 at 256, 8 at 128, 6 at 64."""
     return math.floor(0.75 * math.sqrt(side))
-
-
-class OrientedOptions(CorrelationOptions):
-    """Options of a matcher whose channels are orientations.
-
-    Attributes:
-        orientations: number of channels over half a turn.
-        sigma: standard deviation in px of the Gaussian that smooths every channel (0: none).
-    """
-
-    orientations: int = Field(default=9, ge=3, le=36)
-    sigma: float = Field(default=1.5, ge=0.0, le=16.0)
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ class CorrelationMatcher(Matcher):
         title: name in messages. shrink: which options give more room in a small patch.
     """
 
-    Options: ClassVar[type[BaseModel]] = OrientedOptions
+    Options: ClassVar[type[BaseModel]] = CorrelationOptions
     trains: ClassVar[bool] = False
     seeded: ClassVar[bool] = False
     embeds: ClassVar[bool] = False

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.matching.correlation import CorrelationMatcher, OrientedOptions, radius_of, smoothed, spread
+from bench.matching.correlation import CorrelationMatcher, CorrelationOptions, radius_of, smoothed, spread
 
 _RADIAL_SPREAD = 0.55  # standard deviation of log(frequency / centre) is -log of it: about two octaves
 _ANGULAR_SHARE = 1.5  # orientation spacing over the angular standard deviation (Kovesi: 1.2 to 1.5)
@@ -35,7 +35,7 @@ _EPS = 1e-2  # of the largest amplitude
 _ROUNDING = 1e-5  # responses below this share of the local grey level are rounding
 
 
-class PhaseCongruencyOptions(OrientedOptions):
+class PhaseCongruencyOptions(CorrelationOptions):
     """Options of `phase-congruency`.
 
     Attributes:
