@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from matching_toys import decoded_pairs, scalings_of
+from matching_toys import context, decoded_pairs, scalings_of
 from pydantic import ValidationError
 from torch.nn import functional as F
 
-from bench.context import ExecutionContext
 from bench.data.cache import PairView
 from bench.errors import BenchError
 from bench.matching.augment import Augmentation
@@ -27,7 +25,6 @@ from bench.matching.infonce import InfoNce, InfoNceOptions
 from bench.matching.matcher import FitData, Scalings, Setup
 from bench.matching.networks import InfoNceNetwork
 from bench.options import option_values
-from bench.progress import Progress
 
 ALL = Augmentation(crop=0.7, zoom=True, jitter=0.3, grey=0.5, speckle=0.4)
 
@@ -226,12 +223,10 @@ def test_a_training_with_every_option_is_the_same_twice(toy: PairView, scaling: 
     options |= {"crop": 0.8, "zoom": True, "jitter": 0.2, "grey": 0.3, "speckle": 0.3, "scene_batches": True, "scene_group": 4, "chunk": 4}
     states = []
     for k in range(2):
-        context = ExecutionContext(
-            tmp_path / f"{k}", tmp_path / f"{k}", "cpu", 1, 0, lambda line: None, Progress(None, stream=io.StringIO())
-        )
+        own = context(tmp_path / f"{k}")
         matcher = InfoNce(InfoNceOptions.model_validate(options))
-        matcher.prepare(Setup("shallow", scaling, context))
-        matcher.fit(FitData(toy.subset(np.arange(16)), toy.subset(np.arange(16, 24)), np.arange(16), 0, scaling, context))
+        matcher.prepare(Setup("shallow", scaling, own))
+        matcher.fit(FitData(toy.subset(np.arange(16)), toy.subset(np.arange(16, 24)), np.arange(16), 0, scaling, own))
         states.append(matcher.state())
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
     assert states[0]["sar.backbone.units.0.1.num_batches_tracked"] == 2 * 2 * 2  # epochs, batches, chunks
@@ -262,6 +257,5 @@ def test_batches_of_scenes_need_scenes(toy: PairView, scaling: Scalings, tmp_pat
     bare = toy.subset(np.arange(8))
     monkeypatch.setitem(vars(bare), "scenes", (None,) * 8)
     matcher = InfoNce(InfoNceOptions.model_validate({"scene_batches": True}))
-    context = ExecutionContext(tmp_path, tmp_path, "cpu", 1, 0, lambda line: None, Progress(None, stream=io.StringIO()))
     with pytest.raises(BenchError, match="scene_batches needs scenes"):
-        matcher._pairs(FitData(bare, bare, np.arange(8), 0, scaling, context))
+        matcher._pairs(FitData(bare, bare, np.arange(8), 0, scaling, context(tmp_path)))
