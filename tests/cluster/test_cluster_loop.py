@@ -252,5 +252,5 @@ def test_no_sbatch_and_a_refusal_are_told_in_one_line(tmp_path: Path, monkeypatc
     assert slurm.submitted(tmp_path) is None
     fake(tmp_path, "sbatch", "echo 'Submitted batch job 41'")
     assert slurm.submit(tmp_path, "x", 1, {"PYTHONPATH": "it's"}, spec) == "41" == slurm.submitted(tmp_path)
-    script = next((tmp_path / slurm.LOGS).glob("*.sh")).read_text()
+    script = (tmp_path / slurm.LOGS / "41_submission.sh").read_text()  # beside it lies the refused job's
     assert "export PYTHONPATH='it'\\''s'" in script and "#SBATCH --time=240" in script and "--cpus-per-task=4" in script
