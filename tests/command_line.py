@@ -60,10 +60,13 @@ class Bench:
         self.env["PYTHONDONTWRITEBYTECODE"] = "1"
         self.env["GIT_DIR"] = str(folder / "no-git")  # records of two runs must not differ because somebody edits the checkout meanwhile
 
-    def __call__(self, *words: str, code: int = 0, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *words: str, code: int = 0, env: Mapping[str, str] | None = None, timeout_s: float = 300
+    ) -> subprocess.CompletedProcess[str]:
         """Run `bench WORDS` to its end; the exit code must be `code`, and no traceback may show."""
+        environment = {**self.env, **(env or {})}
         done = subprocess.run(
-            self.words(*words), cwd=self.folder, env={**self.env, **(env or {})}, capture_output=True, text=True, timeout=300, check=False
+            self.words(*words), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
