@@ -65,7 +65,7 @@ def execute(args: argparse.Namespace) -> int:
     chosen = choose(args)
     plan = make_plan(chosen.suite, chosen.cells, chosen.workspace)
     entries = _entries(chosen, plan)
-    print(f"{chosen.suite.name}: {len(entries)} cells")
+    print(f"{chosen.suite.name}: {len(entries)} cell{'' if len(entries) == 1 else 's'}")
     for line in [*_graph(entries, args.cells), *_summary(entries)]:
         print(line)
     for message in plan.missing:

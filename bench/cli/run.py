@@ -101,8 +101,8 @@ def complete(chosen: Chosen, settings: Settings, cluster: SlurmSpec | None = Non
     _check_writable(workspace.runs, *([] if chosen.smoke else [boards]))
     pending = [item for item in plan.items if item.state != "done"]
     done = len(plan.items) - len(pending)
-    what = f"{done} finished already, {len(pending)} to run"
-    _say(f"{chosen.suite.name}: {len(plan.items)} cells, {f'smoke run in {workspace.runs}, on no board' if chosen.smoke else what}")
+    what = f"smoke run in {workspace.runs}, on no board" if chosen.smoke else f"{done} finished already, {len(pending)} to run"
+    _say(f"{chosen.suite.name}: {len(plan.items)} cell{'' if len(plan.items) == 1 else 's'}, {what}")
     if cluster is not None:
         from bench.cluster.execute import ClusterRun
 

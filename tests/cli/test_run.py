@@ -133,7 +133,7 @@ def test_force_computes_again_and_gives_the_same_bytes(tiny: Bench) -> None:
     before = {name: (cell / name).read_bytes() for name in ("predictions.npz", "scores.npz", "model.safetensors")}
     (cell / "predictions.npz").write_bytes(b"damaged")
     assert (
-        "1 cells, 0 finished already, 1 to run"
+        "1 cell, 0 finished already, 1 to run"
         in tiny("run", "--config", "tiny.yaml", "--method", "random", "--seeds", "1", "--force").stderr
     )
     assert {name: (cell / name).read_bytes() for name in before} == before
