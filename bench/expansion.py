@@ -19,6 +19,7 @@ from bench.smoke import SMOKE_SEEDS
 from bench.task import Cell, Origin, Selection, Task, get_task
 
 Filters = Mapping[str, tuple[str, ...]]
+Row = tuple[str, str, str]  # of a board: task, data set with split, method
 
 
 class Entry(Protocol):
@@ -62,6 +63,19 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
         if other != cell:
             raise BenchError(f"{other.describe()} and {cell.describe()} would share one place on the board; rename a label")
     return cells
+
+
+def board_order(suite: Suite, origin: Origin) -> tuple[Row, ...]:
+    """Return the rows of the whole suite in board order, whatever is selected; of a section that cannot be expanded as a whole, none."""
+    rows: dict[Row, None] = {}
+    for name, words in suite.tasks.items():
+        task = get_task(name)
+        try:
+            cells = task.expand(suite, validate(task.Section, words, f"{suite.name}: {name}"), Selection(), origin)
+        except BenchError:  # its own cells say so when they are selected
+            continue
+        rows |= dict.fromkeys((cell.task, cell.dataset, cell.method) for cell in cells)
+    return tuple(rows)
 
 
 @dataclass

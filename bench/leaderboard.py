@@ -16,6 +16,7 @@ from bench.config import Suite
 from bench.entries import entry_samples, load_entries
 from bench.errors import BenchError, nearest
 from bench.evidence import Evidence
+from bench.expansion import Row
 from bench.rendering import to_csv, to_markdown
 from bench.store import read_json, write_json, write_text
 from bench.tables import Table
@@ -24,16 +25,19 @@ from bench.task import Cell, get_task
 SUITE = "suite.json"
 
 
-def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell]) -> None:
-    """Write the suite's words and the order of its rows; rows that an earlier, wider run filed keep their places behind."""
+def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell], rows: Sequence[Row] = ()) -> None:
+    """Write the suite's words and the order of its rows.
+
+    Args:
+        rows: the suite's rows in its own order (`board_order`), in which `cells` and what earlier runs filed are put, whatever was run
+            first; rows that the suite does not have come last. Without it a selection of what is filed leaves the order as it is.
+    """
     path = folder / SUITE
-    order = list(dict.fromkeys((cell.task, cell.dataset, cell.method) for cell in cells if not cell.verb))  # submitted rows come last
-    if path.is_file():
-        old = [(str(row[0]), str(row[1]), str(row[2])) for row in _read_suite(path)["order"]]
-        if set(old) >= set(order):  # a selection of the suite: the wider order stands
-            order = old
-        else:
-            order += [row for row in old if row not in order]
+    mine = [(cell.task, cell.dataset, cell.method) for cell in cells if not cell.verb]  # submitted rows come last
+    filed = [(str(row[0]), str(row[1]), str(row[2])) for row in _read_suite(path)["order"]] if path.is_file() else []
+    known = {*mine, *filed}
+    wide = [row for row in rows if row in known] or (filed if known == set(filed) else [])
+    order = list(dict.fromkeys([*wide, *mine, *filed]))
     sections = {task: section for task, section in suite.tasks.items() if isinstance(section, dict)}
     write_json(
         path,

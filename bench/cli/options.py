@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.config import Suite, check_seeds, find_config, load_suite
 from bench.errors import BenchError
-from bench.expansion import expand
+from bench.expansion import Row, board_order, expand
 from bench.smoke import smoke_workspace
 from bench.task import TASKS, Cell, Origin, Selection
 from bench.workspace import Workspace, shipped_configs
@@ -35,7 +35,7 @@ FILTERS = {
 class Chosen:
     """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where things are.
 
-    Of a smoke run the cells are marked, and the workspace has a folder of its own.
+    Of a smoke run the cells are marked, and the workspace has a folder of its own. `rows` are those of the whole suite, in board order.
     """
 
     suite: Suite
@@ -43,6 +43,7 @@ class Chosen:
     whole_tasks: tuple[str, ...]
     workspace: Workspace
     smoke: bool = False
+    rows: tuple[Row, ...] = ()
 
 
 def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,10 +102,12 @@ def choose(args: argparse.Namespace) -> Chosen:
     smoke = getattr(args, "smoke", False)
     selection = Selection(filters, _seeds(args.seeds), args.limit, smoke)
     tasks = [args.task] if args.task else list(suite.tasks)
-    cells = expand(suite, selection, tasks, origin_of(config, args.settings))
+    origin = origin_of(config, args.settings)
+    cells = expand(suite, selection, tasks, origin)
     whole = not filters and args.seeds is None and args.limit is None and not args.settings and not smoke
     workspace = make_workspace(args)
-    return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), smoke_workspace(workspace) if smoke else workspace, smoke)
+    place = smoke_workspace(workspace) if smoke else workspace
+    return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), place, smoke, board_order(suite, origin))
 
 
 def origin_of(config: str, settings: Sequence[str]) -> Origin:

@@ -142,7 +142,7 @@ def _file(chosen: Chosen, outcome: Outcome) -> bool:
     with folder_lock(boards / suite.name):
         filed = file_entries(boards / suite.name, outcome.records)
         if filed:
-            write_suite(boards / suite.name, suite, chosen.cells)
+            write_suite(boards / suite.name, suite, chosen.cells, chosen.rows)
         gone = prune_entries(boards / suite.name, chosen.cells, chosen.whole_tasks)
         built = build_boards(boards, suite.name) if filed else Boards({})
     for path, table in built.tables.items():

@@ -225,6 +225,16 @@ def test_pictures_that_were_not_drawn_are_drawn_by_the_next_run(tiny: Bench) -> 
     assert not figures.exists()
 
 
+def test_rows_run_one_by_one_stand_in_the_order_of_the_suite(tiny: Bench) -> None:
+    boards = tiny.folder / "leaderboards/tiny"
+    whole = (boards / "matching.md").read_bytes()
+    shutil.rmtree(boards)
+    for method in ("random", "cfog", "histogram"):
+        tiny("run", "matching", "--config", "tiny.yaml", "--method", method, "--no-figures")
+    assert [row[2] for row in json.loads((boards / "suite.json").read_text())["order"]] == ["cfog", "histogram", "random"]
+    assert (boards / "matching.md").read_bytes() == whole, "the first row is what the others are compared with, whatever was run first"
+
+
 def test_a_shared_measurement_is_computed_once_for_two_suites(tiny: Bench) -> None:
     tiny.write("twin.yaml", TINY.replace("name: tiny", "name: twin"))
     assert "4 cells, 4 finished already, 0 to run" in tiny("run", "--config", "twin.yaml").stderr

@@ -156,6 +156,16 @@ def test_rows_stand_in_the_order_of_the_suite_and_a_selection_keeps_it(tmp_path:
     assert [row[2] for row in read_json(folder / "suite.json")["order"]] == ["zebra", "ant"]
 
 
+def test_rows_filed_later_take_their_place_in_the_order_of_the_suite(tmp_path: Path) -> None:
+    names = ("first", "second", "third", "gone")
+    rows = {name: ("matching", "toy/grouped", name) for name in names}
+    for name in ("gone", "third", "first"):
+        write_suite(tmp_path, suite(), [cell(record(None, method=name))], [rows["first"], rows["second"], rows["third"]])
+    assert [row[2] for row in read_json(tmp_path / "suite.json")["order"]] == ["first", "third", "gone"], "second was never run"
+    write_suite(tmp_path, suite(), [cell(record(None, method="second"))], [rows["first"], rows["second"], rows["third"]])
+    assert [row[2] for row in read_json(tmp_path / "suite.json")["order"]] == ["first", "second", "third", "gone"]
+
+
 def test_limited_records_are_not_filed_and_failed_ones_drop_old_scores(tmp_path: Path) -> None:
     folder = filed(tmp_path / "boards", [record(0)], b"scores")
     scores = folder / "entries" / "matching--toy-grouped--cfog--seed0.npz"
