@@ -1,12 +1,13 @@
 """Memory and speed of `bench predict` on one large generated GeoTIFF, 30,000 x 25,000 px by default (the size of xView3's scenes).
 
     python benchmarks/predict_scene.py                                                     # cfar, the whole size
-    python benchmarks/predict_scene.py --detector faster-rcnn --height 4000 --width 6000   # a network, on a part of it
+    python benchmarks/predict_scene.py --detector faster-rcnn                              # a network
+    python benchmarks/predict_scene.py --detector faster-rcnn --height 4000 --width 6000   # the same on a part of it
 
-The scene is put together, block by block, of sea with ships as `toy-ships` draws it, turned about, with a slanting edge without data; tiled
-and deflated, its values rounded so that it stays small on disk (about 1 byte a pixel). Ships are known, so that it is also told how many
-were found. The network is a small Faster R-CNN on a ResNet-18 which this script trains for a minute on such scenes: what it costs is what
-is measured. The command is run as a user runs it, in a process of its own whose resident memory is sampled (benchmarks/process_tree.py).
+The scene is put together, block by block, of sea with ships as `toy-ships` draws it, turned about, with a slanting edge without data;
+tiled and deflated, its values rounded so that it stays small on disk (about 1 byte a pixel). Ships are known, so that it is also told how
+many were found. The network is a small Faster R-CNN on a ResNet-18 which this script trains for a minute or two on such scenes. The
+command is run as a user runs it, in a process of its own whose resident memory is sampled (benchmarks/process_tree.py).
 Exit code 1 where it failed or went beyond the limit.
 """
 
@@ -48,7 +49,7 @@ detection:
     faster-rcnn:
       detector: faster-rcnn
       backbone: resnet18
-      options: {samples: 200, per_epoch: 100, crop_px: 128, batch_size: 8, optimizer: adamw, lr: 0.001, channels_last: true,
+      options: {samples: 800, per_epoch: 100, crop_px: 128, batch_size: 8, optimizer: adamw, lr: 0.001, channels_last: true,
         anchor_scales: [2.0, 4.0], fpn_channels: 64, rpn_channels: 64, roi_fc: 256, roi_samples: 128, train_proposals: 300,
         test_proposals: 300}
 """
