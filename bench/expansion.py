@@ -69,8 +69,8 @@ def board_order(suite: Suite, origin: Origin) -> tuple[Row, ...]:
     """Return the rows of the whole suite in board order, whatever is selected; of a section that cannot be expanded as a whole, none."""
     rows: dict[Row, None] = {}
     for name, words in suite.tasks.items():
-        task = get_task(name)
         try:
+            task = get_task(name)
             cells = task.expand(suite, validate(task.Section, words, f"{suite.name}: {name}"), Selection(), origin)
         except BenchError:  # its own cells say so when they are selected
             continue
