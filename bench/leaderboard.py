@@ -30,14 +30,13 @@ def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell], rows: Sequenc
 
     Args:
         rows: the suite's rows in its own order (`board_order`), in which `cells` and what earlier runs filed are put, whatever was run
-            first; rows that the suite does not have come last. Without it a selection of what is filed leaves the order as it is.
+            first; rows that are not among them come last, as they were filed.
     """
     path = folder / SUITE
     mine = [(cell.task, cell.dataset, cell.method) for cell in cells if not cell.verb]  # submitted rows come last
     filed = [(str(row[0]), str(row[1]), str(row[2])) for row in _read_suite(path)["order"]] if path.is_file() else []
-    known = {*mine, *filed}
-    wide = [row for row in rows if row in known] or (filed if known == set(filed) else [])
-    order = list(dict.fromkeys([*wide, *mine, *filed]))
+    known = list(dict.fromkeys([*filed, *mine]))
+    order = [*(row for row in rows if row in known), *(row for row in known if row not in rows)]
     sections = {task: section for task, section in suite.tasks.items() if isinstance(section, dict)}
     write_json(
         path,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.config import Suite, check_seeds, find_config, load_suite
 from bench.errors import BenchError
-from bench.expansion import Row, board_order, expand
+from bench.expansion import expand
 from bench.smoke import smoke_workspace
 from bench.task import TASKS, Cell, Origin, Selection
 from bench.workspace import Workspace, shipped_configs
@@ -33,17 +33,18 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where things are.
+    """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where things are and where
+    the suite came from.
 
-    Of a smoke run the cells are marked, and the workspace has a folder of its own. `rows` are those of the whole suite, in board order.
+    Of a smoke run the cells are marked, and the workspace has a folder of its own.
     """
 
     suite: Suite
     cells: tuple[Cell, ...]
     whole_tasks: tuple[str, ...]
     workspace: Workspace
+    origin: Origin
     smoke: bool = False
-    rows: tuple[Row, ...] = ()
 
 
 def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +108,7 @@ def choose(args: argparse.Namespace) -> Chosen:
     whole = not filters and args.seeds is None and args.limit is None and not args.settings and not smoke
     workspace = make_workspace(args)
     place = smoke_workspace(workspace) if smoke else workspace
-    return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), place, smoke, board_order(suite, origin))
+    return Chosen(suite, tuple(cells), tuple(tasks) if whole else (), place, origin, smoke)
 
 
 def origin_of(config: str, settings: Sequence[str]) -> Origin:

@@ -17,6 +17,7 @@ from bench.cluster.spec import SlurmSpec, slurm_spec
 from bench.entries import file_entries, prune_entries, with_readable_scores
 from bench.errors import BenchError
 from bench.evidence import Evidence
+from bench.expansion import board_order
 from bench.leaderboard import Boards, build_boards, write_suite
 from bench.records import Record
 from bench.rendering import to_text
@@ -142,7 +143,7 @@ def _file(chosen: Chosen, outcome: Outcome) -> bool:
     with folder_lock(boards / suite.name):
         filed = file_entries(boards / suite.name, outcome.records)
         if filed:
-            write_suite(boards / suite.name, suite, chosen.cells, chosen.rows)
+            write_suite(boards / suite.name, suite, chosen.cells, board_order(suite, chosen.origin))
         gone = prune_entries(boards / suite.name, chosen.cells, chosen.whole_tasks)
         built = build_boards(boards, suite.name) if filed else Boards({})
     for path, table in built.tables.items():

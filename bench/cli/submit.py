@@ -65,12 +65,13 @@ def execute(args: argparse.Namespace) -> int:
         filters={name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)},
         options=_options(args, task, submit),
     )
-    cell = submit.submission_cell(suite, origin_of(args.config, args.settings), request)
+    origin = origin_of(args.config, args.settings)
+    cell = submit.submission_cell(suite, origin, request)
     workspace = make_workspace(args)
     sha256 = file_sha256(args.results, workspace.cache)
     earlier = _check_board(workspace.boards / suite.name, cell, sha256)
     submit.check_submission(cell, workspace)
-    code = complete(Chosen(suite, (cell,), (), workspace), Settings(figures=not args.no_figures))
+    code = complete(Chosen(suite, (cell,), (), workspace, origin), Settings(figures=not args.no_figures))
     if code == 0 and earlier is not None:
         old = str(earlier.inputs.get("files_sha256", {}).get("results"))
         same = "from the same file" if old == sha256 else f"file {old[:12]}, now {sha256[:12]}"
