@@ -88,12 +88,11 @@ def backbone(name: str, device: str) -> str:
         stages = network.forward_stages(torch.zeros(1, 3, 64, 64, device=device))
     shapes = [tuple(stage.shape) for stage in stages]
     wanted = [(1, channels, 64 // stride, 64 // stride) for channels, stride in zip(facts.out_channels, facts.strides, strict=True)]
-    pyramid = len(set(facts.strides)) > 1
     smaller = [
         is_[:2] == of[:2] and all(0 < side <= most for side, most in zip(is_[2:], of[2:], strict=True))
         for is_, of in zip(shapes, wanted, strict=True)
     ]
-    require(shapes == wanted if pyramid else all(smaller), f"stages of shapes {shapes}; declared are {wanted}")
+    require(shapes == wanted if facts.pyramid else all(smaller), f"stages of shapes {shapes}; declared are {wanted}")
     require(all(torch.isfinite(stage).all().item() for stage in stages), "a stage is not finite")
     return f"forward pass, {sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} million parameters"
 

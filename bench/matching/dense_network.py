@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.models import BACKBONES
+from bench.models.backbones import BackboneFacts
 from bench.training_parallel import full_precision, gather
 
 STRIDE = 2
@@ -23,12 +24,12 @@ class PyramidHead(nn.Module):
     stage takes part, and with it every tensor of the backbone; a network without a pyramid gives its last stage alone.
     """
 
-    def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], dim: int) -> None:
+    def __init__(self, facts: BackboneFacts, dim: int) -> None:
         super().__init__()
-        self.pyramid = len(set(strides)) > 1
-        used = channels if self.pyramid else channels[-1:]
+        self.pyramid = facts.pyramid
+        used = facts.out_channels if self.pyramid else facts.out_channels[-1:]
         self.lateral = nn.ModuleList(nn.Conv2d(inputs, dim, 1) for inputs in used)
-        self.up = strides[0] // STRIDE if self.pyramid else 1
+        self.up = facts.strides[0] // STRIDE if self.pyramid else 1
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """n stages (b, C_i, h_i, w_i) -> (b, dim, h, w), vectors of norm 1."""
@@ -51,7 +52,7 @@ class DenseBranch(nn.Module):
         super().__init__()
         facts = BACKBONES.get(backbone)
         self.backbone = facts.build()
-        self.head = PyramidHead(facts.out_channels, facts.strides, dim)
+        self.head = PyramidHead(facts, dim)
         self.register_buffer("mean", torch.tensor(facts.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(facts.std).view(1, 3, 1, 1), persistent=False)
 

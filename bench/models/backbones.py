@@ -76,6 +76,11 @@ class BackboneFacts:
     weights: Mapping[str, WeightFile]
     target: str
 
+    @property
+    def pyramid(self) -> bool:
+        """Whether the stages differ in stride."""
+        return len(set(self.strides)) > 1
+
     def build(self) -> nn.Module:
         """Return the network with random weights, on the CPU in float32.
 
