@@ -21,6 +21,7 @@ from bench.store import read_json, write_json
 from bench.tables import Column, TableCell, aggregate, format_cell, group_rows, row_command, seeds_text
 from bench.task import Cell
 
+BOARDS = Path(__file__).resolve().parents[2] / "leaderboards"
 FINISHED = load_record(Path(__file__).parent / "records_v1" / "finished.json")
 METRIC = "uniform.accuracy"
 COLUMN = Column(METRIC, "accuracy")
@@ -138,6 +139,14 @@ def test_a_board_is_a_pure_function_of_its_entries(tmp_path: Path) -> None:
     assert (clone / "matching.md").read_bytes() == board
     again = filed(tmp_path / "again" / "boards", RECORDS)
     assert (again / "matching.md").read_bytes() == board
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in BOARDS.glob("*/suite.json")))
+def test_the_committed_boards_are_what_their_entries_give(tmp_path: Path, name: str) -> None:
+    shutil.copytree(BOARDS / name, tmp_path / name)
+    build_boards(tmp_path, name)
+    for path in [*(BOARDS / name).glob("*.md"), *(BOARDS / name).glob("*.csv")]:
+        assert (tmp_path / name / path.name).read_bytes() == path.read_bytes(), f"bench leaderboard {name}"
 
 
 def test_costs_and_machines_do_not_show(tmp_path: Path) -> None:
