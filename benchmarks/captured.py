@@ -1,6 +1,8 @@
-"""The genuine network, batches and training specification of a method, taken at the door of `bench.training.train`; and the bare loop.
+"""The genuine network, batches and training specification of a method, taken at the door of `bench.training.api.train`;
+and the bare loop.
 
-A method's own `fit` runs up to the call of `train`, so that what is timed is what `bench run` would train, not a copy of it.
+A method's own `fit` runs up to the call of `train`, so that what is timed is what `bench run` would train, not a copy
+of it.
 """
 
 from __future__ import annotations
@@ -16,18 +18,18 @@ from unittest import mock
 
 import numpy as np
 
-from bench.context import ExecutionContext
-from bench.expansion import expand
-from bench.progress import Progress
-from bench.task import Cell, Origin, Selection
-from bench.training import EpochBatches, TrainSpec
-from bench.workspace import Workspace
+from bench.core.context import ExecutionContext
+from bench.core.progress import Progress
+from bench.core.workspace import Workspace
+from bench.execution.task import Cell, Origin, Selection
+from bench.suite.expansion import expand
+from bench.training.api import EpochBatches, TrainSpec
 from benchmarks.step_times import fit_matcher, prepared_detector, wait_for
 
 
 @dataclass(frozen=True)
 class Captured:
-    """What a method hands over to `bench.training.train`, before a step."""
+    """What a method hands over to `bench.training.api.train`, before a step."""
 
     model: Any
     batches: EpochBatches
@@ -42,8 +44,12 @@ class _Taken(BaseException):
 
 
 def matching_cells(place: Path, matcher: str, backbone: str | None, options: dict[str, Any]) -> tuple[Cell, Workspace]:
-    """Return the cell of a matcher on the pairs in `place`/data (layout of QXS-SAROPT), and the workspace that finds them."""
-    method: dict[str, Any] = {"matcher": matcher, "options": options} | ({} if backbone is None else {"backbone": backbone})
+    """Return the cell of a matcher on the pairs in `place`/data (layout of QXS-SAROPT), and the workspace that finds
+    them.
+    """
+    method: dict[str, Any] = {"matcher": matcher, "options": options} | (
+        {} if backbone is None else {"backbone": backbone}
+    )
     data = {"dataset": "qxs-saropt", "splits": {"random": {"kind": "random", "train": 0.9, "validation": 0.02}}}
     section = {"datasets": {"pairs": data}, "methods": {"row": method}, "protocol": {"hard": "none", "gallery": 2}}
     return _only(place, "matching", section)
@@ -55,11 +61,13 @@ def detection_cells(place: Path, dataset: dict[str, Any], method: dict[str, Any]
 
 
 def _only(place: Path, task: str, section: dict[str, Any]) -> tuple[Cell, Workspace]:
-    from bench.config import Suite
+    from bench.suite.config import Suite
 
     suite = Suite(name="speed", seeds=(0,), tasks={task: section})
     workspace = Workspace(
-        place / "runs", place / "boards", {section["datasets"][name]["dataset"]: place / "data" for name in section["datasets"]}
+        place / "runs",
+        place / "boards",
+        {section["datasets"][name]["dataset"]: place / "data" for name in section["datasets"]},
     )
     (cell,) = expand(suite, Selection(), (task,), Origin("", place))
     return cell, workspace
@@ -72,13 +80,13 @@ def captured_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext
             fit_matcher(cell, workspace, context)
         except _Taken as taken:
             return taken.captured
-    raise AssertionError("the matcher never called bench.training.train")
+    raise AssertionError("the matcher never called bench.training.api.train")
 
 
 def captured_detector(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Captured, Any, Any]:
     """Return what a trained detector hands over to `train`, the detector itself, and the first test scene (H, W)."""
     from bench.detection.data import load_ships
-    from bench.planning import plan_data
+    from bench.suite.data_plan import plan_data
 
     data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
     detector, fit_data = prepared_detector(cell, data, context)
@@ -87,7 +95,7 @@ def captured_detector(cell: Cell, workspace: Workspace, context: ExecutionContex
             detector.fit(fit_data)
         except _Taken as taken:
             return taken.captured, detector, np.array(data.test.image(0))
-    raise AssertionError("the detector never called bench.training.train")
+    raise AssertionError("the detector never called bench.training.api.train")
 
 
 @contextlib.contextmanager
@@ -95,19 +103,25 @@ def _capturing() -> Iterator[None]:
     def train(model: Any, batches: EpochBatches, spec: TrainSpec, *_: Any, **__: Any) -> None:
         raise _Taken(Captured(model, batches, spec))
 
-    with mock.patch("bench.training.train", train):
+    with mock.patch("bench.training.api.train", train):
         yield
 
 
 def context_of(args: argparse.Namespace, folder: Path, place: Path) -> ExecutionContext:
-    """Return a context on the device and threads of a benchmark's arguments, with its files in `folder` and the cache of `place`."""
+    """Return a context on the device and threads of a benchmark's arguments, with its files in `folder` and the cache
+    of `place`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    return ExecutionContext(folder, place / "cache", args.device, args.threads, args.workers, lambda line: None, Progress())
+    return ExecutionContext(
+        folder, place / "cache", args.device, args.threads, args.workers, lambda line: None, Progress()
+    )
 
 
 def run_harness(model: Any, batches: EpochBatches, spec: TrainSpec, context: ExecutionContext) -> tuple[float, float]:
-    """Train for an epoch through `bench.training`; return the mean seconds of a step without the first one, and those of the whole call."""
-    from bench.training import train
+    """Train for an epoch through `bench.training.api`; return the mean seconds of a step without the first one, and
+    those of the whole call.
+    """
+    from bench.training.api import train
 
     ends: list[float] = []
     loss = model.loss
@@ -125,13 +139,17 @@ def run_harness(model: Any, batches: EpochBatches, spec: TrainSpec, context: Exe
 
 
 def run_bare(model: Any, batches: EpochBatches, spec: TrainSpec, device: Any, threads: int) -> float:
-    """Train over the batches of epoch 0, all made and moved beforehand; return the mean seconds of a step without the first one."""
+    """Train over the batches of epoch 0, all made and moved beforehand; return the mean seconds of a step without the
+    first one.
+    """
     import torch
 
-    from bench.training_data import map_tensors, to_device
+    from bench.training.loader import map_tensors, to_device
 
     torch.set_num_threads(threads)
-    ready = [to_device(map_tensors(batches.fetch(0, i), lambda t: t), device, spec.channels_last) for i in batches.indices(0)]
+    ready = [
+        to_device(map_tensors(batches.fetch(0, i), lambda t: t), device, spec.channels_last) for i in batches.indices(0)
+    ]
     model.to(device).train()
     if spec.channels_last:
         model.to(memory_format=torch.channels_last)

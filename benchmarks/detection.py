@@ -1,9 +1,11 @@
 """What the harness costs on the detection task, as ratios measured in one run; figures in docs/performance.md.
 
-    python benchmarks/detection.py [training] [inference] [evaluator] [cfar] [--device cpu] [--threads N] [--rounds 3] ...
+    python benchmarks/detection.py [training] [inference] [evaluator] [cfar] [--device cpu] [--threads N] [--rounds 3]
+    ...
 
 training   a training step through the harness (decoded scenes, tiles cut in memory, mmengine's Runner with our hooks) against the same
-           network in mmdet's own pipeline (benchmarks/mmdet_pipeline.py): same tiles' size and number of ships, batch, threads
+           network in mmdet's own pipeline (benchmarks/mmdet_pipeline.py): same tiles' size and number of ships, batch,
+           threads
 inference  a whole scene through the detector (tiles cut, scaled, merged) against the network's own prediction of the same tiles, ready
            as tensors in memory
 evaluator  COCO's AP at ten thresholds and four size ranges of 70,000 detections against pycocotools, from the boxes to the numbers;
@@ -25,23 +27,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(
+    Path(__file__).resolve().parents[1]
+)  # this file's own folder would hide the standard library's `statistics`
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from bench.data.scaling import SarScale, ScalingParams  # noqa: E402
-from bench.detection.detector import Detections  # noqa: E402
-from bench.detection.evaluator import IOUS, SIZES, BoxTable, ap_from_matches, match, mean_ap_from_matches  # noqa: E402
-from bench.errors import BenchError  # noqa: E402
-from benchmarks.captured import captured_detector, context_of, detection_cells, run_harness  # noqa: E402
-from benchmarks.generated_sets import write_scenes  # noqa: E402
-from benchmarks.mmdet_pipeline import read_by_mmdet, train_by_mmdet, with_stock_roi_align, write_tiles  # noqa: E402
-from benchmarks.ratios import Line, add_how, by_turns, clocked, compared, machine, parsed, table  # noqa: E402
-from benchmarks.step_times import FewBatches, wait_for  # noqa: E402
+from bench.core.errors import BenchError
+from bench.data.scaling import SarScale, ScalingParams
+from bench.detection.detectors.base import Detections
+from bench.detection.scoring.evaluator import (
+    IOUS,
+    SIZES,
+    BoxTable,
+    ap_from_matches,
+    match,
+    mean_ap_from_matches,
+)
+from benchmarks.captured import captured_detector, context_of, detection_cells, run_harness
+from benchmarks.generated_sets import write_scenes
+from benchmarks.mmdet_pipeline import read_by_mmdet, train_by_mmdet, with_stock_roi_align, write_tiles
+from benchmarks.ratios import Line, add_how, by_turns, clocked, compared, machine, parsed, table
+from benchmarks.step_times import FewBatches, wait_for
 
 PARTS = ("training", "inference", "evaluator", "cfar")
 TRAINING_GOAL, INFERENCE_GOAL, EVALUATOR_GOAL = 1.2, 0.85, 8.0
-SMALL_HEADS = {"fpn_channels": 64, "rpn_channels": 64, "roi_fc": 256, "roi_samples": 128, "train_proposals": 300, "test_proposals": 300}
+SMALL_HEADS = {
+    "fpn_channels": 64,
+    "rpn_channels": 64,
+    "roi_fc": 256,
+    "roi_samples": 128,
+    "train_proposals": 300,
+    "test_proposals": 300,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,20 +82,40 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_how(parser, PARTS)
     parser.add_argument(
-        "--mmdet-workers", type=int, default=2, metavar="N", help="those of mmdet's pipeline (default: 2, as in its configs)"
+        "--mmdet-workers",
+        type=int,
+        default=2,
+        metavar="N",
+        help="those of mmdet's pipeline (default: 2, as in its configs)",
     )
-    parser.add_argument("--detector", default="faster-rcnn", choices=("faster-rcnn", "yolov3"), help="(default: faster-rcnn)")
+    parser.add_argument(
+        "--detector", default="faster-rcnn", choices=("faster-rcnn", "yolov3"), help="(default: faster-rcnn)"
+    )
     parser.add_argument("--backbone", default="resnet18", help="its backbone (default: resnet18)")
-    parser.add_argument("--full-heads", action="store_true", help="Faster R-CNN's own widths; without, those for a small machine")
+    parser.add_argument(
+        "--full-heads", action="store_true", help="Faster R-CNN's own widths; without, those for a small machine"
+    )
     parser.add_argument("--tile-px", type=int, default=256, metavar="N", help="side of the tiles (default: 256)")
     parser.add_argument("--batch", type=int, default=4, metavar="N", help="tiles a step (default: 4)")
-    parser.add_argument("--channels-last", action="store_true", help="memory format of the harness's convolutions (mmdet's stays as it is)")
+    parser.add_argument(
+        "--channels-last",
+        action="store_true",
+        help="memory format of the harness's convolutions (mmdet's stays as it is)",
+    )
     parser.add_argument("--steps", type=int, default=25, metavar="N", help="steps of a timed training (default: 25)")
-    parser.add_argument("--scene-px", type=int, default=1500, metavar="N", help="side of the generated scenes (default: 1500)")
+    parser.add_argument(
+        "--scene-px", type=int, default=1500, metavar="N", help="side of the generated scenes (default: 1500)"
+    )
     parser.add_argument("--ships", type=int, default=60, metavar="N", help="ships a scene (default: 60)")
-    parser.add_argument("--detections", type=int, default=70_000, metavar="N", help="for the evaluator (default: 70000)")
-    parser.add_argument("--cfar-px", type=int, default=3000, metavar="N", help="side of the scene for CFAR (default: 3000)")
-    parser.add_argument("--naive-px", type=int, default=256, metavar="N", help="side of the window for the loop (default: 256)")
+    parser.add_argument(
+        "--detections", type=int, default=70_000, metavar="N", help="for the evaluator (default: 70000)"
+    )
+    parser.add_argument(
+        "--cfar-px", type=int, default=3000, metavar="N", help="side of the scene for CFAR (default: 3000)"
+    )
+    parser.add_argument(
+        "--naive-px", type=int, default=256, metavar="N", help="side of the window for the loop (default: 256)"
+    )
     return parsed(parser, PARTS, arguments)
 
 
@@ -94,10 +132,10 @@ def _detector(args: argparse.Namespace, place: Path, name: str) -> Any:
     return captured_detector(cell, workspace, context_of(args, place / name, place))
 
 
-# -- training ------------------------------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------------------
 def training(args: argparse.Namespace, place: Path) -> list[Line]:
     """Return the line on training steps."""
-    from bench.models import BACKBONES
+    from bench.core.registries import BACKBONES
 
     taken, _, _ = _detector(args, place, "capture-training")
     few = FewBatches(taken.batches, args.batch, args.steps)
@@ -108,12 +146,16 @@ def training(args: argparse.Namespace, place: Path) -> list[Line]:
 
     def ours() -> float:
         spec = replace(taken.spec, epochs=1, warmup_epochs=0.0)
-        return run_harness(copy.deepcopy(taken.model), few, spec, context_of(args, place / f"harness{next(number)}", place))[0]
+        return run_harness(
+            copy.deepcopy(taken.model), few, spec, context_of(args, place / f"harness{next(number)}", place)
+        )[0]
 
     def theirs() -> float:
         model = with_stock_roi_align(copy.deepcopy(taken.model.model))
         with contextlib.redirect_stdout(io.StringIO()):
-            return train_by_mmdet(model, taken.spec, mean, std, place / "tiles", args.mmdet_workers, args.threads, args.device)
+            return train_by_mmdet(
+                model, taken.spec, mean, std, place / "tiles", args.mmdet_workers, args.threads, args.device
+            )
 
     first, second, ratio = by_turns(ours, theirs, args.rounds)
     about = f"{args.detector}-{args.backbone}, tiles of {args.tile_px} px, batch {args.batch}"
@@ -146,17 +188,20 @@ def _tiles_of(batches: FewBatches, steps: int) -> list[tuple[np.ndarray, np.ndar
     tiles = []
     for chosen in batches.indices(0)[:steps]:
         batch = batches.fetch(0, chosen)
-        tiles += [(np.rint(255 * image).astype(np.uint8), boxes) for image, boxes in zip(batch["image"], batch["boxes"], strict=True)]
+        tiles += [
+            (np.rint(255 * image).astype(np.uint8), boxes)
+            for image, boxes in zip(batch["image"], batch["boxes"], strict=True)
+        ]
     return tiles
 
 
-# -- inference -----------------------------------------------------------------------------------------------------------------------
+# -- inference ---------------------------------------------------------------------------------------------------------
 def inference(args: argparse.Namespace, place: Path) -> list[Line]:
     """Return the line on a scene."""
     import torch
 
     from bench.data.scaling import apply_scaling
-    from bench.detection.tiling import cut, dark_value, tile_grid
+    from bench.detection.tiles.tiling import cut, dark_value, tile_grid
 
     taken, detector, scene = _detector(args, place, "capture-inference")
     network = taken.model.to(args.device).eval()
@@ -168,7 +213,7 @@ def inference(args: argparse.Namespace, place: Path) -> list[Line]:
     ready = torch.from_numpy(pixels).to(args.device).split(detector.block)
 
     def bare() -> None:
-        from bench.detection.mmdet_models import _samples
+        from bench.detection.detectors.mmdet.models import _samples
 
         with torch.no_grad():
             for block in ready:
@@ -187,7 +232,7 @@ def inference(args: argparse.Namespace, place: Path) -> list[Line]:
     return [compared(f"inference, {about}", f"{first:.2f} s", f"network alone: {second:.2f} s", ratio, INFERENCE_GOAL)]
 
 
-# -- evaluator -----------------------------------------------------------------------------------------------------------------------
+# -- evaluator ---------------------------------------------------------------------------------------------------------
 def evaluator(args: argparse.Namespace, place: Path) -> list[Line]:
     """Return the line on COCO's numbers. Raises BenchError where they differ."""
     truth, found = _scenes(args.detections)
@@ -230,8 +275,8 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _scenes(count: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Detections]]:
-    """Return truth and detections of images like HRSID's: about three ships and sixty detections each; quarter pixels, so that equal
-    overlaps are equal to the last bit in every implementation.
+    """Return truth and detections of images like HRSID's: about three ships and sixty detections each; quarter pixels,
+    so that equal overlaps are equal to the last bit in every implementation.
     """
     rng = np.random.default_rng(0)
     images = max(1, count // 60)
@@ -252,7 +297,9 @@ def _scenes(count: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[Detec
     return truth, found
 
 
-def _coco_inputs(truth: list[tuple[np.ndarray, np.ndarray]], found: list[Detections]) -> tuple[Any, list[dict[str, Any]]]:
+def _coco_inputs(
+    truth: list[tuple[np.ndarray, np.ndarray]], found: list[Detections]
+) -> tuple[Any, list[dict[str, Any]]]:
     from pycocotools.coco import COCO
 
     ground = COCO()
@@ -262,7 +309,12 @@ def _coco_inputs(truth: list[tuple[np.ndarray, np.ndarray]], found: list[Detecti
             box = {"bbox": [x1, y1, x2 - x1, y2 - y1], "area": (x2 - x1) * (y2 - y1), "iscrowd": 0}
             annotations.append({"id": len(annotations) + 1, "image_id": image, "category_id": 1, **box})
     images = [{"id": image, "height": 800, "width": 800} for image in range(len(truth))]
-    ground.dataset = {"info": {}, "images": images, "annotations": annotations, "categories": [{"id": 1, "name": "ship"}]}
+    ground.dataset = {
+        "info": {},
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "ship"}],
+    }
     with contextlib.redirect_stdout(io.StringIO()):
         ground.createIndex()
     results = [
@@ -273,12 +325,12 @@ def _coco_inputs(truth: list[tuple[np.ndarray, np.ndarray]], found: list[Detecti
     return ground, results
 
 
-# -- cfar ----------------------------------------------------------------------------------------------------------------------------
+# -- cfar --------------------------------------------------------------------------------------------------------------
 def cfar(args: argparse.Namespace, place: Path) -> list[Line]:
     """Return the lines on CFAR. Raises BenchError where the exceedances differ."""
-    from bench.detection.cfar import Cfar, CfarOptions
-    from bench.detection.detector import Setup
-    from bench.detection.land import CELL_PX, SeaMask
+    from bench.detection.detectors.base import Setup
+    from bench.detection.detectors.cfar.detector import Cfar, CfarOptions
+    from bench.detection.detectors.cfar.land import CELL_PX, SeaMask
     from bench.detection.spec import Merging, Tiles
     from benchmarks import naive_cfar
 
@@ -287,7 +339,9 @@ def cfar(args: argparse.Namespace, place: Path) -> list[Line]:
     middle = args.naive_px // 2
     for y, x in [(middle, middle), *rng.integers(50, args.cfar_px - 50, (args.cfar_px**2 // 45_000, 2)).tolist()]:
         scene[y : y + 12, x : x + 5] = 30_000
-    setup = Setup(None, ScalingParams("percentile", 1, 0.0, 1.0), Tiles(), Merging(), context_of(args, place / "cfar", place))
+    setup = Setup(
+        None, ScalingParams("percentile", 1, 0.0, 1.0), Tiles(), Merging(), context_of(args, place / "cfar", place)
+    )
     setup = replace(setup, sar_scale=SarScale.amplitude)
     plain = Cfar(CfarOptions(land="none", censor_pfa=None, pfa=1e-5, grow_pfa=1e-5))
     whole = Cfar(CfarOptions())
@@ -313,7 +367,12 @@ def cfar(args: argparse.Namespace, place: Path) -> list[Line]:
     about = f"CFAR threshold test, {args.naive_px} px, {int(masks[0].sum())} equal exceedances"
     return [
         compared(about, f"{size / first:.2f} MP/s", f"loop over pixels: {size / second:.3f} MP/s", ratio),
-        Line(f"CFAR, whole detector (land, two passes), {side} x {side} px", f"{side**2 / 1e6 / seconds:.2f} MP/s", "", None),
+        Line(
+            f"CFAR, whole detector (land, two passes), {side} x {side} px",
+            f"{side**2 / 1e6 / seconds:.2f} MP/s",
+            "",
+            None,
+        ),
     ]
 
 

@@ -1,4 +1,6 @@
-"""Small generated sets in the layouts of the papers' sets, for timing alone: genuine sizes and types of pixels, no meaning."""
+"""Small generated sets in the layouts of the papers' sets, for timing alone: genuine sizes and types of pixels, no
+meaning.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def write_pairs(root: Path, count: int, side_px: int) -> None:
 
 
 def compress(root: Path) -> None:
-    """Write every PNG below `root` again with Pillow's default compression, as genuine sets are stored; the toy writer uses none."""
+    """Write every PNG below `root` again with Pillow's default compression, as genuine sets are stored; the toy writer
+    uses none.
+    """
     for path in sorted(root.rglob("*.png")):
         image = Image.open(path)
         image.load()
@@ -43,5 +47,7 @@ def write_scenes(root: Path, side_px: int, ships: int) -> None:
 
 
 def _object(box: list[float]) -> str:
-    corners = "".join(f"<{name}>{value:g}</{name}>" for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+    corners = "".join(
+        f"<{name}>{value:g}</{name}>" for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    )
     return f"<object><name>ship</name><difficult>0</difficult><bndbox>{corners}</bndbox></object>"

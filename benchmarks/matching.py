@@ -1,9 +1,11 @@
 """What the harness costs on the matching task, as ratios measured in one run; figures in docs/performance.md.
 
-    python benchmarks/matching.py [training] [reading] [metrics] [--device cpu] [--threads N] [--workers N] [--rounds 3] ...
+    python benchmarks/matching.py [training] [reading] [metrics] [--device cpu] [--threads N] [--workers N] [--rounds 3]
+    ...
 
 training  steps through the whole harness (decoded cache, pairing, augmentation, scaling, mmengine's Runner and our hooks, loss checks,
-          checkpoint) against a bare PyTorch loop over the same batches as tensors in memory: same network, optimiser and thread count
+          checkpoint) against a bare PyTorch loop over the same batches as tensors in memory: same network, optimiser
+          and thread count
 reading   one shuffled epoch of patches out of the decoded cache against decoding the same PNG files with Pillow
 metrics   every number of a cell with 20,000 test pairs, its full 20,000 x 20,000 retrieval included, in a process of its own: seconds
           and peak memory
@@ -22,18 +24,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(
+    Path(__file__).resolve().parents[1]
+)  # this file's own folder would hide the standard library's `statistics`
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from bench.data.cache import PairView  # noqa: E402
-from bench.matching.predictions import PartPredictions, Predictions  # noqa: E402
-from bench.provenance import peak_memory_bytes  # noqa: E402
-from bench.workspace import Workspace  # noqa: E402
-from benchmarks.captured import Captured, captured_matcher, context_of, matching_cells, run_bare, run_harness  # noqa: E402
-from benchmarks.generated_sets import compress, write_pairs  # noqa: E402
-from benchmarks.ratios import Line, add_how, by_turns, clocked, compared, machine, parsed, table  # noqa: E402
-from benchmarks.step_times import FewBatches  # noqa: E402
+from bench.core.provenance import peak_memory_bytes
+from bench.core.workspace import Workspace
+from bench.data.cache import PairView
+from bench.matching.scoring.predictions import PartPredictions, Predictions
+from benchmarks.captured import (
+    Captured,
+    captured_matcher,
+    context_of,
+    matching_cells,
+    run_bare,
+    run_harness,
+)
+from benchmarks.generated_sets import compress, write_pairs
+from benchmarks.ratios import Line, add_how, by_turns, clocked, compared, machine, parsed, table
+from benchmarks.step_times import FewBatches
 
 PARTS = ("training", "reading", "metrics")
 TRAINING_GOAL, READING_GOAL, METRICS_SECONDS, METRICS_GIB = 0.95, 10.0, 30.0, 2.0
@@ -46,12 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_how(parser, PARTS)
     parser.add_argument("--matcher", default="infonce", help="trained matcher (default: infonce)")
     parser.add_argument("--backbone", default="resnet18", help="its backbone (default: resnet18)")
-    parser.add_argument("--input-px", type=int, default=64, metavar="N", help="side of the network's input (default: 64)")
-    parser.add_argument("--patch-px", type=int, default=256, metavar="N", help="side of the patches on disk (default: 256)")
+    parser.add_argument(
+        "--input-px", type=int, default=64, metavar="N", help="side of the network's input (default: 64)"
+    )
+    parser.add_argument(
+        "--patch-px", type=int, default=256, metavar="N", help="side of the patches on disk (default: 256)"
+    )
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="batch size (default: 32)")
     parser.add_argument("--steps", type=int, default=40, metavar="N", help="steps of a timed training (default: 40)")
-    parser.add_argument("--pairs", type=int, default=1000, metavar="N", help="pairs of the generated set (default: 1000)")
-    parser.add_argument("--scored", type=int, default=20_000, metavar="N", help="test pairs for the metrics (default: 20000)")
+    parser.add_argument(
+        "--pairs", type=int, default=1000, metavar="N", help="pairs of the generated set (default: 1000)"
+    )
+    parser.add_argument(
+        "--scored", type=int, default=20_000, metavar="N", help="test pairs for the metrics (default: 20000)"
+    )
     args = parsed(parser, PARTS, arguments)
     parts = args.parts
     lines: list[Line] = []
@@ -71,10 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-# -- training ------------------------------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------------------
 def training(args: argparse.Namespace, place: Path) -> list[Line]:
     """Return the lines on training steps and on a whole training call."""
-    from bench.training import resolve_device
+    from bench.training.api import resolve_device
 
     taken = _captured(args, place)
     few = FewBatches(taken.batches, taken.spec.batch_size, args.steps)
@@ -97,7 +116,13 @@ def training(args: argparse.Namespace, place: Path) -> list[Line]:
     rate = args.batch / ours
     total = args.steps * other / float(np.median(whole))
     return [
-        compared(f"training step, {about}", f"{rate:.1f} pairs/s", f"bare loop: {args.batch / other:.1f} pairs/s", ratio, TRAINING_GOAL),
+        compared(
+            f"training step, {about}",
+            f"{rate:.1f} pairs/s",
+            f"bare loop: {args.batch / other:.1f} pairs/s",
+            ratio,
+            TRAINING_GOAL,
+        ),
         compared(
             f"the same, whole call ({args.steps} steps, start, checkpoint)",
             f"{float(np.median(whole)):.1f} s",
@@ -113,7 +138,7 @@ def _captured(args: argparse.Namespace, place: Path) -> Captured:
     return captured_matcher(cell, workspace, context_of(args, place / "capture", place))
 
 
-# -- reading -------------------------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 def reading(args: argparse.Namespace, place: Path) -> Line:
     """Return the line on reading every patch of the set once, in a shuffled order, batch by batch."""
     from PIL import Image
@@ -145,28 +170,39 @@ def reading(args: argparse.Namespace, place: Path) -> Line:
 
 def _decoded(cell: Any, workspace: Workspace) -> tuple[Any, Any]:
     from bench.matching.data import load_data
-    from bench.planning import plan_data
+    from bench.suite.data_plan import plan_data
 
     data = load_data(plan_data(cell, workspace), workspace.cache)
     return data.train.index, data.train.cache
 
 
-# -- metrics -------------------------------------------------------------------------------------------------------------------------
+# -- metrics -----------------------------------------------------------------------------------------------------------
 def metrics(count: int) -> list[Line]:
-    """Return the lines on the metrics of `count` test pairs: seconds, and peak memory of the process that computed them."""
+    """Return the lines on the metrics of `count` test pairs: seconds, and peak memory of the process that computed
+    them.
+    """
     code = METRICS_CODE.format(count=count)
     done = subprocess.run([sys.executable, "-c", code], cwd=sys.path[0], capture_output=True, text=True, check=True)
     seconds, gib, values = (float(word) for word in done.stdout.split())
     about = f"all {values:.0f} metrics of {count:,} test pairs"
     return [
         Line(about, f"{seconds:.1f} s", "", None, f"under {METRICS_SECONDS:g} s", seconds < METRICS_SECONDS),
-        Line("the same, peak memory of the process", f"{gib:.2f} GiB", "", None, f"under {METRICS_GIB:g} GiB", gib < METRICS_GIB),
+        Line(
+            "the same, peak memory of the process",
+            f"{gib:.2f} GiB",
+            "",
+            None,
+            f"under {METRICS_GIB:g} GiB",
+            gib < METRICS_GIB,
+        ),
     ]
 
 
 def score_many(count: int) -> None:
-    """Score random predictions of `count` test pairs; print seconds, peak GiB of this process, and how many metrics came out."""
-    from bench.matching.scoring import score_predictions
+    """Score random predictions of `count` test pairs; print seconds, peak GiB of this process, and how many metrics
+    came out.
+    """
+    from bench.matching.scoring.score import score_predictions
 
     predictions = random_predictions(count)
     started = time.perf_counter()
@@ -177,7 +213,9 @@ def score_many(count: int) -> None:
 
 
 def random_predictions(count: int, dim: int = 128) -> Predictions:
-    """Return predictions of `count` test pairs (and an eighth as many of validation), with uniform and hard negatives and embeddings."""
+    """Return predictions of `count` test pairs (and an eighth as many of validation), with uniform and hard negatives
+    and embeddings.
+    """
     rng = np.random.default_rng(0)
     sar, optical = rng.normal(size=(2, count, dim)).astype(np.float32)
     optical += sar
@@ -197,7 +235,7 @@ def random_predictions(count: int, dim: int = 128) -> Predictions:
 
 
 def _part(rng: np.random.Generator, count: int, name: str) -> PartPredictions:
-    from bench.matching.pairs import HARD, POSITIVE, UNIFORM
+    from bench.matching.scoring.pairs import HARD, POSITIVE, UNIFORM
 
     position = np.arange(count)
     kind = np.repeat([POSITIVE, UNIFORM, HARD], count).astype(np.uint8)

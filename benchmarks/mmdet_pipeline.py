@@ -1,7 +1,9 @@
-"""The other side of `detection.py`: training an mmdet detector the way mmdet's own `tools/train.py` does, from tiles as image files.
+"""The other side of `detection.py`: training an mmdet detector the way mmdet's own `tools/train.py` does, from tiles as
+image files.
 
-`Runner` with its default hooks, `CocoDataset` with the stock pipeline (read the file, load the annotations, flip, pack), mmdet's
-`DetDataPreprocessor`, `EpochBasedTrainLoop`, `OptimWrapper` with gradient clipping. The network is the one that was handed in.
+`Runner` with its default hooks, `CocoDataset` with the stock pipeline (read the file, load the annotations, flip,
+pack), mmdet's `DetDataPreprocessor`, `EpochBasedTrainLoop`, `OptimWrapper` with gradient clipping. The network is the
+one that was handed in.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.training import TrainSpec
+from bench.training.api import TrainSpec
 from benchmarks.step_times import wait_for
 
 Tile = tuple[np.ndarray, np.ndarray]
@@ -23,7 +25,9 @@ Tile = tuple[np.ndarray, np.ndarray]
 
 
 def write_tiles(folder: Path, tiles: Sequence[Tile]) -> None:
-    """Write `tiles` as JPEG files of three equal channels with COCO annotations, as HRSID and SARDet-100K are distributed."""
+    """Write `tiles` as JPEG files of three equal channels with COCO annotations, as HRSID and SARDet-100K are
+    distributed.
+    """
     from PIL import Image
 
     (folder / "images").mkdir(parents=True)
@@ -73,22 +77,34 @@ def read_by_mmdet(folder: Path, tiles: int) -> Callable[[], None]:
 
 
 def with_stock_roi_align(model: Any) -> Any:
-    """Return an mmdet detector with mmcv's own RoIAlign where ours stands in a RoI extractor: the same numbers, on one core."""
+    """Return an mmdet detector with mmcv's own RoIAlign where ours stands in a RoI extractor: the same numbers, on one
+    core.
+    """
     from mmcv.ops import RoIAlign
     from torch import nn
 
     extractor = getattr(getattr(model, "roi_head", None), "bbox_roi_extractor", None)
     if extractor is not None:
         old = list(extractor.roi_layers)
-        new = [RoIAlign(each.output_size, each.spatial_scale, each.sampling_ratio, use_torchvision=True) for each in old]
+        new = [
+            RoIAlign(each.output_size, each.spatial_scale, each.sampling_ratio, use_torchvision=True) for each in old
+        ]
         extractor.roi_layers = nn.ModuleList(new)
     return model
 
 
 def train_by_mmdet(
-    model: Any, spec: TrainSpec, mean: Sequence[float], std: Sequence[float], folder: Path, workers: int, threads: int, device: str
+    model: Any,
+    spec: TrainSpec,
+    mean: Sequence[float],
+    std: Sequence[float],
+    folder: Path,
+    workers: int,
+    threads: int,
+    device: str,
 ) -> float:
-    """Train `model` (an mmdet detector) for one epoch over the tiles in `folder`; return the mean seconds of a step after the first two.
+    """Train `model` (an mmdet detector) for one epoch over the tiles in `folder`; return the mean seconds of a step
+    after the first two.
 
     Args:
         spec: batch size, optimiser and clipping: what a detector learns decides how many proposals it has to look at.

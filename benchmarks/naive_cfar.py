@@ -1,14 +1,17 @@
-"""Cell-averaging CFAR as a textbook writes it: a loop over the pixels, a window cut out around each, its ring averaged."""
+"""Cell-averaging CFAR as a textbook writes it: a loop over the pixels, a window cut out around each, its ring
+averaged.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bench.detection.clutter import threshold_factor
+from bench.detection.detectors.cfar.clutter import threshold_factor
 
 
 def exceedances(intensity: np.ndarray, guard: int, outer: int, pfa: float, min_ring: float) -> np.ndarray:
-    """Return which pixels of `intensity` (H, W) float64 exceed the mean of their ring by the factor of single-look clutter, (H, W) bool.
+    """Return which pixels of `intensity` (H, W) float64 exceed the mean of their ring by the factor of single-look
+    clutter, (H, W) bool.
 
     At the borders the ring holds what is left of it; where less than `min_ring` of it is left nothing is decided.
     """

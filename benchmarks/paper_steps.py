@@ -1,18 +1,22 @@
-"""What the trainings of a config will cost on this machine: seconds of a training step and of inference, and from them the hours.
+"""What the trainings of a config will cost on this machine: seconds of a training step and of inference, and from them
+the hours.
 
     python benchmarks/paper_steps.py [--config paper] [--device auto] [--workers N] [--scenes-root DIR] [--out FILE]
 
-Each different training of the config (matching network or detector; seeds and starts alike) runs for a few steps through the package's own
-`fit`, in a process of its own, from a random start, on generated pixels of the genuine size: minutes on a GPU, a quarter of an hour on two
-cores. Steps and samples come from the resolved config: epochs, batch size, split of the complete set, number of cells (seeds, starts).
+Each different training of the config (matching network or detector; seeds and starts alike) runs for a few steps
+through the package's own `fit`, in a process of its own, from a random start, on generated pixels of the genuine size:
+minutes on a GPU, a quarter of an hour on two cores. Steps and samples come from the resolved config: epochs, batch
+size, split of the complete set, number of cells (seeds, starts).
 
-The tiles of a detection set depend on its scenes. With --scenes-root they are counted there (the set itself, or a simulated one); without,
-every tile of AIR-SARShip-1.0's scenes, taken as 3000 x 3000 px, is counted, which is more than `empty_share` keeps.
+The tiles of a detection set depend on its scenes. With --scenes-root they are counted there (the set itself, or a
+simulated one); without, every tile of AIR-SARShip-1.0's scenes, taken as 3000 x 3000 px, is counted, which is more than
+`empty_share` keeps.
 
-"processor s" is the processor time of a step in all threads. "loading s" is what one thread takes to make a batch: part of the step, or
-beside it with --workers.
+"processor s" is the processor time of a step in all threads. "loading s" is what one thread takes to make a batch: part
+of the step, or beside it with --workers.
 
-Not counted: methods without a network, decoding and hashing of the data (minutes, once), start-up, checkpoints, figures.
+Not counted: methods without a network, decoding and hashing of the data (minutes, once), start-up, checkpoints,
+figures.
 """
 
 from __future__ import annotations
@@ -27,27 +31,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(
+    Path(__file__).resolve().parents[1]
+)  # this file's own folder would hide the standard library's `statistics`
 
-from bench.cli.options import origin_of  # noqa: E402
-from bench.config import load_suite  # noqa: E402
-from bench.data import DATASETS  # noqa: E402
-from bench.errors import BenchError  # noqa: E402
-from bench.expansion import expand  # noqa: E402
-from bench.store import canonical_json  # noqa: E402
-from bench.task import Cell, Selection  # noqa: E402
-from bench.workspace import Workspace  # noqa: E402
-from benchmarks.generated_sets import write_pairs, write_scenes  # noqa: E402
-from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell  # noqa: E402
+from bench.cli.options import origin_of
+from bench.core.errors import BenchError
+from bench.core.registries import DATASETS
+from bench.core.store import canonical_json
+from bench.core.workspace import Workspace
+from bench.execution.task import Cell, Selection
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
+from benchmarks.generated_sets import write_pairs, write_scenes
+from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell
 
 PAIRS, SCENES = "qxs-saropt", "air-sarship-1.0"
 SCENE_PX = 3000
-STARTS = ("init", "init_branch", "control", "pretrain", "pretrained_by")  # of a method: what its weights start from costs nothing
+STARTS = (
+    "init",
+    "init_branch",
+    "control",
+    "pretrain",
+    "pretrained_by",
+)  # of a method: what its weights start from costs nothing
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one training of a row has to do: steps, and samples of inference (pairs or tiles; validation after each epoch included)."""
+    """What one training of a row has to do: steps, and samples of inference (pairs or tiles; validation after each
+    epoch included).
+    """
 
     steps: int
     inferred: int
@@ -55,7 +69,9 @@ class Work:
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of training: a cell that stands for all, how many cells there are, their work, and the measured times."""
+    """One kind of training: a cell that stands for all, how many cells there are, their work, and the measured
+    times.
+    """
 
     cell: Cell
     cells: int
@@ -72,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="paper", metavar="FILE|NAME", help="whose trainings (default: paper)")
-    parser.add_argument("--scenes-root", type=Path, metavar="DIR", help="where air-sarship-1.0 lies: its tiles are counted")
+    parser.add_argument(
+        "--scenes-root", type=Path, metavar="DIR", help="where air-sarship-1.0 lies: its tiles are counted"
+    )
     add_how(parser, warmup=True)
     return reported("paper_steps", parser.parse_args(arguments), _lines)
 
@@ -88,10 +106,16 @@ def _lines(args: argparse.Namespace) -> list[str]:
         for number, cells in enumerate(trainings):
             print(f"paper_steps: {cells[0].method} on {how.device} ...", file=sys.stderr, flush=True)
             work = _work(cells[0], args.scenes_root, folder / "counted")
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:  # memory is told per process
+            with ProcessPoolExecutor(
+                1, mp_context=multiprocessing.get_context("spawn")
+            ) as pool:  # memory is told per process
                 times = pool.submit(time_cell, cells[0], workspace, folder / f"cell{number}", how).result()
             rows.append(Row(cells[0], len(cells), work, times))
-    counted = f"tiles counted in {args.scenes_root.name}" if args.scenes_root else "every tile of 3000 x 3000 px scenes counted: at most"
+    counted = (
+        f"tiles counted in {args.scenes_root.name}"
+        if args.scenes_root
+        else "every tile of 3000 x 3000 px scenes counted: at most"
+    )
     notes = [f"left out: {left_out} cells with +compute, whose length depends on their pretraining"] if left_out else []
     return [measured_on(how), "", *_table(rows), "", f"detection: {counted}", *notes]
 
@@ -114,7 +138,8 @@ def _trainings(config: str) -> tuple[list[list[Cell]], int]:
             continue
         if cell.spec["dataset"]["name"] not in (PAIRS, SCENES):
             raise BenchError(
-                f"{cell.describe()}: steps are derived for {PAIRS} and {SCENES} only; measure another config with --limit runs"
+                f"{cell.describe()}: steps are derived for {PAIRS} and {SCENES} only; measure another config with"
+                " --limit runs"
             )
         same = {**cell.spec, "method": {name: value for name, value in method.items() if name not in STARTS}}
         groups.setdefault(canonical_json([cell.task, same]), []).append(cell)
@@ -123,19 +148,19 @@ def _trainings(config: str) -> tuple[list[list[Cell]], int]:
     return list(groups.values()), left_out
 
 
-# -- how much there is to do -------------------------------------------------------------------------------------------------------
+# -- how much there is to do -------------------------------------------------------------------------------------------
 def _work(cell: Cell, scenes_root: Path | None, cache: Path) -> Work:
     return _matching_work(cell) if cell.task == "matching" else _detection_work(cell, scenes_root, cache)
 
 
 def _matching_work(cell: Cell) -> Work:
     """Return the work of a matching training on the complete set, split as the cell says."""
+    from bench.core.registries import MATCHERS
     from bench.data.index import PairIndex, PairSample
     from bench.data.split_spec import SplitSpec
     from bench.data.splits import make_split
-    from bench.matching import MATCHERS
-    from bench.matching.batches import PairBatches
-    from bench.matching.trained import epochs_of
+    from bench.matching.matchers.batches import PairBatches
+    from bench.matching.matchers.trained import epochs_of
 
     spec = SplitSpec.model_validate(cell.spec["dataset"]["split"])
     if spec.kind != "random":
@@ -151,13 +176,15 @@ def _matching_work(cell: Cell) -> Work:
 
 
 def _detection_work(cell: Cell, scenes_root: Path | None, cache: Path) -> Work:
-    """Return the work of a detector's training: by the tiles of the scenes at `scenes_root`, or by all tiles of scenes of 3000 px."""
+    """Return the work of a detector's training: by the tiles of the scenes at `scenes_root`, or by all tiles of scenes
+    of 3000 px.
+    """
+    from bench.core.registries import DETECTORS
     from bench.data.datasets.air_sarship import SCENES as NUMBERS
     from bench.data.datasets.air_sarship import TEST
-    from bench.detection import DETECTORS
-    from bench.detection.network_detector import epochs_of
+    from bench.detection.detectors.network_detector import epochs_of
     from bench.detection.spec import Tiles
-    from bench.detection.tiling import tile_grid
+    from bench.detection.tiles.tiling import tile_grid
 
     cls = DETECTORS.get(cell.spec["method"]["detector"])
     options = cls.Options.model_validate(cell.spec["method"]["options"])
@@ -176,28 +203,36 @@ def _detection_work(cell: Cell, scenes_root: Path | None, cache: Path) -> Work:
 def _counted_tiles(cell: Cell, options: Any, tiles: Any, root: Path, cache: Path) -> tuple[int, int]:
     """Return the tiles of an epoch and those that are predicted, of a set at hand."""
     from bench.data.scaling import ScalingParams
-    from bench.detection.batches import Sampling, TileBatches
     from bench.detection.data import load_ships
-    from bench.detection.tiling import tile_grid
-    from bench.planning import plan_data
+    from bench.detection.tiles.batches import Sampling, TileBatches
+    from bench.detection.tiles.tiling import tile_grid
+    from bench.suite.data_plan import plan_data
 
     if not root.is_dir():
         raise BenchError(f"{root} is not a folder; give the folder that holds {SCENES}")
     workspace = Workspace(cache / "runs", cache / "boards", {SCENES: root}, {"BENCH_CACHE": str(cache)})
     data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
     sampling = Sampling(
-        options.sampling, options.batch_size, options.per_epoch, options.ship_share, options.empty_share, options.crop_px or tiles.size_px
+        options.sampling,
+        options.batch_size,
+        options.per_epoch,
+        options.ship_share,
+        options.empty_share,
+        options.crop_px or tiles.size_px,
     )
     batches = TileBatches(data.train, ScalingParams("uint8", 1, 0.0, 255.0), tiles, sampling, 0)
     sizes = [part.image(k).shape for part in (data.validation, data.test) for k in range(len(part))]
     return batches.tiles_per_epoch, sum(len(tile_grid(*size, tiles)) for size in sizes)
 
 
-# -- pixels --------------------------------------------------------------------------------------------------------------------------
+# -- pixels ------------------------------------------------------------------------------------------------------------
 def _generate(cells: Sequence[Cell], folder: Path, how: How) -> Workspace:
     """Write the generated sets that the cells need; return the workspace in which they lie."""
     roots: dict[str, Path] = {}
-    batch = {task: max((cell.spec["method"]["options"]["batch_size"] for cell in cells if cell.task == task), default=0) for task in TASK}
+    batch = {
+        task: max((cell.spec["method"]["options"]["batch_size"] for cell in cells if cell.task == task), default=0)
+        for task in TASK
+    }
     for cell in cells:
         name = cell.spec["dataset"]["name"]
         if name in roots:
@@ -218,7 +253,7 @@ def _generate(cells: Sequence[Cell], folder: Path, how: How) -> Workspace:
 TASK = ("matching", "detection")
 
 
-# -- words ---------------------------------------------------------------------------------------------------------------------------
+# -- words -------------------------------------------------------------------------------------------------------------
 def _table(rows: Sequence[Row]) -> list[str]:
     """Return the rows and their total as a Markdown table."""
     head = (

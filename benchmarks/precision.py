@@ -1,14 +1,18 @@
-"""What precision, memory format and compilation are worth: training and inference of five networks, relative to plain fp32, in one run.
+"""What precision, memory format and compilation are worth: training and inference of five networks, relative to plain
+fp32, in one run.
 
-    python benchmarks/precision.py [--device cpu|cuda] [--quick] [--fp16] [--networks NAME ...] [--rounds N] [--out FILE]
+    python benchmarks/precision.py [--device cpu|cuda] [--quick] [--fp16] [--networks NAME ...] [--rounds N] [--out
+    FILE]
 
-Each combination of {fp32, bf16, fp16 with --fp16} x {channels_last} x {compile} runs for a few steps through the package's own `fit`, in a
-process of its own, from a random start, on generated pixels (benchmarks/step_times.py); the combinations of a network follow one another,
-round by round, and the best round counts, so that a machine that others use as well disturbs the ratios less. --quick takes small images,
+Each combination of {fp32, bf16, fp16 with --fp16} x {channels_last} x {compile} runs for a few steps through the
+package's own `fit`, in a process of its own, from a random start, on generated pixels (benchmarks/step_times.py); the
+combinations of a network follow one another, round by round, and the best round counts, so that a machine that others
+use as well disturbs the ratios less. --quick takes small images,
 small batches, and fewer combinations: some ten minutes on two cores, whose ratios are not those of full size.
 
-"x" is relative to the network's first row. Inference is fp32 and never compiled, whatever the training was (docs/many-gpus.md): only the
-memory format can move it. The first steps, which wait for the compiler, come before the clock starts.
+"x" is relative to the network's first row. Inference is fp32 and never compiled, whatever the training was
+(docs/many-gpus.md): only the memory format can move it. The first steps, which wait for the compiler, come before the
+clock starts.
 """
 
 from __future__ import annotations
@@ -25,16 +29,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(
+    Path(__file__).resolve().parents[1]
+)  # this file's own folder would hide the standard library's `statistics`
 
-from bench.cli.options import origin_of  # noqa: E402
-from bench.config import load_suite  # noqa: E402
-from bench.errors import BenchError, nearest  # noqa: E402
-from bench.expansion import expand  # noqa: E402
-from bench.store import write_json  # noqa: E402
-from bench.task import Cell, Selection  # noqa: E402
-from bench.workspace import Workspace  # noqa: E402
-from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell  # noqa: E402
+from bench.cli.options import origin_of
+from bench.core.errors import BenchError, nearest
+from bench.core.store import write_json
+from bench.core.workspace import Workspace
+from bench.execution.task import Cell, Selection
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
+from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell
 
 MATCHERS = {"bnn-resnet18": "resnet18", "bnn-resnet50": "resnet50", "bnn-darknet53": "darknet53"}
 DETECTORS = {"faster-rcnn": "resnet50", "yolov3": "darknet53"}
@@ -64,7 +70,13 @@ class Variant:
 
     @property
     def words(self) -> str:
-        return ", ".join([self.precision, *(["channels last"] if self.channels_last else []), *(["compiled"] if self.compile else [])])
+        return ", ".join(
+            [
+                self.precision,
+                *(["channels last"] if self.channels_last else []),
+                *(["compiled"] if self.compile else []),
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -84,13 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_how(parser)
     parser.add_argument("--quick", action="store_true", help="small images and batches, fewer combinations")
     parser.add_argument("--fp16", action="store_true", help="fp16 as well")
-    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help=f"of {', '.join(NETWORKS)} (default: all)")
+    parser.add_argument(
+        "--networks", nargs="+", default=list(NETWORKS), metavar="NAME", help=f"of {', '.join(NETWORKS)} (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help="the best of N counts (default: 1)")
     return reported("precision", parser.parse_args(arguments), _lines)
 
 
 def variants(quick: bool, fp16: bool) -> list[Variant]:
-    """Return the ways to compute, plain fp32 first; `quick` compiles only once a network, which takes a processor a minute."""
+    """Return the ways to compute, plain fp32 first; `quick` compiles only once a network, which takes a processor a
+    minute.
+    """
     precisions = ["fp32", "bf16", *(["fp16"] if fp16 else [])]
     every = [Variant(*ways) for ways in itertools.product(precisions, (False, True), (False, True))]
     return [variant for variant in every if not quick or not variant.compile or variant == Variant("bf16", True, True)]
@@ -116,7 +132,9 @@ def _lines(args: argparse.Namespace) -> list[str]:
     return [measured_on(how) + best, "", *table(rows), *_problems(rows)]
 
 
-def _rows(network: str, ways: Sequence[Variant], size: Size, rounds: int, folder: Path, workspace: Workspace, how: How) -> list[Row]:
+def _rows(
+    network: str, ways: Sequence[Variant], size: Size, rounds: int, folder: Path, workspace: Workspace, how: How
+) -> list[Row]:
     """Return the rows of one network."""
     best: dict[Variant, Row] = {}
     for number, variant in itertools.product(range(rounds), ways):
@@ -140,7 +158,14 @@ def cell_of(network: str, variant: Variant, size: Size, folder: Path) -> Cell:
     ways: dict[str, Any] = {"channels_last": variant.channels_last, "compile": variant.compile}
     if network in MATCHERS:
         section = "matching"
-        options = {"epochs": 1, "batch_size": size.pairs, "optimizer": "sgd", "lr": 0.001, "negatives": "in-batch", **ways}
+        options = {
+            "epochs": 1,
+            "batch_size": size.pairs,
+            "optimizer": "sgd",
+            "lr": 0.001,
+            "negatives": "in-batch",
+            **ways,
+        }
         method = {"matcher": "bnn", "backbone": MATCHERS[network], "precision": variant.precision, "options": options}
         data: dict[str, Any] = {
             "dataset": "toy-pairs",
@@ -150,7 +175,12 @@ def cell_of(network: str, variant: Variant, size: Size, folder: Path) -> Cell:
     else:
         section = "detection"
         options = {"epochs": 1, "batch_size": size.tiles, "per_epoch": 8 * size.tiles, "clip_norm": 1.0, **ways}
-        method = {"detector": network, "backbone": DETECTORS[network], "precision": variant.precision, "options": options}
+        method = {
+            "detector": network,
+            "backbone": DETECTORS[network],
+            "precision": variant.precision,
+            "options": options,
+        }
         data = {
             "dataset": "toy-ships",
             "options": {"scenes": 4, "scene_px": 2 * size.tile_px},
@@ -167,7 +197,9 @@ def cell_of(network: str, variant: Variant, size: Size, folder: Path) -> Cell:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """Return the rows as a Markdown table: pairs or tiles a second, and what they are relative to the network's plain fp32."""
+    """Return the rows as a Markdown table: pairs or tiles a second, and what they are relative to the network's plain
+    fp32.
+    """
     head = ("network", "computed in", "batch", "training 1/s", "x", "inference 1/s", "x", "peak MiB")
     lines = ["| " + " | ".join(head) + " |", "|---|---" + "|---:" * (len(head) - 2) + "|"]
     plain = {row.network: row.times for row in rows if row.variant == Variant("fp32", False, False)}
@@ -177,9 +209,19 @@ def table(rows: Sequence[Row]) -> list[str]:
         trained, inferred = row.batch / row.times.step_s, 1 / row.times.inference_s
         first = plain.get(row.network)
         ratios = (
-            ("", "") if first is None else (f"{first.step_s / row.times.step_s:.2f}", f"{first.inference_s / row.times.inference_s:.2f}")
+            ("", "")
+            if first is None
+            else (f"{first.step_s / row.times.step_s:.2f}", f"{first.inference_s / row.times.inference_s:.2f}")
         )
-        cells = [row.network, row.variant.words, str(row.batch), f"{trained:.3g}", ratios[0], f"{inferred:.3g}", ratios[1]]
+        cells = [
+            row.network,
+            row.variant.words,
+            str(row.batch),
+            f"{trained:.3g}",
+            ratios[0],
+            f"{inferred:.3g}",
+            ratios[1],
+        ]
         lines.append("| " + " | ".join([*cells, f"{row.times.peak_bytes / 2**20:,.0f}"]) + " |")
     return lines
 

@@ -1,14 +1,15 @@
-"""Memory and speed of `bench predict` on one large generated GeoTIFF, 30,000 x 25,000 px by default (the size of xView3's scenes).
+"""Memory and speed of `bench predict` on one large generated GeoTIFF, 30,000 x 25,000 px by default (the size of
+xView3's scenes).
 
     python benchmarks/predict_scene.py                                                     # cfar, the whole size
     python benchmarks/predict_scene.py --detector faster-rcnn                              # a network
     python benchmarks/predict_scene.py --detector faster-rcnn --height 4000 --width 6000   # the same on a part of it
 
-The scene is put together, block by block, of sea with ships as `toy-ships` draws it, turned about, with a slanting edge without data;
-tiled and deflated, its values rounded so that it stays small on disk (about 1 byte a pixel). Ships are known, so that it is also told how
-many were found. The network is a small Faster R-CNN on a ResNet-18 which this script trains for a minute or two on such scenes. The
-command is run as a user runs it, in a process of its own whose resident memory is sampled (benchmarks/process_tree.py).
-Exit code 1 where it failed or went beyond the limit.
+The scene is put together, block by block, of sea with ships as `toy-ships` draws it, turned about, with a slanting edge
+without data; tiled and deflated, its values rounded so that it stays small on disk (about 1 byte a pixel). Ships are
+known, so that it is also told how many were found. The network is a small Faster R-CNN on a ResNet-18 which this script
+trains for a minute or two on such scenes. The command is run as a user runs it, in a process of its own whose resident
+memory is sampled (benchmarks/process_tree.py). Exit code 1 where it failed or went beyond the limit.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from pathlib import Path
 CHECKOUT = str(Path(__file__).resolve().parents[1])
 sys.path[0] = CHECKOUT  # this file's own folder would hide the standard library's `statistics`
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from bench.cli.options import available_cores  # noqa: E402
-from bench.data.ships.toy import ToyShipScenes, render_ships  # noqa: E402
-from bench.errors import BenchError  # noqa: E402
-from benchmarks.process_tree import Usage, measure  # noqa: E402
+from bench.cli.options import available_cores
+from bench.core.errors import BenchError
+from bench.data.ships.toy import ToyShipScenes, render_ships
+from benchmarks.process_tree import Usage, measure
 
 BLOCK_PX, SHIPS = 1000, 4
 OFFSHORE = (0, 2, 4, 6, 8)  # numbers of toy scenes without land; the third has no ship
@@ -72,10 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         found, hits = recovered(place / "out" / "detections.csv", ships)
     peak, pixels = usage.peak_bytes / 2**20, args.height * args.width / 1e6
-    print("| scene | on disk | detector | ships found | detections | peak memory | time | speed |\n|---|---|---|---|---|---|---|---|")
     print(
-        f"| {args.height} x {args.width} px, {args.dtype} | {size / 2**20:,.0f} MiB | {args.detector} | {hits} of {len(ships)} | {found} | "
-        f"{peak:,.0f} MiB | {usage.seconds:,.0f} s | {pixels / usage.seconds:.2f} MP/s |"
+        "| scene | on disk | detector | ships found | detections | peak memory | time | speed"
+        " |\n|---|---|---|---|---|---|---|---|"
+    )
+    print(
+        f"| {args.height} x {args.width} px, {args.dtype} | {size / 2**20:,.0f} MiB | {args.detector} | {hits} of"
+        f" {len(ships)} | {found} | {peak:,.0f} MiB | {usage.seconds:,.0f} s | {pixels / usage.seconds:.2f} MP/s |"
     )
     if peak > 1024 * args.limit_gib:
         print(f"beyond the limit of {args.limit_gib:g} GiB", file=sys.stderr)
@@ -87,13 +91,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--height", type=int, default=30_000, metavar="N", help="of the scene in px (default: 30000)")
     parser.add_argument("--width", type=int, default=25_000, metavar="N", help="of the scene in px (default: 25000)")
-    parser.add_argument("--dtype", choices=tuple(NO_DATA), default="uint16", help="uint16 amplitude, or float32 dB (default: uint16)")
+    parser.add_argument(
+        "--dtype", choices=tuple(NO_DATA), default="uint16", help="uint16 amplitude, or float32 dB (default: uint16)"
+    )
     parser.add_argument("--detector", choices=("cfar", "faster-rcnn"), default="cfar", help="(default: cfar)")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="an option of cfar")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="an option of cfar"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)"
+    )
     parser.add_argument("--limit-gib", type=float, default=2.0, metavar="X", help="most resident memory (default: 2)")
     parser.add_argument(
-        "--place", type=Path, metavar="DIR", help="where the scene is put meanwhile (default: the system's temporary folder)"
+        "--place",
+        type=Path,
+        metavar="DIR",
+        help="where the scene is put meanwhile (default: the system's temporary folder)",
     )
     args = parser.parse_args(arguments)
     if min(args.height, args.width) < 64:
@@ -118,10 +131,24 @@ def write_scene(path: Path, height: int, width: int, dtype: str) -> np.ndarray:
     options = ToyShipScenes(scene_px=BLOCK_PX, ships_per_scene=SHIPS, bits=16)
     blocks = [render_ships(options, number) for number in OFFSHORE]
     ships: list[np.ndarray] = []
-    profile = {"driver": "GTiff", "count": 1, "crs": "EPSG:32651", "transform": rasterio.Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1])}
-    tiles = {"tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "deflate", "zlevel": 1, "BIGTIFF": "IF_SAFER"}
+    profile = {
+        "driver": "GTiff",
+        "count": 1,
+        "crs": "EPSG:32651",
+        "transform": rasterio.Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]),
+    }
+    tiles = {
+        "tiled": True,
+        "blockxsize": 512,
+        "blockysize": 512,
+        "compress": "deflate",
+        "zlevel": 1,
+        "BIGTIFF": "IF_SAFER",
+    }
     stored = "uint16" if dtype == "uint16" else "float32"
-    with rasterio.open(path, "w", height=height, width=width, dtype=stored, nodata=NO_DATA[dtype], **profile, **tiles) as stream:
+    with rasterio.open(
+        path, "w", height=height, width=width, dtype=stored, nodata=NO_DATA[dtype], **profile, **tiles
+    ) as stream:
         for top in range(0, height, 2 * BLOCK_PX):  # rows of two blocks
             rows = np.zeros((2 * BLOCK_PX, -(-width // BLOCK_PX) * BLOCK_PX), dtype=np.uint16)
             for y in range(0, len(rows), BLOCK_PX):
@@ -156,7 +183,9 @@ def edge_of(y: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def in_units(amplitude: np.ndarray, dtype: str) -> np.ndarray:
-    """Return amplitudes as they are stored, coarsely rounded: uint16 in steps of 32, or dB of their square in steps of a quarter."""
+    """Return amplitudes as they are stored, coarsely rounded: uint16 in steps of 32, or dB of their square in steps of
+    a quarter.
+    """
     if dtype == "uint16":
         return (amplitude // 32 * 32 + 16).astype(np.uint16)
     decibel: np.ndarray = np.round(4 * (20 * np.log10(np.maximum(amplitude, 1.0)) - 80)) / 4
@@ -164,7 +193,9 @@ def in_units(amplitude: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def predict(place: Path, args: argparse.Namespace) -> Usage:
-    """Run `bench predict` on the scene and return what it cost. Raises BenchError where the network could not be trained."""
+    """Run `bench predict` on the scene and return what it cost. Raises BenchError where the network could not be
+    trained.
+    """
     env = {**os.environ, "PYTHONPATH": CHECKOUT}
     bench = [sys.executable, "-m", "bench.cli.main"]
     how = ["scene.tif", "--out", "out", "--threads", str(args.threads), "--format", "csv"]
@@ -173,7 +204,9 @@ def predict(place: Path, args: argparse.Namespace) -> Usage:
         words = ["--detector", "cfar", "--sar-scale", scale, *(f"--set={setting}" for setting in args.settings)]
     else:
         (place / "suite.yaml").write_text(SUITE)
-        made = measure([*bench, "run", "--config", "suite.yaml", "--no-figures", "--threads", str(args.threads)], place, env)
+        made = measure(
+            [*bench, "run", "--config", "suite.yaml", "--no-figures", "--threads", str(args.threads)], place, env
+        )
         if made.code:
             raise BenchError(f"the network could not be trained: {made.output}")
         (cell,) = (place / "runs" / "detection").iterdir()
@@ -182,10 +215,17 @@ def predict(place: Path, args: argparse.Namespace) -> Usage:
 
 
 def recovered(table: Path, ships: np.ndarray) -> tuple[int, int]:
-    """Return how many detections there are, and how many of the `ships` (n, 4) have one whose centre lies in their box."""
+    """Return how many detections there are, and how many of the `ships` (n, 4) have one whose centre lies in their
+    box.
+    """
     with table.open(encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["score"]]
-    centres = np.array([[float(row["x1"]) + float(row["x2"]), float(row["y1"]) + float(row["y2"])] for row in rows]).reshape(-1, 2) / 2
+    centres = (
+        np.array([[float(row["x1"]) + float(row["x2"]), float(row["y1"]) + float(row["y2"])] for row in rows]).reshape(
+            -1, 2
+        )
+        / 2
+    )
     centres = centres[np.argsort(centres[:, 0])]
     hits = 0
     for x1, y1, x2, y2 in ships.tolist():

@@ -1,8 +1,9 @@
 """What a command costs: wall time, and resident memory of it and every process below it, sampled from /proc (Linux).
 
-Memory is summed over the processes that live at the same time: the runner and its worker, loading processes where there are any. Pages
-that two of them share (libraries, mapped files) are counted in each, so the sum is never too small for that reason. What a process reached
-between two samples is known from the system's own mark of each process (VmHWM), which the sum is raised to.
+Memory is summed over the processes that live at the same time: the runner and its worker, loading processes where there
+are any. Pages that two of them share (libraries, mapped files) are counted in each, so the sum is never too small for
+that reason. What a process reached between two samples is known from the system's own mark of each process (VmHWM),
+which the sum is raised to.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 PROC = Path("/proc")
 KIB = 1024
@@ -28,8 +29,8 @@ class Usage:
     Attributes:
         code: exit code. output: stdout and stderr, as they came.
         seconds: wall time.
-        peak_bytes: largest sum of resident memory. own_bytes: largest sum of the part of it that no file stands behind, which the system
-            cannot take back.
+        peak_bytes: largest sum of resident memory. own_bytes: largest sum of the part of it that no file stands behind,
+            which the system cannot take back.
         processes: most processes at a time.
     """
 
@@ -52,7 +53,9 @@ def measure(words: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Usage:
         raise BenchError("resident memory is read from /proc, which this system does not have; run on Linux")
     usage, done = Usage(), threading.Event()
     started = time.monotonic()
-    process = subprocess.Popen(words, cwd=cwd, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        words, cwd=cwd, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     sampler = threading.Thread(target=_sample_until, args=(process.pid, usage, done), daemon=True)
     sampler.start()
     try:
@@ -75,7 +78,9 @@ def _sample_until(root: int, usage: Usage, done: threading.Event) -> None:
         alive = [(pid, status) for pid, status in seen if "VmRSS" in status]
         usage.processes = max(usage.processes, len(alive))
         usage.peak_bytes = max(usage.peak_bytes, sum(status["VmRSS"] for _, status in alive))
-        usage.own_bytes = max(usage.own_bytes, sum(status.get("RssAnon", 0) + status.get("RssShmem", 0) for _, status in alive))
+        usage.own_bytes = max(
+            usage.own_bytes, sum(status.get("RssAnon", 0) + status.get("RssShmem", 0) for _, status in alive)
+        )
         usage._marks |= {pid: status.get("VmHWM", 0) for pid, status in alive}
 
 

@@ -1,6 +1,8 @@
-"""What the speed benchmarks share: two ways of doing the same, timed by turns in one process, and a table of their ratios.
+"""What the speed benchmarks share: two ways of doing the same, timed by turns in one process, and a table of their
+ratios.
 
-A ratio of two things that ran by turns on one machine says more than seconds: what else the machine does meanwhile slows both.
+A ratio of two things that ran by turns on one machine says more than seconds: what else the machine does meanwhile
+slows both.
 """
 
 from __future__ import annotations
@@ -42,12 +44,18 @@ def add_how(parser: argparse.ArgumentParser, parts: Sequence[str]) -> None:
     """Add the parts that may be named, and how they are measured."""
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(parts)} (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N (default: cpu)")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes of the harness (default: 0)")
+    parser.add_argument(
+        "--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="data-loading processes of the harness (default: 0)"
+    )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds of each comparison (default: 3)")
 
 
-def parsed(parser: argparse.ArgumentParser, parts: Sequence[str], arguments: Sequence[str] | None) -> argparse.Namespace:
+def parsed(
+    parser: argparse.ArgumentParser, parts: Sequence[str], arguments: Sequence[str] | None
+) -> argparse.Namespace:
     """Return the arguments; an unknown part ends with exit code 2."""
     args = parser.parse_args(arguments)
     args.parts = args.parts or list(parts)
@@ -101,5 +109,9 @@ def machine(device: str, threads: int) -> str:
     """Return a line on what the figures were measured with; no host or user name."""
     import torch
 
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.startswith("cuda")
+        else f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
+    )
     return f"{name}, {threads} threads, torch {torch.__version__.split('+')[0]}, Python {platform.python_version()}"

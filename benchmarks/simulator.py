@@ -2,9 +2,9 @@
 
     python benchmarks/simulator.py
 
-Prints Markdown. Pixels are pixels of the ground: a pair of patches counts once. A part's time is the best of several, a layout's is one
-run, start of the processes and layout of the world included, scaled up to the whole set by the number of pairs or scenes. Processor time,
-which other work on the machine hardly changes, stands beside wall time.
+Prints Markdown. Pixels are pixels of the ground: a pair of patches counts once. A part's time is the best of several, a
+layout's is one run, start of the processes and layout of the world included, scaled up to the whole set by the number
+of pairs or scenes. Processor time, which other work on the machine hardly changes, stands beside wall time.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.data.images import write_image
-from bench.data.simulator.cities import city_of, render_pair
-from bench.data.simulator.ground import layers_of
-from bench.data.simulator.like import Request, air_sarship, qxs_saropt
-from bench.data.simulator.optical import MARGIN_PX, render_optical, wider
-from bench.data.simulator.produce import produce
-from bench.data.simulator.sar import render_sar
-from bench.data.simulator.world import World
 from bench.data.windows import Window
+from bench.simulator.cities import city_of, render_pair
+from bench.simulator.ground import layers_of
+from bench.simulator.like import Request, air_sarship, qxs_saropt
+from bench.simulator.optical import MARGIN_PX, render_optical, wider
+from bench.simulator.produce import produce
+from bench.simulator.sar import render_sar
+from bench.simulator.world import World
 
 PROCESSES = (1, 2)
 PATCH_PX = 256
@@ -34,14 +34,22 @@ SCENES = 31
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--side", type=int, default=1024, metavar="PX", help="window that the parts render (default: 1024)")
+    parser.add_argument(
+        "--side", type=int, default=1024, metavar="PX", help="window that the parts render (default: 1024)"
+    )
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="of each part (default: 5)")
-    parser.add_argument("--pairs", type=int, default=1200, metavar="N", help="of the qxs-saropt layout (default: 1200; 0 for none)")
-    parser.add_argument("--images", type=int, default=4, metavar="N", help="of the air-sarship-1.0 layout (default: 4; 0 for none)")
+    parser.add_argument(
+        "--pairs", type=int, default=1200, metavar="N", help="of the qxs-saropt layout (default: 1200; 0 for none)"
+    )
+    parser.add_argument(
+        "--images", type=int, default=4, metavar="N", help="of the air-sarship-1.0 layout (default: 4; 0 for none)"
+    )
     args = parser.parse_args()
     if args.side < PATCH_PX or args.repeats < 1 or min(args.pairs, args.images) < 0:
         parser.error(f"--side from {PATCH_PX}, --repeats from 1, --pairs and --images from 0")
-    print(f"Load average at the start, over 1, 5 and 15 minutes: {', '.join(f'{load:.1f}' for load in os.getloadavg())}\n")
+    print(
+        f"Load average at the start, over 1, 5 and 15 minutes: {', '.join(f'{load:.1f}' for load in os.getloadavg())}\n"
+    )
     parts(args.side, args.repeats)
     layouts(args.pairs, args.images)
 
@@ -82,7 +90,10 @@ def parts(side: int, repeats: int) -> None:
 
 def layouts(pairs: int, images: int) -> None:
     """Print how long whole layouts take, and what that makes for the whole sets."""
-    print("| layout | processes | seconds | processor seconds | megapixels per second | whole set, minutes |\n|---|---|---|---|---|---|")
+    print(
+        "| layout | processes | seconds | processor seconds | megapixels per second | whole set, minutes"
+        " |\n|---|---|---|---|---|---|"
+    )
     wanted = (("qxs-saropt", qxs_saropt, pairs, "pairs", PATCH_PX**2, qxs_saropt.FULL),
               ("air-sarship-1.0", air_sarship, images, "scenes", air_sarship.SIDE_PX**2, SCENES))  # fmt: skip
     for name, module, count, what, pixels, full in wanted:
@@ -92,7 +103,9 @@ def layouts(pairs: int, images: int) -> None:
                 plan = module.plan(Request(count))
                 produce(Path(folder) / "out", plan.stamp, plan.tasks, plan.make, plan.finish, processes)
                 seconds, used = time.perf_counter() - started, _processor_s() - used
-            numbers = f"{seconds:.1f} | {used:.1f} | {count * pixels / 1e6 / seconds:.1f} | {seconds * full / count / 60:.1f}"
+            numbers = (
+                f"{seconds:.1f} | {used:.1f} | {count * pixels / 1e6 / seconds:.1f} | {seconds * full / count / 60:.1f}"
+            )
             print(f"| {name}, {count:,} {what} | {processes} | {numbers} |", flush=True)
 
 
@@ -103,7 +116,9 @@ def _processor_s() -> float:
 
 
 def _best(run: Callable[[], object], repeats: int) -> float:
-    """Return the shortest processor time of a run in seconds; on one thread and without waiting, that is its time on a free core."""
+    """Return the shortest processor time of a run in seconds; on one thread and without waiting, that is its time on a
+    free core.
+    """
     times = []
     for _ in range(repeats):
         started = time.process_time()

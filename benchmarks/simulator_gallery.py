@@ -2,8 +2,9 @@
 
     python benchmarks/simulator_gallery.py --out docs/images/simulator
 
-The pages' text says what they show. Nothing is chosen by its looks at run time: what a detail is centred on follows from the world (its
-tallest building, its longest ship that stays at its berth). `--scale 0.1` renders everything small, for a test.
+The pages' text says what they show. Nothing is chosen by its looks at run time: what a detail is centred on follows
+from the world (its tallest building, its longest ship that stays at its berth). `--scale 0.1` renders everything small,
+for a test.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from bench.data.simulator.cities import kept_windows, render_pair
-from bench.data.simulator.like.qxs_saropt import MANNERS
-from bench.data.simulator.materials import Ground
-from bench.data.simulator.optical import render_optical
-from bench.data.simulator.sar import render_sar, sar_boxes
-from bench.data.simulator.ship_scenes import draw_scene, render_scene
-from bench.data.simulator.spec import OpticalSpec, PortSpec, SarSpec
-from bench.data.simulator.structures import facing
-from bench.data.simulator.world import World, world_of
 from bench.data.windows import Window
+from bench.simulator.cities import kept_windows, render_pair
+from bench.simulator.like.qxs_saropt import MANNERS
+from bench.simulator.materials import Ground
+from bench.simulator.optical import render_optical
+from bench.simulator.sar import render_sar, sar_boxes
+from bench.simulator.ship_scenes import draw_scene, render_scene
+from bench.simulator.spec import OpticalSpec, PortSpec, SarSpec
+from bench.simulator.structures import facing
+from bench.simulator.world import World, world_of
 
 QUALITY = 82
 GAP_PX = 4
@@ -43,7 +44,9 @@ def main() -> None:
     """Render all pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all sides in pixels; other than 1 only to try the script")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of all sides in pixels; other than 1 only to try the script"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for name, draw in PICTURES.items():
@@ -51,14 +54,16 @@ def main() -> None:
         print(f"{args.out / name}.jpg: {(args.out / f'{name}.jpg').stat().st_size / 1024:.0f} KiB")
 
 
-# -- pictures ------------------------------------------------------------------------------------------------------------------------
+# -- pictures ----------------------------------------------------------------------------------------------------------
 def harbour(scale: float) -> np.ndarray:
     """Return a harbour at 1 m in both views, every ship of the SAR view in its box."""
     world = world_of(HARBOUR)
     window = (190, 20, _px(640, scale), _px(640, scale))
     optical, sar = render_optical(world, OPTICAL, window), _rgb(render_sar(world, SAR, window))
     sar = boxed(sar, sar_boxes(world, SAR, window))
-    return beside([labelled(optical, "optical, 1 m", bar_m=100), labelled(sar, "SAR, 1 m", bar_m=100, arrow_deg=SAR.look_deg)])
+    return beside(
+        [labelled(optical, "optical, 1 m", bar_m=100), labelled(sar, "SAR, 1 m", bar_m=100, arrow_deg=SAR.look_deg)]
+    )
 
 
 def cities(scale: float) -> np.ndarray:
@@ -85,22 +90,42 @@ def scene(scale: float) -> np.ndarray:
     whole = boxed(_rgb(shrunk), boxes * (small / side))
     # the part with the most ships, of those that show some land
     world = World(spec.port)
-    corners = [(y, x) for y in range(0, side - part + 1, max(1, part // 4)) for x in range(0, side - part + 1, max(1, part // 4))]
+    corners = [
+        (y, x)
+        for y in range(0, side - part + 1, max(1, part // 4))
+        for x in range(0, side - part + 1, max(1, part // 4))
+    ]
     corners = [(y, x) for y, x in corners if 0.25 < world.land_share((y, x, part, part)) < 0.7] or corners
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     within = [((middles > [x, y]) & (middles < [x + part, y + part])).all(axis=1).sum() for y, x in corners]
     y, x = corners[int(np.argmax(within))]
     crop = boxed(_rgb(amplitude[y : y + part, x : x + part]), boxes - [x, y, x, y])
-    return beside([labelled(whole, "whole: 9 km"), labelled(crop, "part, 3 m", bar_m=300, gsd_m=3.0, arrow_deg=spec.sar.look_deg)])
+    return beside(
+        [labelled(whole, "whole: 9 km"), labelled(crop, "part, 3 m", bar_m=300, gsd_m=3.0, arrow_deg=spec.sar.look_deg)]
+    )
 
 
 def offshore(scale: float) -> np.ndarray:
     """Return ships under way with wakes, and azimuth ambiguities, on a rough sea."""
     side = _px(600, scale)
-    port = PortSpec(seed=4, height_px=side, width_px=side, gsd_m=2.0, land_share=0.0, islands=0.0, ports=0.0, traffic=4.0, anchorages=0.0)
-    sar = SarSpec(look_deg=8.0, looks=3, sea_db=-17.0, sea_shape=30.0, gain=420.0, ambiguity_db=-20.0, ambiguity_m=340.0)
+    port = PortSpec(
+        seed=4,
+        height_px=side,
+        width_px=side,
+        gsd_m=2.0,
+        land_share=0.0,
+        islands=0.0,
+        ports=0.0,
+        traffic=4.0,
+        anchorages=0.0,
+    )
+    sar = SarSpec(
+        look_deg=8.0, looks=3, sea_db=-17.0, sea_shape=30.0, gain=420.0, ambiguity_db=-20.0, ambiguity_m=340.0
+    )
     world, window = World(port), (0, 0, side, side)
-    left = labelled(boxed(_rgb(render_sar(world, sar, window)), sar_boxes(world, sar, window)), "SAR, 2 m", 200, 2.0, 8.0)
+    left = labelled(
+        boxed(_rgb(render_sar(world, sar, window)), sar_boxes(world, sar, window)), "SAR, 2 m", 200, 2.0, 8.0
+    )
     return beside([left, labelled(render_optical(world, OPTICAL, window), "optical, at another time", 200, 2.0)])
 
 
@@ -124,13 +149,17 @@ def details(scale: float) -> np.ndarray:
         top, left = (int(np.clip(round(at) - side // 2, 0, detail.port.height_px - side)) for at in (y, x))
         window: Window = (top, left, side, side)
         sar = _rgb(render_sar(world, detail.sar, window))
-        columns.append(above([labelled(render_optical(world, OPTICAL, window), detail.title), labelled(sar, "", 50, 1.0, 0.0)]))
+        columns.append(
+            above([labelled(render_optical(world, OPTICAL, window), detail.title), labelled(sar, "", 50, 1.0, 0.0)])
+        )
     rows = [beside(columns[:3]), beside(columns[3:])]
     return above(rows)
 
 
 def tallest_building(world: World) -> tuple[float, float]:
-    """Return the middle of the tallest building at least 150 m inside the scene, lower ones preferred where their walls face the sensor."""
+    """Return the middle of the tallest building at least 150 m inside the scene, lower ones preferred where their walls
+    face the sensor.
+    """
     edge = world.spec.height_px * world.spec.gsd_m
     found = world.buildings_in((150.0, 150.0, edge - 150.0, edge - 150.0))
     turned = facing(found.corners(), np.array([-1.0, 0.0])).max(axis=1)
@@ -141,7 +170,9 @@ def tallest_building(world: World) -> tuple[float, float]:
 def longest_ship_at_berth(world: World) -> tuple[float, float]:
     """Return where the bow of the longest ship lies that both views show."""
     both = {ship.number for ship in world.fleet.optical}
-    ship = max((ship for ship in world.fleet.sar if ship.number in both and ship.speed_ms == 0), key=lambda ship: ship.length_m)
+    ship = max(
+        (ship for ship in world.fleet.sar if ship.number in both and ship.speed_ms == 0), key=lambda ship: ship.length_m
+    )
     return ship.x, ship.y
 
 
@@ -156,7 +187,9 @@ def work_of(ground: Ground, place: int) -> Callable[[World], tuple[float, float]
 
 
 def rock(world: World) -> tuple[float, float]:
-    """Return the middle of the island that is nearest to a ship in size, 3,000 m2, and at least 150 m inside the scene."""
+    """Return the middle of the island that is nearest to a ship in size, 3,000 m2, and at least 150 m inside the
+    scene.
+    """
     import cv2
 
     grid = world.grid
@@ -180,7 +213,7 @@ DETAILS = (
 PICTURES = {"harbour": harbour, "cities": cities, "scene": scene, "offshore": offshore, "details": details}
 
 
-# -- putting together ----------------------------------------------------------------------------------------------------------------
+# -- putting together --------------------------------------------------------------------------------------------------
 def boxed(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Return the image with boxes (k, 4) x1, y1, x2, y2 in px drawn 2 px outside of them."""
     canvas = Image.fromarray(image)
@@ -190,7 +223,9 @@ def boxed(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def labelled(image: np.ndarray, text: str, bar_m: float = 0.0, gsd_m: float = 1.0, arrow_deg: float | None = None) -> np.ndarray:
+def labelled(
+    image: np.ndarray, text: str, bar_m: float = 0.0, gsd_m: float = 1.0, arrow_deg: float | None = None
+) -> np.ndarray:
     """Return the image with a title, a scale bar, and an arrow in the direction in which range grows."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
@@ -206,7 +241,10 @@ def labelled(image: np.ndarray, text: str, bar_m: float = 0.0, gsd_m: float = 1.
         along = np.array([np.cos(np.radians(arrow_deg)), np.sin(np.radians(arrow_deg))])
         across, tip = np.array([-along[1], along[0]]), np.array([width - 14.0, height - 14.0])
         draw.line([tuple(tip - 44 * along), tuple(tip)], fill="white", width=2)
-        draw.polygon([tuple(tip + 4 * along), tuple(tip - 8 * along + 5 * across), tuple(tip - 8 * along - 5 * across)], fill="white")
+        draw.polygon(
+            [tuple(tip + 4 * along), tuple(tip - 8 * along + 5 * across), tuple(tip - 8 * along - 5 * across)],
+            fill="white",
+        )
         draw.text(tuple(tip - [52, 22]), "range", fill="white", font=font, stroke_width=2, stroke_fill="black")
     return np.asarray(canvas)
 

@@ -2,12 +2,13 @@
 
     python benchmarks/simulator_realism.py --hrsid DIR --s1s2 DIR
 
-compares the real tiles of HRSID in DIR (any part of it) with simulated ones of the same layout, and real Sentinel-1/2 scenes of 10 m with
-simulated ground of 10 m. Prints Markdown tables. The statistics are those that a detector or matcher can live on; none was fitted.
+compares the real tiles of HRSID in DIR (any part of it) with simulated ones of the same layout, and real Sentinel-1/2
+scenes of 10 m with simulated ground of 10 m. Prints Markdown tables. The statistics are those that a detector or
+matcher can live on; none was fitted.
 
-Patches are chosen by the same rule in real and simulated images: "sea" is dark and without anything bright, "land" is much brighter than
-the darkest fifth of its tile, coast included; patches near a labelled ship are left out of both. Numbers are medians over patches or ships,
-quartiles in brackets.
+Patches are chosen by the same rule in real and simulated images: "sea" is dark and without anything bright, "land" is
+much brighter than the darkest fifth of its tile, coast included; patches near a labelled ship are left out of both.
+Numbers are medians over patches or ships, quartiles in brackets.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ LONG_PX = 25.0  # ships from here on are told apart from smaller ones, whose box
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--hrsid", type=Path, help="root of real HRSID tiles")
-    parser.add_argument("--hrsid-list", default="site_train", help="stem of the annotation list to read (default: site_train)")
+    parser.add_argument(
+        "--hrsid-list", default="site_train", help="stem of the annotation list to read (default: site_train)"
+    )
     parser.add_argument("--s1s2", type=Path, help="root of the real Sentinel scenes")
     parser.add_argument("--images", type=int, default=160, help="simulated tiles (default: 160)")
     parser.add_argument("--scenes", type=int, default=12, help="simulated scenes of 10 m (default: 12)")
@@ -50,8 +53,8 @@ def main() -> None:
 
 def compare_ships(real: Path, annotations: str, folder: Path, images: int) -> None:
     """Print the statistics of real and of simulated ship tiles side by side."""
-    from bench.data.simulator.like import Request, hrsid
-    from bench.data.simulator.produce import produce
+    from bench.simulator.like import Request, hrsid
+    from bench.simulator.produce import produce
 
     plan = hrsid.plan(Request(images, seed=7))
     produce(folder / "hrsid", plan.stamp, plan.tasks, plan.make, plan.finish, jobs=2)
@@ -100,7 +103,9 @@ def _tiles(dataset: object) -> Iterator[tuple[ShipScene, np.ndarray]]:
 
 
 def _quiet_patches(image: np.ndarray, away: np.ndarray, side: int = 128) -> Iterator[np.ndarray]:
-    """Yield patches of open water: dark, but not the black beyond an acquisition's edge, and without anything bright."""
+    """Yield patches of open water: dark, but not the black beyond an acquisition's edge, and without anything
+    bright.
+    """
     for patch, free in _grid(image, away, side):
         if free.all() and 1 < patch.mean() < 45 and np.quantile(patch, 0.9995) < 5 * patch.mean() + 12:
             yield patch
@@ -136,7 +141,10 @@ def autocorrelation(patch: np.ndarray, lags: tuple[int, ...]) -> list[float]:
     """Return the autocorrelation of a patch at lags along both axes, averaged."""
     values = patch - patch.mean()
     variance = float((values**2).mean())
-    return [float(((values[lag:] * values[:-lag]).mean() + (values[:, lag:] * values[:, :-lag]).mean()) / 2 / variance) for lag in lags]
+    return [
+        float(((values[lag:] * values[:-lag]).mean() + (values[:, lag:] * values[:, :-lag]).mean()) / 2 / variance)
+        for lag in lags
+    ]
 
 
 def band_power(patch: np.ndarray) -> list[float]:
@@ -149,8 +157,8 @@ def band_power(patch: np.ndarray) -> list[float]:
 
 
 def ship_to_clutter_db(image: np.ndarray, box: np.ndarray) -> float | None:
-    """Return the mean intensity in a box over that of the frame `RING_PX` around it in dB; None where the frame leaves the image or is
-    black.
+    """Return the mean intensity in a box over that of the frame `RING_PX` around it in dB; None where the frame leaves
+    the image or is black.
     """
     x1, y1, x2, y2 = np.rint(box).astype(int).tolist()
     inner, outer = RING_PX
@@ -164,11 +172,14 @@ def ship_to_clutter_db(image: np.ndarray, box: np.ndarray) -> float | None:
 
 def compare_pairs(real: Path, scenes: int) -> None:
     """Print the texture of both views at 10 m, real and simulated."""
-    from bench.data.simulator.cities import Manner, city_of, render_pair
-    from bench.data.simulator.world import World
+    from bench.simulator.cities import Manner, city_of, render_pair
+    from bench.simulator.world import World
 
     names = sorted(path.name for path in (real / "opt").glob("*.png"))
-    pairs = [(read_image(real / "opt" / name), as_sar(read_image(real / "sar" / name), real / "sar" / name)) for name in names]
+    pairs = [
+        (read_image(real / "opt" / name), as_sar(read_image(real / "sar" / name), real / "sar" / name))
+        for name in names
+    ]
     cities = [city_of(number, 7, 1024, 10.0, Manner(looks=4)) for number in range(scenes)]
     # a Sentinel-1 IW GRD product has 4.4 looks and about 20 x 22 m of resolution on its 10 m grid
     cities = [replace(city, sar=city.sar.model_copy(update={"resolution_px": 2.2})) for city in cities]
@@ -185,7 +196,9 @@ def compare_pairs(real: Path, scenes: int) -> None:
                     if patch.std() > 4 and patch.mean() > 5:
                         _collect(patch, into)
             both.append(into)
-        for key in (key for key in both[0] if "mean" not in key):  # levels and what follows from them are matters of stretching
+        for key in (
+            key for key in both[0] if "mean" not in key
+        ):  # levels and what follows from them are matters of stretching
             print(f"| {name}, {key} | {_median(both[0][key])} | {_median(both[1].get(key, []))} |")
 
 

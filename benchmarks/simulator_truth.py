@@ -3,8 +3,8 @@
     bench data simulate --like qxs-saropt --out DIR
     python benchmarks/simulator_truth.py --root DIR
 
-The audit sees pixels alone; `truth.csv` says where each patch lies. Prints which overlaps were found, missed and made up, whether the
-layout is right, and what the random and the grouped split leak by the truth.
+The audit sees pixels alone; `truth.csv` says where each patch lies. Prints which overlaps were found, missed and made
+up, whether the layout is right, and what the random and the grouped split leak by the truth.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
 from bench.data.csv_files import read_csv
 from bench.data.dataset import open_dataset
-from bench.data.simulator.like.qxs_saropt import PATCH_PX, TRUTH
 from bench.data.splits import Split, SplitSpec
+from bench.simulator.like.qxs_saropt import PATCH_PX, TRUTH
 
 Truth = tuple[np.ndarray, np.ndarray, np.ndarray]
 """City number, y and x in px of each sample, in the index's order."""
@@ -29,7 +29,9 @@ Truth = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True, help="a folder that `bench data simulate --like qxs-saropt` wrote")
+    parser.add_argument(
+        "--root", type=Path, required=True, help="a folder that `bench data simulate --like qxs-saropt` wrote"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         started = time.process_time()
@@ -38,19 +40,31 @@ def main() -> None:
     truth = truth_of(args.root, report.index.ids)
     wanted = overlapping(truth)
     found = found_pairs(report)
-    print(f"{len(report.index)} pairs, {len(np.unique(truth[0]))} cities; the audit took {seconds:.0f} s of processor time")
-    missed, made_up = len(wanted - found), len(found - wanted)
-    print(f"overlaps by the truth file: {len(wanted)}; found: {len(wanted & found)}; missed: {missed}; made up: {made_up}")
-    print(f"groups of the layout: {len(report.layout.sizes)}; patches placed wrong within their group: {misplaced(report, truth)}")
     print(
-        f"random split: {touched(report.split, wanted)} of {len(report.split.test)} test patches share ground with training or validation"
+        f"{len(report.index)} pairs, {len(np.unique(truth[0]))} cities; the audit took {seconds:.0f} s of processor"
+        " time"
+    )
+    missed, made_up = len(wanted - found), len(found - wanted)
+    print(
+        f"overlaps by the truth file: {len(wanted)}; found: {len(wanted & found)}; missed: {missed}; made up: {made_up}"
+    )
+    print(
+        f"groups of the layout: {len(report.layout.sizes)}; patches placed wrong within their group:"
+        f" {misplaced(report, truth)}"
+    )
+    print(
+        f"random split: {touched(report.split, wanted)} of {len(report.split.test)} test patches share ground with"
+        " training or validation"
     )
     if report.grouped is None:
         print("grouped split: none could be made")
     else:
         split = report.grouped.split
         sizes = f"{len(split.train)} / {len(split.validation)} / {len(split.test)} / {len(split.dropped)}"
-        print(f"grouped split: {touched(split, wanted)} of {len(split.test)} do (train / validation / test / dropped: {sizes})")
+        print(
+            f"grouped split: {touched(split, wanted)} of {len(split.test)} do (train / validation / test / dropped:"
+            f" {sizes})"
+        )
 
 
 def truth_of(root: Path, ids: tuple[str, ...]) -> Truth:
@@ -90,7 +104,9 @@ def misplaced(report: PatchReport, truth: Truth) -> int:
     for group in range(len(layout.sizes)):
         members = np.flatnonzero(layout.component == group)
         off = [column[members] - position[members] for column, position in ((truth[1], layout.y), (truth[2], layout.x))]
-        wrong += int(((off[0] != off[0][0]) | (off[1] != off[1][0]) | (truth[0][members] != truth[0][members[0]])).sum())
+        wrong += int(
+            ((off[0] != off[0][0]) | (off[1] != off[1][0]) | (truth[0][members] != truth[0][members[0]])).sum()
+        )
     return wrong
 
 

@@ -1,4 +1,5 @@
-"""How fast and how trustworthy bench/statistics.py is, on simulated detectors and matchers whose truth is known. Run by hand.
+"""How fast and how trustworthy bench/statistics/inference.py is, on simulated detectors and matchers whose truth is
+known. Run by hand.
 
     python benchmarks/statistics.py [speed] [alarms] [coverage] [resolve] [--quick]
 
@@ -7,12 +8,13 @@ alarms    how often equally good rows are told apart at a nominal 5 %.
 coverage  how often 95 % intervals of several kinds hold the truth, and how wide they are.
 resolve   what AIR-SARShip-1.0's scenes can resolve at AP 0.87.
 
-The simulation. Every ship and every clutter object of a scene has a latent score: a skill (ships) or a penalty (clutter), plus normal terms
-of the scene, common to all rows (weather, sea state) or a row's own; of the object, common (small ships are hard for everyone) or a row's
-own; of row, seed and object; and of row and seed alone, for all ships (the luck of a training). Objects above a floor are reported with
-that score. A scene has Poisson(5) clutter objects, times exp(N(0, 0.5)). Pairs of a matcher have the same latent score, and are decided
-rightly where it is above 0. Rows with the same skill are equally good by construction. "True" values come from hundreds of copies of the
-scenes with effects of their own. Tables are printed in Markdown; those in docs/statistics.md come from here.
+The simulation. Every ship and every clutter object of a scene has a latent score: a skill (ships) or a penalty
+(clutter), plus normal terms of the scene, common to all rows (weather, sea state) or a row's own; of the object, common
+(small ships are hard for everyone) or a row's own; of row, seed and object; and of row and seed alone, for all ships
+(the luck of a training). Objects above a floor are reported with that score. A scene has Poisson(5) clutter objects,
+times exp(N(0, 0.5)). Pairs of a matcher have the same latent score, and are decided rightly where it is above 0. Rows
+with the same skill are equally good by construction. "True" values come from hundreds of copies of the scenes with
+effects of their own. Tables are printed in Markdown; those in docs/statistics.md come from here.
 """
 
 from __future__ import annotations
@@ -29,15 +31,26 @@ sys.path[0] = str(
     Path(__file__).resolve().parents[1]
 )  # the checkout; this file's own folder would hide the standard library's `statistics`
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from bench.intervals import cluster_error, cluster_parts, combine, difference_interval, seed_error, share_interval  # noqa: E402
-from bench.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled  # noqa: E402
-from bench.statistics import Measured, analyse, compare, draws  # noqa: E402
+from bench.statistics.inference import Measured, analyse, compare, draws
+from bench.statistics.intervals import (
+    cluster_error,
+    cluster_parts,
+    combine,
+    difference_interval,
+    seed_error,
+    share_interval,
+)
+from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
 
 TEN = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in AIR-SARShip-1.0's ten test scenes
-ALL = np.array([5, 7, 10, 8, 15, 3, 5, 2, 7, 50, 80, 18, 21, 15, 77, 13, 3, 2, 1, 7, 9, 14, 4, 6, 20, 15, 19, 8, 6, 8, 3])  # in all 31
-CLUSTERS = np.round(40 * np.exp(0.8 * np.random.default_rng(3).normal(size=33))).astype(int)  # pairs in 33 unequal leakage groups
+ALL = np.array(
+    [5, 7, 10, 8, 15, 3, 5, 2, 7, 50, 80, 18, 21, 15, 77, 13, 3, 2, 1, 7, 9, 14, 4, 6, 20, 15, 19, 8, 6, 8, 3]
+)  # in all 31
+CLUSTERS = np.round(40 * np.exp(0.8 * np.random.default_rng(3).normal(size=33))).astype(
+    int
+)  # pairs in 33 unequal leakage groups
 FLOOR, CLUTTER, PENALTY = -1.0, 5.0, -1.2
 
 
@@ -61,15 +74,26 @@ MODELS = {
 Maker = Callable[[np.random.Generator, np.ndarray, Sequence[float], int, Model], list[list[Resampled]]]
 
 
-def latent(rng: np.random.Generator, cluster: np.ndarray, clusters: int, rows: int, seeds: int, model: Model) -> np.ndarray:
+def latent(
+    rng: np.random.Generator, cluster: np.ndarray, clusters: int, rows: int, seeds: int, model: Model
+) -> np.ndarray:
     """Return latent scores without skill, (rows, seeds, n)."""
     n = len(cluster)
     common = model.scene * rng.normal(size=clusters)[cluster] + model.object * rng.normal(size=n)
-    own = model.own_scene * rng.normal(size=(rows, 1, clusters))[..., cluster] + model.own_object * rng.normal(size=(rows, 1, n))
-    return common + own + model.noise * rng.normal(size=(rows, seeds, n)) + model.training * rng.normal(size=(rows, seeds, 1))
+    own = model.own_scene * rng.normal(size=(rows, 1, clusters))[..., cluster] + model.own_object * rng.normal(
+        size=(rows, 1, n)
+    )
+    return (
+        common
+        + own
+        + model.noise * rng.normal(size=(rows, seeds, n))
+        + model.training * rng.normal(size=(rows, seeds, 1))
+    )
 
 
-def detectors(rng: np.random.Generator, ships: np.ndarray, skills: Sequence[float], seeds: int, model: Model) -> list[list[Resampled]]:
+def detectors(
+    rng: np.random.Generator, ships: np.ndarray, skills: Sequence[float], seeds: int, model: Model
+) -> list[list[Resampled]]:
     """Return area AP of one row a skill, one result a seed."""
     count = len(ships)
     clutter = rng.poisson(CLUTTER * np.exp(0.5 * rng.normal(size=count)))
@@ -87,16 +111,23 @@ def detectors(rng: np.random.Generator, ships: np.ndarray, skills: Sequence[floa
     return [[result(np.concatenate([one[row, s], two[row, s]])) for s in range(seeds)] for row in range(len(skills))]
 
 
-def matchers(rng: np.random.Generator, pairs: np.ndarray, skills: Sequence[float], seeds: int, model: Model) -> list[list[Resampled]]:
+def matchers(
+    rng: np.random.Generator, pairs: np.ndarray, skills: Sequence[float], seeds: int, model: Model
+) -> list[list[Resampled]]:
     """Return accuracy of one row a skill, one result a seed."""
     count, cluster = len(pairs), np.repeat(np.arange(len(pairs)), pairs)
     right = latent(rng, cluster, count, len(skills), seeds, model) + np.asarray(skills)[:, None, None] > 0
     clusters = Clusters.of([f"group {i}" for i in range(count)], pairs)
-    return [[Ratio(clusters, np.bincount(cluster, right[row, s], count), pairs) for s in range(seeds)] for row in range(len(skills))]
+    return [
+        [Ratio(clusters, np.bincount(cluster, right[row, s], count), pairs) for s in range(seeds)]
+        for row in range(len(skills))
+    ]
 
 
 def truth(make: Maker, sizes: np.ndarray, skill: float, model: Model) -> float:
-    """Return the value that a row of this skill has on a test set of very many such scenes, over very many trainings."""
+    """Return the value that a row of this skill has on a test set of very many such scenes, over very many
+    trainings.
+    """
     copies, seeds = (40, 60) if model.training else (200, 1)
     rows = make(np.random.default_rng(1), np.tile(sizes, copies), [skill], seeds, model)
     return float(np.mean([result.value for result in rows[0]]))
@@ -118,10 +149,13 @@ def skill(make: Maker, sizes: np.ndarray, model: Model, wanted: float) -> float:
 
 def measured(rows: Sequence[Sequence[Resampled]]) -> list[Measured]:
     """Return rows of a table; rows of one result count as methods without training."""
-    return [Measured(f"row {i}", (None,) if len(row) == 1 else tuple(range(len(row))), tuple(row)) for i, row in enumerate(rows)]
+    return [
+        Measured(f"row {i}", (None,) if len(row) == 1 else tuple(range(len(row))), tuple(row))
+        for i, row in enumerate(rows)
+    ]
 
 
-# -- speed ---------------------------------------------------------------------------------------------------------------------------
+# -- speed -------------------------------------------------------------------------------------------------------------
 def speed(sims: int) -> None:
     """Print seconds of whole analyses."""
     rng, model = np.random.default_rng(0), replace(MODELS["correlated"], training=0.2)
@@ -137,10 +171,13 @@ def speed(sims: int) -> None:
         print(f"{text}: {time.perf_counter() - start:.2f} s")
 
 
-# -- false alarms --------------------------------------------------------------------------------------------------------------------
+# -- false alarms ------------------------------------------------------------------------------------------------------
 def alarms(sims: int) -> None:
     """Print how often equal rows are told apart."""
-    print("\n| detections | seeds | tables | sd over seeds | percentile bootstrap | swap test, p <= 0.05 | 4 rows: any mark | any tier |")
+    print(
+        "\n| detections | seeds | tables | sd over seeds | percentile bootstrap | swap test, p <= 0.05 | 4 rows: any"
+        " mark | any tier |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name, model in MODELS.items():
         for seeds, training in ((1, 0.0), (3, 0.1), (5, 0.0), (5, 0.1), (5, 0.3)):
@@ -156,7 +193,9 @@ def _alarm_row(name: str, model: Model, seeds: int, sims: int) -> None:
         found = analyse(rows, 0)
         difference, weights = found.differences[1], draws(rows[0].clusters)
         assert difference is not None and difference.p is not None
-        drawn = np.mean([a.values(weights) - b.values(weights) for a, b in zip(results[0], results[1], strict=True)], axis=0)
+        drawn = np.mean(
+            [a.values(weights) - b.values(weights) for a, b in zip(results[0], results[1], strict=True)], axis=0
+        )
         low, high = np.nanquantile(drawn, [0.025, 0.975])
         seen.append((low > 0 or high < 0, difference.p <= 0.05, any(found.marked), max(found.tiers) > 1))
         spread.append(found.estimates[0].seed_sd or 0.0)
@@ -164,7 +203,7 @@ def _alarm_row(name: str, model: Model, seeds: int, sims: int) -> None:
     print(f"| {name} | {seeds} | {sims} | {100 * np.mean(spread):.1f} | {shares} |", flush=True)
 
 
-# -- coverage ------------------------------------------------------------------------------------------------------------------------
+# -- coverage ----------------------------------------------------------------------------------------------------------
 def coverage(sims: int) -> None:
     """Print coverage and median width of every candidate, for differences and for values."""
     cases = [
@@ -193,7 +232,9 @@ def coverage(sims: int) -> None:
             print(f"| {text} | " + " | ".join(column.get(method, "-") for method in methods) + " |", flush=True)
 
 
-def _cover(make: Maker, sizes: np.ndarray, model: Model, levels: Sequence[float], seeds: int, sims: int, single: bool) -> dict[str, str]:
+def _cover(
+    make: Maker, sizes: np.ndarray, model: Model, levels: Sequence[float], seeds: int, sims: int, single: bool
+) -> dict[str, str]:
     skills = [skill(make, sizes, model, level) for level in levels]
     true = [truth(make, sizes, each, model) for each in skills]
     target = true[1] if single else true[0] - true[1]
@@ -207,7 +248,9 @@ def _cover(make: Maker, sizes: np.ndarray, model: Model, levels: Sequence[float]
     return {name: f"{100 * np.mean(inside[name]):.1f} ({100 * np.median(width[name]):.1f})" for name in inside}
 
 
-def candidates(results: Sequence[Sequence[Resampled]], sizes: np.ndarray, number: int) -> dict[str, tuple[float, float]]:
+def candidates(
+    results: Sequence[Sequence[Resampled]], sizes: np.ndarray, number: int
+) -> dict[str, tuple[float, float]]:
     """Return 95 % intervals by every method, of the only row's value or of the first minus the second row's."""
     from scipy.special import ndtr, ndtri, stdtrit
 
@@ -273,10 +316,16 @@ def studentized(
     return value - high * error, value - low * error
 
 
-def inverted_swap(value: float, without: np.ndarray, share: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+def inverted_swap(
+    value: float, without: np.ndarray, share: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float]:
     """Return the differences that a swap test of the jackknife's linear parts does not reject."""
     count, part = len(without), (value - without) * (1 - share)
-    sign = 1.0 - 2 * ((np.arange(2**10)[:, None] >> np.arange(count)) & 1) if count <= 10 else rng.choice([-1.0, 1.0], size=(1999, count))
+    sign = (
+        1.0 - 2 * ((np.arange(2**10)[:, None] >> np.arange(count)) & 1)
+        if count <= 10
+        else rng.choice([-1.0, 1.0], size=(1999, count))
+    )
     sign[0] = 1
     reach = np.linspace(0, 12 * np.sqrt((part**2).sum()) + 1e-9, 400)
     ends = []
@@ -286,13 +335,25 @@ def inverted_swap(value: float, without: np.ndarray, share: np.ndarray, rng: np.
     return value - ends[0], value - ends[1]
 
 
-# -- what the scenes can resolve -----------------------------------------------------------------------------------------------------
+# -- what the scenes can resolve ---------------------------------------------------------------------------------------
 def resolve(sims: int) -> None:
-    """Print what ten scenes, and 31 in three folds, resolve at AP 0.87, and how often a true gain of 1.3 points is found."""
-    print("\n| test | sets | correlation | sd over seeds | sd of the difference | resolvable | found there | 1.3 AP found |")
+    """Print what ten scenes, and 31 in three folds, resolve at AP 0.87, and how often a true gain of 1.3 points is
+    found.
+    """
+    print(
+        "\n| test | sets | correlation | sd over seeds | sd of the difference | resolvable | found there | 1.3 AP"
+        " found |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     ten = ("10 scenes", TEN, 1, (1.0, 0.5, 0.25), (0.0, 0.05, 0.15), sims)
-    all_ = ("31 scenes, 3 folds", ALL, 3, (0.5, 0.25), (0.0, 0.05, 0.15), max(1, sims // 3))  # random swaps take longer than 2^10
+    all_ = (
+        "31 scenes, 3 folds",
+        ALL,
+        3,
+        (0.5, 0.25),
+        (0.0, 0.05, 0.15),
+        max(1, sims // 3),
+    )  # random swaps take longer than 2^10
     for text, sizes, folds, shares, trainings, sims in (ten, all_):
         for own in shares:
             for training in trainings:
@@ -306,12 +367,17 @@ def _resolve_row(text: str, sizes: np.ndarray, folds: int, model: Model, sims: i
     values, spread, resolvable, small = _gains(sizes, folds, model, 0.013, sims).T
     median = float(np.median(resolvable))
     found = f"{100 * np.mean(_gains(sizes, folds, model, median, sims)[:, 3]):.0f} %" if median < 0.11 else "-"
-    numbers = f"{100 * np.mean(spread):.1f} | {100 * np.std(values):.1f} | {100 * median:.1f} | {found} | {100 * np.mean(small):.0f} %"
+    numbers = (
+        f"{100 * np.mean(spread):.1f} | {100 * np.std(values):.1f} | {100 * median:.1f} | {found} |"
+        f" {100 * np.mean(small):.0f} %"
+    )
     print(f"| {text} | {sims} | {common / (common + own):.2f} | {numbers} |", flush=True)
 
 
 def _gains(sizes: np.ndarray, folds: int, model: Model, gain: float, sims: int) -> np.ndarray:
-    """Return, (sims, 4), difference, sd over seeds, resolvable difference and p <= 0.05 where the first row truly is better by `gain`."""
+    """Return, (sims, 4), difference, sd over seeds, resolvable difference and p <= 0.05 where the first row truly is
+    better by `gain`.
+    """
     make, at = _in_folds(folds), replace(model, training=0.0)
     skills = [skill(detectors, sizes, at, 0.87 + gain), skill(detectors, sizes, at, 0.87)]
     out = []
@@ -325,7 +391,9 @@ def _gains(sizes: np.ndarray, folds: int, model: Model, gain: float, sims: int) 
 
 
 def _in_folds(folds: int) -> Maker:
-    def make(rng: np.random.Generator, sizes: np.ndarray, skills: Sequence[float], seeds: int, model: Model) -> list[list[Resampled]]:
+    def make(
+        rng: np.random.Generator, sizes: np.ndarray, skills: Sequence[float], seeds: int, model: Model
+    ) -> list[list[Resampled]]:
         parts = [detectors(rng, sizes[fold::folds], skills, seeds, model) for fold in range(folds)]
         return [[MeanOf([part[row][s] for part in parts]) for s in range(seeds)] for row in range(len(skills))]
 

@@ -1,8 +1,10 @@
-"""Seconds of a training step and of inference, measured through the package's own training: a matcher's or detector's `fit`, cut short.
+"""Seconds of a training step and of inference, measured through the package's own training: a matcher's or detector's
+`fit`, cut short.
 
-`bench.training.train` is handed the genuine network, batches and specification, with as many batches as are to be timed. A step is what
-lies between two calls of the network's `loss` (after the last one: the end of the epoch): forward, backward, optimiser, and waiting for
-the next batch and its way to the device. A GPU is waited for at both ends.
+`bench.training.api.train` is handed the genuine network, batches and specification, with as many batches as are to be
+timed. A step is what lies between two calls of the network's `loss` (after the last one: the end of the epoch):
+forward, backward, optimiser, and waiting for the next batch and its way to the device. A GPU is waited for at both
+ends.
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ from unittest import mock
 import numpy as np
 
 from bench.cli.options import available_cores
-from bench.context import ExecutionContext
-from bench.errors import BenchError
-from bench.progress import Progress
-from bench.task import Cell
-from bench.training import EpochBatches, TrainResult, TrainSpec, resolve_device
-from bench.workspace import Workspace
+from bench.core.context import ExecutionContext
+from bench.core.errors import BenchError
+from bench.core.progress import Progress
+from bench.core.workspace import Workspace
+from bench.execution.task import Cell
+from bench.training.api import EpochBatches, TrainResult, TrainSpec, resolve_device
 
 if TYPE_CHECKING:
     from bench.detection.data import LoadedShips
-    from bench.detection.detector import Detector, FitData
+    from bench.detection.detectors.base import Detector, FitData
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,19 @@ class How:
 
 def add_how(parser: argparse.ArgumentParser, warmup: bool = False) -> None:
     """Add the arguments that `how_of` and `reported` read."""
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
-    parser.add_argument("--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes, as for bench run (default: 0)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=available_cores(), metavar="N", help="CPU threads (default: all cores)"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="data-loading processes, as for bench run (default: 0)"
+    )
     if warmup:
-        parser.add_argument("--warmup", type=int, metavar="N", help="steps before the clock starts (default: 10 on a GPU, 1 on a CPU)")
+        parser.add_argument(
+            "--warmup", type=int, metavar="N", help="steps before the clock starts (default: 10 on a GPU, 1 on a CPU)"
+        )
     parser.add_argument("--steps", type=int, metavar="N", help="timed steps (default: 30 on a GPU, 3 on a CPU)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table here as well")
 
@@ -64,7 +74,9 @@ def how_of(args: argparse.Namespace) -> How:
     """
     import torch
 
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else str(resolve_device(args.device))
+    device = (
+        ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else str(resolve_device(args.device))
+    )
     cuda = device.startswith("cuda")
     warmup = getattr(args, "warmup", None)
     warmup = warmup if warmup is not None else 10 if cuda else 1
@@ -82,7 +94,10 @@ def measured_on(how: How) -> str:
 
     device = torch.cuda.get_device_name(how.device) if how.device.startswith("cuda") else "CPU"
     loading = f", {how.workers} loading processes" if how.workers else ""
-    return f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; median of {how.steps} steps after {how.warmup}"
+    return (
+        f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; median of {how.steps} steps after"
+        f" {how.warmup}"
+    )
 
 
 def reported(name: str, args: argparse.Namespace, lines: Callable[[argparse.Namespace], Sequence[str]]) -> int:
@@ -100,9 +115,9 @@ def reported(name: str, args: argparse.Namespace, lines: Callable[[argparse.Name
 
 @dataclass(frozen=True)
 class Times:
-    """Medians in seconds: of a step, of the processor time in it (all threads of this process), of making its batch in one thread, of
-    inference for one sample (a pair; a tile). On a machine that others use as well, the wall time of a step is too long, and its processor
-    time by the number of threads nearer to what a quiet machine takes.
+    """Medians in seconds: of a step, of the processor time in it (all threads of this process), of making its batch in
+    one thread, of inference for one sample (a pair; a tile). On a machine that others use as well, the wall time of a
+    step is too long, and its processor time by the number of threads nearer to what a quiet machine takes.
 
     `peak_bytes` of the training: of CUDA memory on a CUDA device, else the largest resident memory of the process.
     """
@@ -143,8 +158,8 @@ class FewBatches:
 
 @dataclass
 class Seen:
-    """What was seen of a shortened training: wall and processor clock at the ends of its steps, how long a batch took to make, and what
-    the training returned.
+    """What was seen of a shortened training: wall and processor clock at the ends of its steps, how long a batch took
+    to make, and what the training returned.
     """
 
     ends: list[tuple[float, float]] = field(default_factory=list)
@@ -155,7 +170,7 @@ class Seen:
 @contextmanager
 def shortened(how: How) -> Iterator[Seen]:
     """Within, every training runs for `warmup + steps` steps."""
-    from bench import training
+    from bench.training import api as training
 
     genuine, seen = training.train, Seen()
 
@@ -174,7 +189,9 @@ def shortened(how: How) -> Iterator[Seen]:
 
         model.loss = timed
         try:
-            seen.result = genuine(model, few, replace(spec, epochs=1, warmup_epochs=min(spec.warmup_epochs, 1)), context, validate=mark)
+            seen.result = genuine(
+                model, few, replace(spec, epochs=1, warmup_epochs=min(spec.warmup_epochs, 1)), context, validate=mark
+            )
         finally:
             del model.loss
         for indices in few.indices(0)[:3]:
@@ -183,7 +200,7 @@ def shortened(how: How) -> Iterator[Seen]:
             seen.loading.append(time.perf_counter() - started)
         return seen.result
 
-    with mock.patch("bench.training.train", train):
+    with mock.patch("bench.training.api.train", train):
         yield seen
 
 
@@ -194,7 +211,9 @@ def time_cell(cell: Cell, workspace: Workspace, folder: Path, how: How) -> Times
         BenchError: there is no such device, or the generated set is too small for a batch.
     """
     folder.mkdir(parents=True)
-    context = ExecutionContext(folder, workspace.cache, how.device, how.threads, how.workers, lambda line: None, Progress())
+    context = ExecutionContext(
+        folder, workspace.cache, how.device, how.threads, how.workers, lambda line: None, Progress()
+    )
     run = {"matching": fit_matcher, "detection": _detection}[cell.task]
     with shortened(how) as seen:
         infer, samples = run(cell, workspace, context)
@@ -206,11 +225,11 @@ def time_cell(cell: Cell, workspace: Workspace, folder: Path, how: How) -> Times
 
 def fit_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
     """Fit the cell's matcher; return what embeds a block of pairs, and their number."""
-    from bench.matching import MATCHERS
+    from bench.core.registries import MATCHERS
     from bench.matching.data import fit_scalings, load_data
-    from bench.matching.matcher import FitData, Setup
-    from bench.matching.trained import EMBED_BLOCK
-    from bench.planning import plan_data
+    from bench.matching.matchers.base import FitData, Setup
+    from bench.matching.matchers.trained import EMBED_BLOCK
+    from bench.suite.data_plan import plan_data
 
     spec, method = cell.spec["dataset"], cell.spec["method"]
     data = load_data(plan_data(cell, workspace), workspace.cache)
@@ -227,8 +246,8 @@ def fit_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> 
 def _detection(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
     """Fit the cell's detector; return what looks at a scene, and the number of its tiles."""
     from bench.detection.data import load_ships
-    from bench.detection.tiling import tile_grid
-    from bench.planning import plan_data
+    from bench.detection.tiles.tiling import tile_grid
+    from bench.suite.data_plan import plan_data
 
     data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
     detector, fit_data = prepared_detector(cell, data, context)
@@ -239,9 +258,9 @@ def _detection(cell: Cell, workspace: Workspace, context: ExecutionContext) -> t
 
 def prepared_detector(cell: Cell, data: LoadedShips, context: ExecutionContext) -> tuple[Detector, FitData]:
     """Return the cell's detector, prepared and not fitted, and what it is fitted on."""
-    from bench.detection import DETECTORS
+    from bench.core.registries import DETECTORS
     from bench.detection.data import fit_sar_scaling
-    from bench.detection.detector import FitData, Setup
+    from bench.detection.detectors.base import FitData, Setup
     from bench.detection.spec import Merging, Tiles
 
     spec, method = cell.spec["dataset"], cell.spec["method"]

@@ -1,4 +1,6 @@
-"""What the tests of the command line share: `bench` as a user types it, in a folder of its own, and the two suites they run."""
+"""What the tests of the command line share: `bench` as a user types it, in a folder of its own, and the two suites they
+run.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class Bench:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
         self.env["PYTHONPATH"] = str(REPOSITORY)
         self.env["PYTHONDONTWRITEBYTECODE"] = "1"
-        self.env["GIT_DIR"] = str(folder / "no-git")  # records of two runs must not differ because somebody edits the checkout meanwhile
+        self.env["GIT_DIR"] = str(
+            folder / "no-git"
+        )  # records of two runs must not differ because somebody edits the checkout meanwhile
 
     def __call__(
         self, *words: str, code: int = 0, env: Mapping[str, str] | None = None, timeout_s: float = 300
@@ -66,7 +70,13 @@ class Bench:
         """Run `bench WORDS` to its end; the exit code must be `code`, and no traceback may show."""
         environment = {**self.env, **(env or {})}
         done = subprocess.run(
-            self.words(*words), cwd=self.folder, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
+            self.words(*words),
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
         assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr + done.stdout, done.stderr
@@ -86,7 +96,9 @@ class Bench:
         return stderr.split("bench: error: ")[1].strip()
 
     def refused(self, *words: str) -> str:
-        """Like `error`, but in this process, for many wrong commands in a row: they must load no plug-in and start no worker."""
+        """Like `error`, but in this process, for many wrong commands in a row: they must load no plug-in and start no
+        worker.
+        """
         out, err = io.StringIO(), io.StringIO()
         with (
             contextlib.chdir(self.folder),
@@ -100,7 +112,9 @@ class Bench:
         return err.getvalue().split("bench: error: ")[1].strip()
 
     def printed(self, *words: str, code: int = 0) -> str:
-        """Run `bench WORDS` in this process, for many commands in a row; the exit code must be `code`. Return what it printed."""
+        """Run `bench WORDS` in this process, for many commands in a row; the exit code must be `code`. Return what it
+        printed.
+        """
         out = io.StringIO()
         with (
             contextlib.chdir(self.folder),

@@ -1,4 +1,6 @@
-"""Fixtures of the command line's tests: an empty folder to run in, and two finished runs that tests may read or copy."""
+"""Fixtures of the command line's tests: an empty folder to run in, and two finished runs that tests may read or
+copy.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A finished run of TINY (`tiny.yaml`), pictures included, no network in it. Read only: copy it with `tiny` to change it."""
+    """A finished run of TINY (`tiny.yaml`), pictures included, no network in it. Read only: copy it with `tiny` to
+    change it.
+    """
     bench = Bench(tmp_path_factory.mktemp("tiny"))
     bench.write("tiny.yaml", TINY)
     bench("run", "--config", "tiny.yaml", "--threads", "1")

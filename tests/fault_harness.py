@@ -3,13 +3,13 @@
     python fault_harness.py trials TEMPLATE SCRATCH KINDS FIRST EVERY WORDS...
     python fault_harness.py cases TEMPLATE SCRATCH < CASES
 
-Cases: a JSON list; each is a list of steps, done in a copy of TEMPLATE of its own: {"write": path, "hex": bytes}, {"remove": path} or
-{"bench": words}, {"worker": folder}. Prints one JSON line a case: what each command came to.
+Cases: a JSON list; each is a list of steps, done in a copy of TEMPLATE of its own: {"write": path, "hex": bytes},
+{"remove": path} or {"bench": words}, {"worker": folder}. Prints one JSON line a case: what each command came to.
 
-Trials: for n = FIRST, FIRST + EVERY, ...: copies TEMPLATE, runs `bench WORDS` in it with the n-th call that changes the disk failing, looks
-at what is there, runs the same words again without a fault, and prints one JSON line. KINDS are dealt to the trials in turn. It ends
-with the first n that is never reached. Runner and workers are forked from this one process, so that a trial costs no imports; the calls
-of all of them are counted.
+Trials: for n = FIRST, FIRST + EVERY, ...: copies TEMPLATE, runs `bench WORDS` in it with the n-th call that changes the
+disk failing, looks at what is there, runs the same words again without a fault, and prints one JSON line. KINDS are
+dealt to the trials in turn. It ends with the first n that is never reached. Runner and workers are forked from this one
+process, so that a trial costs no imports; the calls of all of them are counted.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from bench import runner, worker
 from bench.cli.main import main
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.core.store import load_arrays, read_json
+from bench.execution import runner, worker
+from bench.execution.records import load_record
 from bench.models.states import load_state
-from bench.records import load_record
-from bench.store import load_arrays, read_json
 
 NUMBERS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EROFS": errno.EROFS}
 SIGNALS = {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}
@@ -119,8 +119,12 @@ def leave(action: Callable[[], int]) -> None:
         os._exit(code)
 
 
-def bench(folder: Path, words: list[str], at: int = -1, kind: str = "kill", action: Callable[[], int] | None = None) -> tuple[int, str]:
-    """Run `bench WORDS`, or `action`, in a forked process in `folder`; return its exit code (negative: the signal) and what it said."""
+def bench(
+    folder: Path, words: list[str], at: int = -1, kind: str = "kill", action: Callable[[], int] | None = None
+) -> tuple[int, str]:
+    """Run `bench WORDS`, or `action`, in a forked process in `folder`; return its exit code (negative: the signal) and
+    what it said.
+    """
     said = folder / "said.txt"
     set_calls(0)
     pid = os.fork()
@@ -185,11 +189,17 @@ def look(folder: Path) -> list[str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in folder.rglob(".*.tmp*") if not path.is_relative_to(folder / "runs" / "cache")]
+    return [
+        str(path.relative_to(folder))
+        for path in folder.rglob(".*.tmp*")
+        if not path.is_relative_to(folder / "runs" / "cache")
+    ]
 
 
 def results(folder: Path) -> dict[str, str]:
-    """Return what two runs must agree on: arrays, models and boards byte by byte, records without their costs and machines."""
+    """Return what two runs must agree on: arrays, models and boards byte by byte, records without their costs and
+    machines.
+    """
     out = {}
     for path in sorted([*(folder / "runs").glob("*/*/*"), *(folder / "leaderboards").rglob("*")]):
         name = path.relative_to(folder).as_posix()
@@ -211,7 +221,13 @@ def trials(template: Path, scratch: Path, kinds: list[str], first: int, every: i
         folder, kind = scratch / str(number), kinds[turn % len(kinds)]
         shutil.copytree(template, folder)
         code, said = bench(folder, words, number, kind)
-        trial: dict[str, Any] = {"number": number, "kind": kind, "reached": calls() > number, "code": code, "said": said}
+        trial: dict[str, Any] = {
+            "number": number,
+            "kind": kind,
+            "reached": calls() > number,
+            "code": code,
+            "said": said,
+        }
         trial["wrong"] = look(folder)
         trial["left"] = leftovers(folder) if kind not in ("kill",) else []
         trial["again"], again = bench(folder, words)
@@ -225,7 +241,15 @@ def trials(template: Path, scratch: Path, kinds: list[str], first: int, every: i
 
 def warm_up() -> None:
     """Import what a run would import, once, so that forked processes need not."""
-    for name in ("torch", "bench.training", "bench.leaderboard", "bench.smoke", "bench.cli.run", "bench.cli.plan", "bench.cli.leaderboard"):
+    for name in (
+        "torch",
+        "bench.training.api",
+        "bench.boards.leaderboard",
+        "bench.suite.smoke",
+        "bench.cli.run",
+        "bench.cli.plan",
+        "bench.cli.leaderboard",
+    ):
         importlib.import_module(name)
     for name in ("task", "board", "predict", "scoring", "predictions", "histogram", "random_scores", "cfog"):
         importlib.import_module(f"bench.matching.{name}")

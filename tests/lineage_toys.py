@@ -1,4 +1,6 @@
-"""Records made by hand, with per-sample scores that give their number: boards and runs folders for tests of lineage and comparison."""
+"""Records made by hand, with per-sample scores that give their number: boards and runs folders for tests of lineage and
+comparison.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.records import Record, load_record, write_stage
-from bench.store import save_arrays, write_json
+from bench.core.store import save_arrays, write_json
+from bench.execution.records import Record, load_record, write_stage
 
 V2 = Path(__file__).parent / "core" / "records_v2"
-DETECTION, MATCHING, FAILED = (load_record(V2 / f"{name}.json") for name in ("finished_detection", "finished_matching", "failed"))
+DETECTION, MATCHING, FAILED = (
+    load_record(V2 / f"{name}.json") for name in ("finished_detection", "finished_matching", "failed")
+)
 METRIC = "scene.ap_area"
 
 
@@ -22,10 +26,14 @@ def sha(*words: Any) -> str:
     return hashlib.sha256(repr(words).encode()).hexdigest()
 
 
-def detected(method: str, seed: int | None, found: Sequence[int], ships: int = 4, **changes: Any) -> tuple[Record, dict[str, np.ndarray]]:
-    """Return a finished detection record and its per-sample scores: `found[i]` of `ships` ships in scene i, and no false alarm.
+def detected(
+    method: str, seed: int | None, found: Sequence[int], ships: int = 4, **changes: Any
+) -> tuple[Record, dict[str, np.ndarray]]:
+    """Return a finished detection record and its per-sample scores: `found[i]` of `ships` ships in scene i, and no
+    false alarm.
 
-    Without a false alarm the precision is 1 everywhere, so that the area AP is the share of ships that were found: a known answer.
+    Without a false alarm the precision is 1 everywhere, so that the area AP is the share of ships that were found: a
+    known answer.
     """
     scene = np.repeat(np.arange(len(found)), found)
     n, s = len(scene), len(found)
@@ -64,11 +72,15 @@ def put_entry(boards: Path, suite: str, record: Record, samples: dict[str, np.nd
     return path
 
 
-def put_cell(runs: Path, record: Record, samples: dict[str, np.ndarray] | None = None, model: bytes | None = b"model") -> Path:
+def put_cell(
+    runs: Path, record: Record, samples: dict[str, np.ndarray] | None = None, model: bytes | None = b"model"
+) -> Path:
     """Leave a whole cell folder by hand, its stages, hashes and record fitting together; return the folder."""
     folder = runs / record.task / f"{record.slot}--{record.fingerprint[:12]}"
     folder.mkdir(parents=True)
-    outputs = {"predictions_sha256": write(folder / "predictions.npz", b"predictions of " + record.fingerprint.encode())}
+    outputs = {
+        "predictions_sha256": write(folder / "predictions.npz", b"predictions of " + record.fingerprint.encode())
+    }
     if model is not None:
         outputs["weights_sha256"] = write(folder / "model.safetensors", model)
     for stage in ("train", "predict"):

@@ -1,4 +1,6 @@
-"""Small detection sets written in the genuine layouts: VOC XML beside TIFF, COCO JSON beside JPEG. Random pixels, boxes as given."""
+"""Small detection sets written in the genuine layouts: VOC XML beside TIFF, COCO JSON beside JPEG. Random pixels, boxes
+as given.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def write_voc(
     if size:
         parts.append(f"<size><width>{size[1]}</width><height>{size[0]}</height><depth>1</depth></size>")
     for number, box in enumerate(boxes):
-        corners = "".join(f"<{tag}>{value:g}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+        corners = "".join(
+            f"<{tag}>{value:g}</{tag}>" for tag, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        )
         flag = difficult[number] if difficult else 0
         parts.append(f"<object><name>{name}</name><difficult>{flag}</difficult><bndbox>{corners}</bndbox></object>")
     path.write_text("\n".join([*parts, "</annotation>"]))
@@ -60,10 +64,20 @@ def write_voc_folder(root: Path, images: Mapping[str, Boxes], size: tuple[int, i
     return root
 
 
-def coco(images: Mapping[str, Boxes], size: tuple[int, int] = (40, 30), first_id: int = 1, **extra: Any) -> dict[str, Any]:
-    """Return a COCO object for images with boxes x, y, width, height; `extra` maps further keys of an image to a list of values."""
+def coco(
+    images: Mapping[str, Boxes], size: tuple[int, int] = (40, 30), first_id: int = 1, **extra: Any
+) -> dict[str, Any]:
+    """Return a COCO object for images with boxes x, y, width, height; `extra` maps further keys of an image to a list
+    of values.
+    """
     entries = [
-        {"id": first_id + i, "file_name": name, "height": size[0], "width": size[1], **{key: values[i] for key, values in extra.items()}}
+        {
+            "id": first_id + i,
+            "file_name": name,
+            "height": size[0],
+            "width": size[1],
+            **{key: values[i] for key, values in extra.items()},
+        }
         for i, name in enumerate(images)
     ]
     annotations = [

@@ -26,23 +26,23 @@ HEAVY = {
     "safetensors",
 }
 EXECUTION_ONLY = {  # imported when a cell runs, never while planning
-    "bench/detection/mmdet_heads.py",
-    "bench/detection/mmdet_models.py",
-    "bench/detection/network_tiles.py",
-    "bench/detection/roi_align.py",
-    "bench/detection/ultralytics_models.py",
-    "bench/matching/chunked.py",
-    "bench/matching/dense_network.py",
-    "bench/matching/networks.py",
+    "bench/detection/detectors/mmdet/heads.py",
+    "bench/detection/detectors/mmdet/models.py",
+    "bench/detection/detectors/network_tiles.py",
+    "bench/detection/detectors/mmdet/roi_align.py",
+    "bench/detection/detectors/ultralytics/models.py",
+    "bench/matching/matchers/chunked.py",
+    "bench/matching/matchers/dense_network.py",
+    "bench/matching/matchers/networks.py",
     "bench/models/darknet.py",
     "bench/models/resnet.py",
     "bench/models/shallow.py",
-    "bench/training_data.py",
-    "bench/training_engine.py",
-    "bench/training_hooks.py",
-    "bench/training_parallel.py",
-    "bench/training_precision.py",
-    "bench/training_state.py",
+    "bench/training/loader.py",
+    "bench/training/engine.py",
+    "bench/training/hooks.py",
+    "bench/training/parallel.py",
+    "bench/training/precision.py",
+    "bench/training/state.py",
 }
 
 
@@ -71,7 +71,11 @@ def test_every_module_says_what_it_owns(path: Path) -> None:
 @pytest.mark.parametrize("path", BENCH, ids=name_of)
 def test_public_classes_and_functions_have_docstrings(path: Path) -> None:
     for node in tree_of(path).body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_") and "/cli/" not in name_of(path):
+        if (
+            isinstance(node, ast.ClassDef | ast.FunctionDef)
+            and not node.name.startswith("_")
+            and "/cli/" not in name_of(path)
+        ):
             assert ast.get_docstring(node), f"{node.name} in line {node.lineno}"
 
 
@@ -83,7 +87,9 @@ def test_only_the_cell_boundary_catches_everything(path: Path) -> None:
         if isinstance(handler, ast.ExceptHandler)
         and (handler.type is None or (isinstance(handler.type, ast.Name) and handler.type.id == "Exception"))
     ]
-    allowed = 2 if name_of(path) == "bench/worker.py" else 0  # the cell boundary: of rank 0, and of the ranks that help it to train
+    allowed = (
+        2 if name_of(path) == "bench/execution/worker.py" else 0
+    )  # the cell boundary: of rank 0, and of the ranks that help it to train
     assert len(broad) == allowed, f"broad except in lines {broad}"
 
 

@@ -1,8 +1,8 @@
 """Show what can be freed under the runs folder, and free it when told so.
 
-Kinds: `cache` (decoded images, manifests: made again when needed), `unfinished` (cells without a finished record, their checkpoints),
-`weights` (models of finished cells: a new metric still works without them), `finished` (everything else of finished cells), `smoke` (all
-that smoke runs left).
+Kinds: `cache` (decoded images, manifests: made again when needed), `unfinished` (cells without a finished record, their
+checkpoints), `weights` (models of finished cells: a new metric still works without them), `finished` (everything else
+of finished cells), `smoke` (all that smoke runs left).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.errors import BenchError, nearest
-from bench.records import MODEL, RECORD, load_record
-from bench.runner import JOB
-from bench.smoke import FOLDER as SMOKE
-from bench.store import folder_lock
-from bench.workspace import Workspace
+from bench.core.errors import BenchError, nearest
+from bench.core.store import folder_lock
+from bench.core.workspace import Workspace
+from bench.execution.records import MODEL, RECORD, load_record
+from bench.execution.runner import JOB
+from bench.suite.smoke import FOLDER as SMOKE
 
 EXAMPLES = """  bench clean                      what could be freed
   bench clean cache unfinished     what these two would free
@@ -29,7 +29,9 @@ KINDS = ("cache", "unfinished", "weights", "finished", "smoke")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", nargs="*", help=f"what to free: {', '.join(KINDS)}")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)"
+    )
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is touched")
 
 
@@ -49,14 +51,18 @@ def execute(args: argparse.Namespace) -> int:
         total += size
         print(f"{kind.ljust(11)} {size / 2**20:9.1f} MiB in {len(paths)} places")
         smoke = _cells(args.runs / SMOKE)
-        users = {"cache": [*_cells(args.runs), *smoke], "smoke": smoke}.get(kind, [])  # cells that may be running and read it
+        users = {"cache": [*_cells(args.runs), *smoke], "smoke": smoke}.get(
+            kind, []
+        )  # cells that may be running and read it
         shared = not all(_is_free(folder) for folder in users)
         for path in paths if args.kind else ():
             busy = args.yes and (shared or not _delete(path))
             print(f"  {'kept (in use): ' if busy else 'deleted ' if args.yes else ''}{path}")
     if not args.yes:
         print(
-            f"{total / 2**20:.1f} MiB could be freed; add --yes to delete" if args.kind else "name kinds to see the places; --yes deletes"
+            f"{total / 2**20:.1f} MiB could be freed; add --yes to delete"
+            if args.kind
+            else "name kinds to see the places; --yes deletes"
         )
     return 0
 

@@ -1,6 +1,8 @@
-"""The paired difference of any two rows that were measured on the same data, split and protocol, from their per-sample scores alone.
+"""The paired difference of any two rows that were measured on the same data, split and protocol, from their per-sample
+scores alone.
 
-A row is named by its label, where needed with block and board before it, or by leading digits of a fingerprint of one of its seeds.
+A row is named by its label, where needed with block and board before it, or by leading digits of a fingerprint of one
+of its seeds.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.comparison import BoardRow, choose_pair, find_rows, measured
-from bench.errors import BenchError
-from bench.lineage import find_sources
-from bench.task import TASKS, get_task
+from bench.core.errors import BenchError
+from bench.core.registries import TASKS
+from bench.execution.task import get_task
+from bench.tools.comparison import BoardRow, choose_pair, find_rows, measured
+from bench.tools.lineage import find_sources
 
 if TYPE_CHECKING:
-    from bench.statistics import Difference, Estimate, Interval
+    from bench.statistics.inference import Difference, Estimate, Interval
 
 EXAMPLES = """  bench compare hrsid:faster-rcnn/osm hrsid:faster-rcnn/none
   bench compare bnn-resnet18 histogram --dataset s1s2-256/place --metric hard.accuracy
@@ -27,17 +30,31 @@ LOWER_IS_BETTER = ("fpr95",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("a", metavar="A", help="a row: [BOARD:][DATASET/SPLIT/]LABEL or a fingerprint; the board 'runs' is the runs folder")
+    parser.add_argument(
+        "a",
+        metavar="A",
+        help="a row: [BOARD:][DATASET/SPLIT/]LABEL or a fingerprint; the board 'runs' is the runs folder",
+    )
     parser.add_argument("b", metavar="B", help="the row that A is compared with")
     parser.add_argument("--metric", metavar="NAME", help="name of a metric (default: the task's headline)")
     parser.add_argument("--task", choices=TASKS.names(), help="where both tasks have such rows")
-    parser.add_argument("--dataset", metavar="NAME", help="block ('s1s2-256/place') or data set, where several have such rows")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)")
-    parser.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="where boards are (default: leaderboards)")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="block ('s1s2-256/place') or data set, where several have such rows"
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+    )
+    parser.add_argument(
+        "--boards",
+        type=Path,
+        default=Path("leaderboards"),
+        metavar="DIR",
+        help="where boards are (default: leaderboards)",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
-    from bench.statistics import compare, estimate
+    from bench.statistics.inference import compare, estimate
 
     sources, damaged = find_sources(args.runs, args.boards)
     for problem in damaged:
@@ -45,7 +62,8 @@ def execute(args: argparse.Namespace) -> int:
     rows = find_rows(sources)
     if not rows:
         raise BenchError(
-            f"no row under {args.runs} or {args.boards}; run a suite first (bench run --config quickstart), or name the folders"
+            f"no row under {args.runs} or {args.boards}; run a suite first (bench run --config quickstart), or name the"
+            " folders"
         )
     a, b = choose_pair(args.a, args.b, rows, args.task, args.dataset)
     metric = args.metric or get_task(a.task).headline
@@ -82,7 +100,9 @@ def _paired(difference: Difference, one: Estimate) -> list[str]:
     """Return the facts of the comparison, one a line."""
     seeds = [str(seed) for seed in difference.seeds if seed is not None]
     test = (
-        f"not made: {difference.reason}" if difference.p is None else f"p {_p(difference.p)}, {_swaps(difference)}, for this one comparison"
+        f"not made: {difference.reason}"
+        if difference.p is None
+        else f"p {_p(difference.p)}, {_swaps(difference)}, for this one comparison"
     )
     lines = [
         ("a - b", f"{_signed(difference.value)}, interval {_interval(difference.interval, signed=True)}"),

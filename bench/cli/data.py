@@ -1,4 +1,6 @@
-"""Look at data: facts of a set, verification, cutting scenes into patches, splits, simulated and generated sets, weight files."""
+"""Look at data: facts of a set, verification, cutting scenes into patches, splits, simulated and generated sets, weight
+files.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from bench.cli import data_audit, data_handout, data_simulate
-from bench.config import validate
-from bench.data import DATASETS
+from bench.core.errors import BenchError
+from bench.core.registries import DATASETS
+from bench.core.workspace import Workspace
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
-from bench.errors import BenchError
-from bench.workspace import Workspace
+from bench.suite.config import validate
 
 if TYPE_CHECKING:
     from bench.data.ships.dataset import ShipDataset
@@ -60,27 +62,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     info = _action(actions, "info", _info, "declared facts of a data set, and what to place where")
     info.add_argument("name", help="a data set of `bench list datasets`")
-    check = _action(actions, "verify", _verify, "counts, files without partner, damaged or equal files, wrong boxes; SHA-256 manifest")
+    check = _action(
+        actions,
+        "verify",
+        _verify,
+        "counts, files without partner, damaged or equal files, wrong boxes; SHA-256 manifest",
+    )
     _add_dataset(check)
     check.add_argument("--limit", type=int, metavar="N", help="open only the first N pairs or images")
-    check.add_argument("--manifest", type=Path, metavar="FILE", help="write the SHA-256 of every file (checked by `sha256sum -c`)")
-    cutting = _action(actions, "cut", _cut, "registered scenes -> patches in the QXS-SAROPT layout, with a CSV of scene and position")
+    check.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="write the SHA-256 of every file (checked by `sha256sum -c`)"
+    )
+    cutting = _action(
+        actions, "cut", _cut, "registered scenes -> patches in the QXS-SAROPT layout, with a CSV of scene and position"
+    )
     _add_dataset(cutting, default="s1s2-scenes")
     cutting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     cutting.add_argument("--patch-px", type=int, default=256, metavar="N", help="edge length (default: 256)")
     cutting.add_argument(
-        "--overlap-px", type=int, default=52, metavar="N", help="pixels shared by neighbours (default: 52, the paper's 20 %%)"
+        "--overlap-px",
+        type=int,
+        default=52,
+        metavar="N",
+        help="pixels shared by neighbours (default: 52, the paper's 20 %%)",
     )
     cutting.add_argument(
-        "--min-std", type=float, metavar="GREY", help="reject below this standard deviation of optical grey levels (0..255)"
+        "--min-std",
+        type=float,
+        metavar="GREY",
+        help="reject below this standard deviation of optical grey levels (0..255)",
     )
-    cutting.add_argument("--max-blank", type=float, metavar="SHARE", help="reject above this share of blank pixels in either view")
     cutting.add_argument(
-        "--min-gradient", type=float, metavar="SHARE", help="reject below this share of optical pixels with a strong gradient"
+        "--max-blank", type=float, metavar="SHARE", help="reject above this share of blank pixels in either view"
     )
-    split = _action(actions, "split", _split, "write a split file: id, part, group; reusable as `split: {kind: file, path: ...}`")
+    cutting.add_argument(
+        "--min-gradient",
+        type=float,
+        metavar="SHARE",
+        help="reject below this share of optical pixels with a strong gradient",
+    )
+    split = _action(
+        actions, "split", _split, "write a split file: id, part, group; reusable as `split: {kind: file, path: ...}`"
+    )
     _add_dataset(split)
-    split.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML; may repeat")
+    split.add_argument(
+        "--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML; may repeat"
+    )
     split.add_argument("--out", type=Path, required=True, metavar="CSV")
     audit = _action(actions, "audit", _audit, data_audit.HELP)
     _add_dataset(audit)
@@ -90,8 +117,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     coco = _action(actions, "coco", _coco, data_handout.COCO_HELP)
     _add_dataset(coco, optional=True)
     data_handout.add_block_arguments(coco, required=False)
-    coco.add_argument("--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML, for --part; may repeat")
-    coco.add_argument("--part", choices=("train", "validation", "test"), help="this part of the split alone (default: all images)")
+    coco.add_argument(
+        "--spec",
+        action="append",
+        default=[],
+        metavar="'KEY: VALUE'",
+        help="keys of a split in YAML, for --part; may repeat",
+    )
+    coco.add_argument(
+        "--part", choices=("train", "validation", "test"), help="this part of the split alone (default: all images)"
+    )
     coco.add_argument("--out", type=Path, required=True, metavar="JSON")
     simulating = _action(actions, "simulate", data_simulate.simulate, data_simulate.HELP)
     data_simulate.add_arguments(simulating)
@@ -99,10 +134,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     toy.add_argument("--out", type=Path, required=True, metavar="DIR")
     for name, default in (("scenes", 4), ("patches-per-scene", 50), ("patch-px", 64), ("seed", 0)):
         toy.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default: {default}")
-    weights = _action(actions, "weights", _weights, "where the published weights of a backbone are; --download fetches them")
+    weights = _action(
+        actions, "weights", _weights, "where the published weights of a backbone are; --download fetches them"
+    )
     weights.add_argument("name", help="a backbone of `bench list backbones`")
     weights.add_argument("--download", action="store_true", help="use the network, and check the published SHA-256")
-    weights.add_argument("--dest", type=Path, default=Path("weights"), metavar="DIR", help="where to put the file (default: weights)")
+    weights.add_argument(
+        "--dest", type=Path, default=Path("weights"), metavar="DIR", help="where to put the file (default: weights)"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -113,17 +152,29 @@ def execute(args: argparse.Namespace) -> int:
 def _action(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
     examples = "\n".join(line for line in EXAMPLES.splitlines() if f"data {name}" in line)
     parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=text, description=text, epilog="example:\n" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        help=text,
+        description=text,
+        epilog="example:\n" + examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run, parser=parser)
     return parser
 
 
 def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None, optional: bool = False) -> None:
-    parser.add_argument("name", nargs="?" if default or optional else None, default=default, help="a data set of `bench list datasets`")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where it lies; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>")
-    parser.add_argument("--option", action="append", default=[], metavar="'KEY: VALUE'", help="a reader's option in YAML; may repeat")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)")
+    parser.add_argument(
+        "name", nargs="?" if default or optional else None, default=default, help="a data set of `bench list datasets`"
+    )
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="where it lies; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>"
+    )
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="'KEY: VALUE'", help="a reader's option in YAML; may repeat"
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)"
+    )
 
 
 def _open(args: argparse.Namespace, kind: Literal["pairs", "ships"] | None = None, **extra: Any) -> Dataset:
@@ -159,7 +210,10 @@ def _info(args: argparse.Namespace) -> int:
         print(f"{label.ljust(15)} {unknown if value is None else value}")
     for line in textwrap.wrap(declared.get("notes", ""), 120):
         print(line)
-    print(f"what to place where (root: --root, ${root_variable(args.name)}, or $BENCH_DATA/{facts.folder}):\n{facts.place_what}")
+    print(
+        f"what to place where (root: --root, ${root_variable(args.name)}, or"
+        f" $BENCH_DATA/{facts.folder}):\n{facts.place_what}"
+    )
     print("options: " + ", ".join(cls.Options.model_fields))
     return 0
 
@@ -168,7 +222,11 @@ def _verify(args: argparse.Namespace) -> int:
     from bench.data.ships.dataset import ShipDataset
 
     dataset = _open(args)
-    report = _verified_ships(dataset, args.limit) if isinstance(dataset, ShipDataset) else _verified_pairs(dataset, args.limit)
+    report = (
+        _verified_ships(dataset, args.limit)
+        if isinstance(dataset, ShipDataset)
+        else _verified_pairs(dataset, args.limit)
+    )
     print(f"{'manifest'.ljust(14)} {report.manifest.sha256}")
     if args.manifest is not None:
         report.write_manifest(args.manifest)
@@ -180,28 +238,33 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _verified_pairs(dataset: Dataset, limit: int | None) -> VerifyReport:
+    from bench.core.progress import Progress
     from bench.data.verify import verify
-    from bench.progress import Progress
 
     assert isinstance(dataset, PairDataset)
     with Progress().bar("verify", len(dataset.scan().pairs) if limit is None else limit, unit="pair") as bar:
         report = verify(dataset, limit, lambda done, total: bar.advance(done - bar.done))
     expected = "not declared" if report.expected_pairs is None else report.expected_pairs
-    print(f"{report.name}: {report.pairs} pairs (expected: {expected}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB")
+    print(
+        f"{report.name}: {report.pairs} pairs (expected: {expected}), {report.checked} opened,"
+        f" {report.total_bytes / 2**20:.1f} MiB"
+    )
     _print_counts({"sizes": report.sizes, "SAR types": report.sar_dtypes, "optical types": report.optical_dtypes})
     return report
 
 
 def _verified_ships(dataset: ShipDataset, limit: int | None) -> ShipReport:
+    from bench.core.progress import Progress
     from bench.data.ships.verify import verify_ships
-    from bench.progress import Progress
 
     with Progress().bar("verify", len(dataset.scan().claims) if limit is None else limit, unit="image") as bar:
         report = verify_ships(dataset, limit, lambda done, total: bar.advance(done - bar.done))
-    images, ships = ("not declared" if number is None else number for number in (report.expected_scenes, report.expected_ships))
+    images, ships = (
+        "not declared" if number is None else number for number in (report.expected_scenes, report.expected_ships)
+    )
     print(
-        f"{report.name}: {report.scenes} images (expected: {images}), {report.ships} ships and {report.ignored} to ignore "
-        f"(expected: {ships}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB"
+        f"{report.name}: {report.scenes} images (expected: {images}), {report.ships} ships and {report.ignored} to"
+        f" ignore (expected: {ships}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB"
     )
     _print_counts({"sizes": report.sizes, "types": report.dtypes})
     for line in report.notes:
@@ -215,9 +278,9 @@ def _print_counts(kinds: dict[str, dict[str, int]]) -> None:
 
 
 def _cut(args: argparse.Namespace) -> int:
+    from bench.core.progress import Progress
     from bench.data.cut import cut
     from bench.data.scene_pairs import ScenePairs
-    from bench.progress import Progress
 
     reject = {"min_std": args.min_std, "max_blank_fraction": args.max_blank, "min_gradient_fraction": args.min_gradient}
     reject = {key: value for key, value in reject.items() if value is not None}
@@ -236,7 +299,10 @@ def _cut(args: argparse.Namespace) -> int:
     result = cut(dataset, args.out, report)
     for bar in bars:
         bar.__exit__(None, None, None)
-    print(f"{result.written} pairs from {result.scenes} scenes in {result.out}/{{{result.optical},{result.sar}}}, positions in patches.csv")
+    print(
+        f"{result.written} pairs from {result.scenes} scenes in {result.out}/{{{result.optical},{result.sar}}},"
+        " positions in patches.csv"
+    )
     for criterion, count in result.rejected.items():
         print(f"rejected by {criterion}: {count} (rejected.csv)")
     return 0
@@ -261,18 +327,24 @@ def _split(args: argparse.Namespace) -> int:
 
 
 def _audit(args: argparse.Namespace) -> int:
-    return data_audit.audit(args, _open(args), _yaml_pairs(args.spec, "--spec"), _yaml_pairs(args.against_option, "--against-option"))
+    return data_audit.audit(
+        args, _open(args), _yaml_pairs(args.spec, "--spec"), _yaml_pairs(args.against_option, "--against-option")
+    )
 
 
 def _coco(args: argparse.Namespace) -> int:
     if (args.name is None) == (args.config is None):
-        raise BenchError("say whose truth: a data set by name, or the test part of a suite's block with --config; one of the two")
+        raise BenchError(
+            "say whose truth: a data set by name, or the test part of a suite's block with --config; one of the two"
+        )
     strange = {"--dataset": args.dataset, "--split": args.split, "--set": args.settings}
     if args.config is not None:
         strange = {"--spec": args.spec, "--part": args.part, "--option": args.option}
     for flag, value in strange.items():
         if value:
-            raise BenchError(f"{flag} does not go with {'--config' if args.config else 'a data set by name'}; leave it out")
+            raise BenchError(
+                f"{flag} does not go with {'--config' if args.config else 'a data set by name'}; leave it out"
+            )
     opened: Any = None if args.config is not None else _open(args, kind="ships")
     return data_handout.write_truth(args, opened, _yaml_pairs(args.spec, "--spec"))
 
@@ -282,19 +354,27 @@ def _toy(args: argparse.Namespace) -> int:
 
     options = validate(
         ToyScene,
-        {"scenes": args.scenes, "patches_per_scene": args.patches_per_scene, "patch_px": args.patch_px, "seed": args.seed},
+        {
+            "scenes": args.scenes,
+            "patches_per_scene": args.patches_per_scene,
+            "patch_px": args.patch_px,
+            "seed": args.seed,
+        },
         "bench data toy",
     )
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise BenchError(f"{args.out} exists and is not empty; choose a new folder")
     args.out.mkdir(parents=True, exist_ok=True)
     write_toy_pairs(args.out, options)
-    print(f"{options.scenes * options.patches_per_scene} pairs in {args.out}; read them with --root {args.out} as toy-pairs")
+    print(
+        f"{options.scenes * options.patches_per_scene} pairs in {args.out}; read them with --root {args.out} as"
+        " toy-pairs"
+    )
     return 0
 
 
 def _weights(args: argparse.Namespace) -> int:
-    from bench.models import BACKBONES
+    from bench.core.registries import BACKBONES
     from bench.models.weight_files import download_weights, find_weights, verify_weights
 
     facts = BACKBONES.get(args.name)

@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.config import validate
+from bench.core.errors import BenchError
+from bench.core.store import write_json
+from bench.core.workspace import Workspace
 from bench.data.dataset import Dataset, PairDataset, open_dataset
-from bench.errors import BenchError
-from bench.store import write_json
-from bench.workspace import Workspace
+from bench.suite.config import validate
 
 if TYPE_CHECKING:
     from bench.data.ships.dataset import ShipDataset
@@ -39,14 +39,30 @@ class AuditReport(Protocol):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `bench data audit` takes beside the data set itself."""
     parser.add_argument(
-        "--spec", action="append", default=[], metavar="'KEY: VALUE'", help="the split to audit, in YAML (default: random 70/30, seed 0)"
+        "--spec",
+        action="append",
+        default=[],
+        metavar="'KEY: VALUE'",
+        help="the split to audit, in YAML (default: random 70/30, seed 0)",
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="write report.json here, and for patches layout.csv and split.csv")
-    parser.add_argument("--match", choices=MATCHES, help="patches: look for equal pixels, for an equal order of pixels, or both (default)")
-    parser.add_argument("--against", metavar="NAME", help="scene sets: another data set, e.g. one that a pretraining saw")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write report.json here, and for patches layout.csv and split.csv"
+    )
+    parser.add_argument(
+        "--match",
+        choices=MATCHES,
+        help="patches: look for equal pixels, for an equal order of pixels, or both (default)",
+    )
+    parser.add_argument(
+        "--against", metavar="NAME", help="scene sets: another data set, e.g. one that a pretraining saw"
+    )
     parser.add_argument("--against-root", type=Path, metavar="DIR", help="where that one lies")
     parser.add_argument(
-        "--against-option", action="append", default=[], metavar="'KEY: VALUE'", help="an option of its reader in YAML; may repeat"
+        "--against-option",
+        action="append",
+        default=[],
+        metavar="'KEY: VALUE'",
+        help="an option of its reader in YAML; may repeat",
     )
 
 
@@ -100,7 +116,7 @@ def _audit_pairs(args: argparse.Namespace, dataset: PairDataset, spec: SplitSpec
 @contextmanager
 def _stages() -> Iterator[Callable[[str, int, int], None]]:
     """Give out report(what, done, total); each stage has a bar of its own."""
-    from bench.progress import Bar, Progress
+    from bench.core.progress import Bar, Progress
 
     bars: list[Bar] = []
 
@@ -114,7 +130,9 @@ def _stages() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _audit_scenes(args: argparse.Namespace, dataset: ShipDataset, spec: SplitSpec, options: dict[str, Any]) -> AuditReport:
+def _audit_scenes(
+    args: argparse.Namespace, dataset: ShipDataset, spec: SplitSpec, options: dict[str, Any]
+) -> AuditReport:
     from bench.data.audit.scenes import audit_scenes
 
     if args.match is not None:

@@ -1,4 +1,6 @@
-"""`bench data pairs` and `bench data coco`: what a block of a board asks of another tool, as files that `bench submit` knows again."""
+"""`bench data pairs` and `bench data coco`: what a block of a board asks of another tool, as files that `bench submit`
+knows again.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +11,53 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.config import load_suite, validate
-from bench.errors import BenchError
-from bench.store import atomic_write, write_json, write_text
-from bench.submissions import FORMATS, existing_pyarrow
-from bench.workspace import Workspace
+from bench.core.errors import BenchError
+from bench.core.store import atomic_write, write_json, write_text
+from bench.core.workspace import Workspace
+from bench.suite.config import load_suite, validate
+from bench.tools.submissions import FORMATS, existing_pyarrow
 
 if TYPE_CHECKING:
     from bench.data.ships.dataset import ShipDataset
 
-PAIRS_HELP = "write the pairs that another tool has to compare for a matching board: add a column `distance`, then `bench submit`"
+PAIRS_HELP = (
+    "write the pairs that another tool has to compare for a matching board: add a column `distance`, then `bench"
+    " submit`"
+)
 COCO_HELP = "write the truth of a detection set as a COCO file, with the image ids that `bench submit` expects"
 
 
 def add_block_arguments(parser: argparse.ArgumentParser, required: bool) -> None:
     """Add the options that choose a block of a suite."""
     parser.add_argument("--config", required=required, metavar="FILE|NAME", help="the suite whose board it is for")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key of the suite")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key of the suite"
+    )
     parser.add_argument("--dataset", nargs="+", metavar="NAME", help="block, where the suite has several data sets")
     parser.add_argument("--split", nargs="+", metavar="NAME", help="block, where the suite has several splits")
 
 
 def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
     add_block_arguments(parser, required=True)
-    parser.add_argument("--root", type=Path, metavar="DIR", help="where the data lie; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help=".csv, .json or .parquet; FILE's name + .info.json beside it"
+        "--root", type=Path, metavar="DIR", help="where the data lie; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>"
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=".csv, .json or .parquet; FILE's name + .info.json beside it",
     )
 
 
 def write_pairs(args: argparse.Namespace) -> int:
     """Write the distinct pairs of a block without labels, and beside them what they were drawn from."""
-    from bench.matching.submission import ASKED, handout_rows, make_asked
-    from bench.matching.submit import block_cell, draw_block
+    from bench.matching.submission.submission import ASKED, handout_rows, make_asked
+    from bench.matching.submission.submit import block_cell, draw_block
 
     if args.out.suffix.lower() not in FORMATS:
         raise BenchError(f"--out {args.out}: give a name that ends in one of {', '.join(FORMATS)}")
@@ -78,21 +93,27 @@ def write_truth(args: argparse.Namespace, opened: ShipDataset | None, spec: dict
         opened: the data set that the command names, None where it names a suite.
         spec: keys of a split, for `--part` of an opened data set.
     """
-    from bench.detection.coco_results import write_coco_truth
-    from bench.detection.submission import claims_of
+    from bench.detection.submission.coco_results import write_coco_truth
+    from bench.detection.submission.submission import claims_of
 
     if opened is None:
-        from bench.detection.submit import block_cell
-        from bench.planning import plan_data
+        from bench.detection.submission.submit import block_cell
+        from bench.suite.data_plan import plan_data
 
         plan = plan_data(_block(args, "detection", block_cell), _workspace(args), "ships", smallest=1)
         root = plan.root
-        index, info = plan.index.take(plan.part("test")), {"dataset": plan.name, "part": "test", **claims_of(plan.identity())}
+        index, info = (
+            plan.index.take(plan.part("test")),
+            {"dataset": plan.name, "part": "test", **claims_of(plan.identity())},
+        )
     else:
         root = opened.root
         index, info = _part(args, opened, spec)
     write_coco_truth(args.out, index.items, info)
-    print(f"wrote {args.out}: {len(index)} images, {sum(len(item.boxes) for item in index.items)} boxes; the files lie in {root}")
+    print(
+        f"wrote {args.out}: {len(index)} images, {sum(len(item.boxes) for item in index.items)} boxes; the files lie in"
+        f" {root}"
+    )
     return 0
 
 
@@ -100,7 +121,7 @@ def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) 
     """Return the index of the whole data set or of one part, and the hashes that say what it is."""
     from bench.data.manifest import build_manifest
     from bench.data.splits import SplitSpec, make_split
-    from bench.detection.submission import claims_of
+    from bench.detection.submission.submission import claims_of
 
     if bool(spec) != (args.part is not None):
         raise BenchError("--spec and --part belong together: the split, and which part of it")

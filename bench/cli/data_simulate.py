@@ -7,7 +7,7 @@ import importlib
 import os
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 HELP = "write a simulated stand-in of a public set in its genuine layout: ports seen by both sensors, with known truth"
 LIKE = ("qxs-saropt", "air-sarship-1.0", "ssdd", "hrsid")
@@ -16,14 +16,23 @@ LIKE = ("qxs-saropt", "air-sarship-1.0", "ssdd", "hrsid")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `bench data simulate`."""
     parser.add_argument("--like", required=True, metavar="NAME", help=f"whose layout: {', '.join(LIKE)}")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder; give it to a run as --root NAME=DIR")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="new folder; give it to a run as --root NAME=DIR"
+    )
     parser.add_argument("--pairs", type=int, metavar="N", help="qxs-saropt: number of pairs (default: all 20,000)")
     parser.add_argument(
-        "--images", type=int, metavar="N", help="the ship sets: number of images or tiles (default: as many as the genuine set)"
+        "--images",
+        type=int,
+        metavar="N",
+        help="the ship sets: number of images or tiles (default: as many as the genuine set)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of everything (default: 0)")
     parser.add_argument(
-        "--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="processes; changes no byte (default: all cores)"
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes; changes no byte (default: all cores)",
     )
     parser.add_argument(
         "--misregistration-px",
@@ -33,17 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="qxs-saropt: standard deviation of the offset of optical patches",
     )
     parser.add_argument(
-        "--ships-at", type=Path, metavar="FILE", help="air-sarship-1.0: published boxes (CSV scene,x1,y1,x2,y2, or a folder of VOC files)"
+        "--ships-at",
+        type=Path,
+        metavar="FILE",
+        help="air-sarship-1.0: published boxes (CSV scene,x1,y1,x2,y2, or a folder of VOC files)",
     )
 
 
 def simulate(args: argparse.Namespace) -> int:
     """Write the set that the arguments name."""
-    from bench.data.simulator.like import LAYOUTS, Plan, Request
-    from bench.data.simulator.like.air_sarship import read_positions
-    from bench.data.simulator.produce import produce
-    from bench.errors import nearest
-    from bench.progress import Progress
+    from bench.core.errors import nearest
+    from bench.core.progress import Progress
+    from bench.simulator.like import LAYOUTS, Plan, Request
+    from bench.simulator.like.air_sarship import read_positions
+    from bench.simulator.produce import produce
 
     if args.like not in LAYOUTS:
         raise BenchError(f"--like {args.like!r} is no layout that can be simulated{nearest(args.like, LAYOUTS)}")

@@ -1,7 +1,8 @@
-"""Say what is installed, which backends work (by using them), which data are found, and what to do about the rest. Needs no network.
+"""Say what is installed, which backends work (by using them), which data are found, and what to do about the rest.
+Needs no network.
 
-Exit code 0 when everything that is needed works; data sets, weight files, a GPU and optional packages may be absent. 1 when something that
-is needed is missing, or something that is installed is broken.
+Exit code 0 when everything that is needed works; data sets, weight files, a GPU and optional packages may be absent. 1
+when something that is needed is missing, or something that is installed is broken.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.cli.options import add_place_arguments, make_workspace
-from bench.doctor import Finding, examine
+from bench.tools.doctor import Finding, examine
 
 EXAMPLES = """  bench doctor                       everything, under a minute
   bench doctor --quick               without the computations
@@ -24,7 +25,9 @@ EXAMPLES = """  bench doctor                       everything, under a minute
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quick", action="store_true", help="leave out what computes: networks, evaluators, digests of weight files")
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out what computes: networks, evaluators, digests of weight files"
+    )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     add_place_arguments(parser)
 
@@ -37,7 +40,12 @@ def execute(args: argparse.Namespace) -> int:
 
     findings = list(examine(workspace, args.quick, tell))
     if args.json:
-        print(json.dumps({"ok": not any(each.fails for each in findings), "findings": [_as_json(each) for each in findings]}, indent=1))
+        print(
+            json.dumps(
+                {"ok": not any(each.fails for each in findings), "findings": [_as_json(each) for each in findings]},
+                indent=1,
+            )
+        )
     else:
         _print(findings)
     return 1 if any(each.fails for each in findings) else 0
@@ -57,7 +65,13 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _word(finding: Finding) -> str:
-    return "absent" if finding.state == "missing" and not finding.needed else finding.state.upper() if finding.fails else finding.state
+    return (
+        "absent"
+        if finding.state == "missing" and not finding.needed
+        else finding.state.upper()
+        if finding.fails
+        else finding.state
+    )
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -1,6 +1,7 @@
 """Where a number comes from: the command, code state, data and weights behind one record, and the cells it starts from.
 
-Every hash is recomputed from the files that are still there. Exit code 1 when one of them is not what the record was made of.
+Every hash is recomputed from the files that are still there. Exit code 1 when one of them is not what the record was
+made of.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError
-from bench.lineage import explain, find_sources, look_up, short
+from bench.core.errors import BenchError
+from bench.tools.lineage import explain, find_sources, look_up, short
 
 EXAMPLES = """  bench explain 2df415e2                              any leading digits of a fingerprint, four at least
   bench explain leaderboards/hrsid/entries/detection--hrsid-site--cfar--once.json
@@ -25,10 +26,20 @@ Line = tuple[str, str]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "record", metavar="FINGERPRINT", help="leading digits of a fingerprint, an entry, a cell's folder, or suite/task--slot"
+        "record",
+        metavar="FINGERPRINT",
+        help="leading digits of a fingerprint, an entry, a cell's folder, or suite/task--slot",
     )
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)")
-    parser.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="where boards are (default: leaderboards)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+    )
+    parser.add_argument(
+        "--boards",
+        type=Path,
+        default=Path("leaderboards"),
+        metavar="DIR",
+        help="where boards are (default: leaderboards)",
+    )
     parser.add_argument("--json", action="store_true", dest="as_json", help="print everything, hashes in full, as JSON")
 
 
@@ -38,7 +49,8 @@ def execute(args: argparse.Namespace) -> int:
         print(f"left out: {problem}", file=sys.stderr)
     if not sources:
         raise BenchError(
-            f"no record under {args.runs} or {args.boards}; run a suite first (bench run --config quickstart), or name the folders"
+            f"no record under {args.runs} or {args.boards}; run a suite first (bench run --config quickstart), or name"
+            " the folders"
         )
     report = explain(look_up(args.record, sources), sources, args.runs, args.boards)
     if args.as_json:
@@ -49,16 +61,28 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def to_lines(report: Mapping[str, Any], places: Mapping[str, Path]) -> list[str]:
-    """Return the report for a terminal: one label a line, hashes cut to 12 digits, what a cell starts from indented below it."""
+    """Return the report for a terminal: one label a line, hashes cut to 12 digits, what a cell starts from indented
+    below it.
+    """
     out = [_title(report), ""]
-    out += _aligned([("fingerprint", short(report["fingerprint"])), *_command(report), *_numbers(report), *_own(report), *_facts(report)])
+    out += _aligned(
+        [
+            ("fingerprint", short(report["fingerprint"])),
+            *_command(report),
+            *_numbers(report),
+            *_own(report),
+            *_facts(report),
+        ]
+    )
     if report["starts_from"]:
         out += ["", "starts from the training of"]
         for cell in report["starts_from"]:
             out += _required(cell, "  ", report["code"]["versions"])
     used = [_cell(user) for user in report["used_by"]] or ["no cell at hand"]
     out += ["", *_aligned([("used by" if number == 0 else "", text) for number, text in enumerate(used)])]
-    out += _aligned([*_standing(report, places), *_costs(report), *(("PROBLEM", problem) for problem in report["problems"])])
+    out += _aligned(
+        [*_standing(report, places), *_costs(report), *(("PROBLEM", problem) for problem in report["problems"])]
+    )
     return out
 
 
@@ -71,7 +95,9 @@ def _title(report: Mapping[str, Any]) -> str:
 
 def _cell(cell: Mapping[str, Any], with_hash: bool = True) -> str:
     seed = "" if cell["seed"] is None else f", seed {cell['seed']}"
-    return f"{cell['task']} {cell['method']} on {cell['dataset']}{seed}" + (f"  {short(cell['fingerprint'])}" if with_hash else "")
+    return f"{cell['task']} {cell['method']} on {cell['dataset']}{seed}" + (
+        f"  {short(cell['fingerprint'])}" if with_hash else ""
+    )
 
 
 def _command(cell: Mapping[str, Any]) -> Iterator[Line]:
@@ -85,11 +111,19 @@ def _numbers(report: Mapping[str, Any]) -> Iterator[Line]:
     name = report["headline"]["metric"]
     yield "number", f"{name} {_number(report['headline']['value'])}"
     level = name.rpartition(".")[0] + "."
-    others = {key.removeprefix(level): value for key, value in report["metrics"].items() if key.startswith(level) and key != name}
+    others = {
+        key.removeprefix(level): value
+        for key, value in report["metrics"].items()
+        if key.startswith(level) and key != name
+    }
     known = [f"{key} {_number(value)}" for key, value in others.items() if value is not None and "." not in key]
     if known:
         yield "", ", ".join(known)
-    rest = sum(value is not None for value in report["metrics"].values()) - len(known) - (report["headline"]["value"] is not None)
+    rest = (
+        sum(value is not None for value in report["metrics"].values())
+        - len(known)
+        - (report["headline"]["value"] is not None)
+    )
     if rest:
         yield "", f"and {rest} more (--json)"
 
@@ -99,13 +133,18 @@ def _number(value: float | None) -> str:
 
 
 def _own(cell: Mapping[str, Any], versions: Mapping[str, Any] | None = None) -> Iterator[Line]:
-    """Yield what a cell tells of itself, whether it was asked for or is one that another (made with `versions`) starts from."""
+    """Yield what a cell tells of itself, whether it was asked for or is one that another (made with `versions`) starts
+    from.
+    """
     yield from _code(cell, versions)
     data = cell["data"]
     if data.get("dataset"):
         yield (
             "data",
-            f"{data['dataset']} (reader version {data['version']}), manifest {short(data['manifest'])}, split {short(data['split'])}",
+            (
+                f"{data['dataset']} (reader version {data['version']}), manifest {short(data['manifest'])}, split"
+                f" {short(data['split'])}"
+            ),
         )
     counts = [_counts(data["split_counts"])] if data["split_counts"] else []
     counts += [f"ships: {_counts(data['ships'])}"] if data["ships"] else []
@@ -120,7 +159,9 @@ def _own(cell: Mapping[str, Any], versions: Mapping[str, Any] | None = None) -> 
 
 
 def _code(cell: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Iterator[Line]:
-    """Yield code, machine, and versions other than the `known` ones; who trained and predicted only where that differs from who scored."""
+    """Yield code, machine, and versions other than the `known` ones; who trained and predicted only where that differs
+    from who scored.
+    """
     code, machine = cell["code"], cell["machine"]
     version = code["versions"].get("saropt-bench")
     yield "code", _git(code["scored"]) + (f", saropt-bench {version}" if version else "")
@@ -158,7 +199,9 @@ def _weights(weights: Mapping[str, Any]) -> Iterator[Line]:
     if "start" in weights:
         yield label, "start: " + _start(weights)
         label = ""
-    made = [(name, weights.get(f"{key}_sha256")) for name, key in (("model", "weights"), ("predictions", "predictions"))]
+    made = [
+        (name, weights.get(f"{key}_sha256")) for name, key in (("model", "weights"), ("predictions", "predictions"))
+    ]
     if any(sha for _, sha in made):
         yield label, ", ".join(f"{name} {short(sha)}" for name, sha in made if sha)
 
@@ -168,7 +211,9 @@ def _start(weights: Mapping[str, Any]) -> str:
         branch = f" (its {weights['initial_branch']}*)" if weights["initial_branch"] else ""
         return f"{weights['start']}, file {short(weights['initial_sha256'])}{branch}"
     state = weights["initial_state_sha256"]
-    return ("random" if weights["start"] == "none" else str(weights["start"])) + (f", state {short(state)}" if state else "")
+    return ("random" if weights["start"] == "none" else str(weights["start"])) + (
+        f", state {short(state)}" if state else ""
+    )
 
 
 def _facts(report: Mapping[str, Any]) -> Iterator[Line]:
@@ -176,7 +221,12 @@ def _facts(report: Mapping[str, Any]) -> Iterator[Line]:
     facts, spec = report["facts"], report["spec"]
     if facts.get("submitted"):
         yield "submitted", "by another tool" + (f", {report['reference']}" if report["reference"] else "")
-    yield "protocol", ", ".join(f"{name}: {_plain(value)}" for name, value in sorted(spec.get("protocol", {}).items()) if value is not None)
+    yield (
+        "protocol",
+        ", ".join(
+            f"{name}: {_plain(value)}" for name, value in sorted(spec.get("protocol", {}).items()) if value is not None
+        ),
+    )
     if "pairs_sha256" in facts:
         drawn = facts.get("pair_counts", {}).get("test", {})
         yield "pairs", f"test {short(facts['pairs_sha256'].get('test'))}: {_counts(drawn)}"
@@ -215,7 +265,11 @@ def _standing(report: Mapping[str, Any], places: Mapping[str, Path]) -> Iterator
 
 
 def _costs(report: Mapping[str, Any]) -> Iterator[Line]:
-    stages = [f"{stage} {cost['seconds']:.1f} s" for stage, cost in sorted(report["cost"].items(), key=_stage) if "seconds" in cost]
+    stages = [
+        f"{stage} {cost['seconds']:.1f} s"
+        for stage, cost in sorted(report["cost"].items(), key=_stage)
+        if "seconds" in cost
+    ]
     peaks = [cost["peak_memory_bytes"] for cost in report["cost"].values() if cost.get("peak_memory_bytes")]
     if stages:
         yield "cost", ", ".join([*stages, *([f"peak memory {max(peaks) / 2**30:.1f} GiB"] if peaks else [])])
@@ -242,6 +296,11 @@ def _aligned(lines: list[Line], indent: str = "") -> list[str]:
     """Return labelled lines with their texts below each other; long texts go on below."""
     out = []
     for label, text in lines:
-        wrapped = textwrap.wrap(text, WIDTH - INDENT - len(indent), break_long_words=False, break_on_hyphens=False) or [""]
-        out += [f"{indent}{(label if number == 0 else '').ljust(INDENT)}{line}".rstrip() for number, line in enumerate(wrapped)]
+        wrapped = textwrap.wrap(text, WIDTH - INDENT - len(indent), break_long_words=False, break_on_hyphens=False) or [
+            ""
+        ]
+        out += [
+            f"{indent}{(label if number == 0 else '').ljust(INDENT)}{line}".rstrip()
+            for number, line in enumerate(wrapped)
+        ]
     return out

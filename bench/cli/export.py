@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.errors import BenchError, nearest
-from bench.models import BACKBONES
-from bench.records import MODEL, RECORD, load_record
+from bench.core.errors import BenchError, nearest
+from bench.core.registries import BACKBONES
+from bench.execution.records import MODEL, RECORD, load_record
 
 EXAMPLES = """  bench export runs/matching/CELL --to mmdet --out osm.pth
   bench export runs/matching/CELL --branch optical --to timm --out optical.pth
@@ -21,10 +21,18 @@ BRANCHES = {"sar": "sar.backbone.", "optical": "optical.backbone."}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", type=Path, metavar="CELL|FILE", help="a finished cell's folder, or a weight file with --backbone")
-    parser.add_argument("--to", required=True, metavar="FRAMEWORK", help="mmdet, torchvision, timm, ultralytics or darknet")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file to write; FILE.txt says how to load it")
-    parser.add_argument("--branch", choices=sorted(BRANCHES), help="of a matching cell or a two-branch file (default: sar)")
+    parser.add_argument(
+        "what", type=Path, metavar="CELL|FILE", help="a finished cell's folder, or a weight file with --backbone"
+    )
+    parser.add_argument(
+        "--to", required=True, metavar="FRAMEWORK", help="mmdet, torchvision, timm, ultralytics or darknet"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="the file to write; FILE.txt says how to load it"
+    )
+    parser.add_argument(
+        "--branch", choices=sorted(BRANCHES), help="of a matching cell or a two-branch file (default: sar)"
+    )
     parser.add_argument("--backbone", metavar="NAME", help="what the weight file holds; a cell's record says it")
 
 
@@ -38,10 +46,15 @@ def execute(args: argparse.Namespace) -> int:
     BACKBONES.get(backbone)
     check_target(args.to, backbone)
     if args.out.is_dir():
-        raise BenchError(f"--out {args.out} is a folder; name a file, e.g. {args.out / ('backbone' + TARGETS[args.to].suffix)}")
+        raise BenchError(
+            f"--out {args.out} is a folder; name a file, e.g. {args.out / ('backbone' + TARGETS[args.to].suffix)}"
+        )
     state = load_initial_weights(backbone, file, _prefix(args, file, task))
     text = write_export(backbone, state, args.to, args.out)
-    print(f"{args.out}: {backbone} of {args.what} for {args.to}, {args.out.stat().st_size / 2**20:.1f} MiB\n\n{text}", end="")
+    print(
+        f"{args.out}: {backbone} of {args.what} for {args.to}, {args.out.stat().st_size / 2**20:.1f} MiB\n\n{text}",
+        end="",
+    )
     return 0
 
 

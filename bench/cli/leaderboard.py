@@ -1,4 +1,5 @@
-"""Rebuild the boards (Markdown and CSV) of one suite or of all, from the entries beside them. Needs no data, no model, no torch.
+"""Rebuild the boards (Markdown and CSV) of one suite or of all, from the entries beside them. Needs no data, no model,
+no torch.
 
 Exit code 1 when an entry is damaged: its row then shows no mean, and the rest of the board stands.
 """
@@ -10,11 +11,11 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+from bench.boards.leaderboard import SUITE, build_boards
+from bench.boards.rendering import to_text
 from bench.cli.options import terminal_width
-from bench.errors import BenchError
-from bench.leaderboard import SUITE, build_boards
-from bench.rendering import to_text
-from bench.store import folder_lock
+from bench.core.errors import BenchError
+from bench.core.store import folder_lock
 
 EXAMPLES = """  bench leaderboard
   bench leaderboard s1s2 --print
@@ -23,9 +24,17 @@ EXAMPLES = """  bench leaderboard
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", nargs="*", help="suites to rebuild; all when left out")
-    parser.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="where boards are (default: leaderboards)")
+    parser.add_argument(
+        "--boards",
+        type=Path,
+        default=Path("leaderboards"),
+        metavar="DIR",
+        help="where boards are (default: leaderboards)",
+    )
     parser.add_argument("--print", action="store_true", dest="show", help="print the tables too")
-    parser.add_argument("--cost", action="store_true", help="print the tables with what each row cost, and write nothing")
+    parser.add_argument(
+        "--cost", action="store_true", help="print the tables with what each row cost, and write nothing"
+    )
 
 
 def execute(args: argparse.Namespace) -> int:

@@ -1,22 +1,26 @@
-"""List what is registered: tasks, datasets, matchers, detectors, backbones, and the shipped configs. Imports nothing heavy."""
+"""List what is registered: tasks, datasets, matchers, detectors, backbones, and the shipped configs. Imports nothing
+heavy.
+"""
 
 from __future__ import annotations
 
 import argparse
 
-from bench.data import DATASETS
-from bench.detection import DETECTORS
-from bench.errors import BenchError, nearest
-from bench.matching import MATCHERS
-from bench.models import BACKBONES
-from bench.registry import Registry
-from bench.task import TASKS
-from bench.workspace import shipped_configs
+from bench.core.errors import BenchError, nearest
+from bench.core.registries import BACKBONES, DATASETS, DETECTORS, MATCHERS, TASKS
+from bench.core.registry import Registry
+from bench.core.workspace import shipped_configs
 
 EXAMPLES = """  bench list
   bench list matchers"""
 
-KINDS: dict[str, Registry] = {"tasks": TASKS, "datasets": DATASETS, "matchers": MATCHERS, "detectors": DETECTORS, "backbones": BACKBONES}
+KINDS: dict[str, Registry] = {
+    "tasks": TASKS,
+    "datasets": DATASETS,
+    "matchers": MATCHERS,
+    "detectors": DETECTORS,
+    "backbones": BACKBONES,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

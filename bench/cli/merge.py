@@ -1,7 +1,8 @@
-"""Take over the finished cells of other runs folders, of other machines say, so that `bench run` finds them finished and files them.
+"""Take over the finished cells of other runs folders, of other machines say, so that `bench run` finds them finished
+and files them.
 
-A cell is known by its fingerprint: one that is finished here stays as it is. Exit code 1 when numbers differ under one fingerprint, or a
-cell is damaged or in use.
+A cell is known by its fingerprint: one that is finished here stays as it is. Exit code 1 when numbers differ under one
+fingerprint, or a cell is damaged or in use.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from bench.lineage import describe
-from bench.takeover import HERE, PROBLEMS, TAKEN, Verdict, take_over
+from bench.tools.lineage import describe
+from bench.tools.merge import HERE, PROBLEMS, TAKEN, Verdict, take_over
 
 EXAMPLES = """  bench merge ../laptop/runs --dry-run     what would come, and what does not fit
   bench merge ../laptop/runs cluster/runs
@@ -19,9 +20,19 @@ EXAMPLES = """  bench merge ../laptop/runs --dry-run     what would come, and wh
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("others", nargs="+", type=Path, metavar="OTHER_RUNS", help="runs folders of other machines, or copies of them")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder that they come to (default: runs)")
-    parser.add_argument("--no-models", action="store_true", help="leave the trained models there: a new metric still works without them")
+    parser.add_argument(
+        "others", nargs="+", type=Path, metavar="OTHER_RUNS", help="runs folders of other machines, or copies of them"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="the runs folder that they come to (default: runs)",
+    )
+    parser.add_argument(
+        "--no-models", action="store_true", help="leave the trained models there: a new metric still works without them"
+    )
     parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
 
 

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.config import Suite, check_seeds, find_config, load_suite
-from bench.errors import BenchError
-from bench.expansion import expand
-from bench.smoke import smoke_workspace
-from bench.task import TASKS, Cell, Origin, Selection
-from bench.workspace import Workspace, shipped_configs
+from bench.core.errors import BenchError
+from bench.core.registries import TASKS
+from bench.core.workspace import Workspace, shipped_configs
+from bench.execution.task import Cell, Origin, Selection
+from bench.suite.config import Suite, check_seeds, find_config, load_suite
+from bench.suite.expansion import expand
+from bench.suite.smoke import smoke_workspace
 
 FILTERS = {
     "dataset": "data sets, by label or registry name",
@@ -33,8 +34,8 @@ FILTERS = {
 
 @dataclass(frozen=True)
 class Chosen:
-    """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where things are and where
-    the suite came from.
+    """What the options name: the suite, the cells left after the filters, the tasks that were left whole, and where
+    things are and where the suite came from.
 
     Of a smoke run the cells are marked, and the workspace has a folder of its own.
     """
@@ -49,9 +50,20 @@ class Chosen:
 
 def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a suite and cells of it."""
-    parser.add_argument("task", nargs="?", help=f"task to run, one of: {', '.join(TASKS.names())}; all of the suite's when left out")
-    parser.add_argument("--config", metavar="FILE|NAME", help="a YAML file or the name of a shipped config (default with TASK: paper)")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key, e.g. seeds=[0]")
+    parser.add_argument(
+        "task", nargs="?", help=f"task to run, one of: {', '.join(TASKS.names())}; all of the suite's when left out"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE|NAME", help="a YAML file or the name of a shipped config (default with TASK: paper)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key, e.g. seeds=[0]",
+    )
     chosen = parser.add_argument_group("selection (each takes one or more values)")
     for name, text in FILTERS.items():
         chosen.add_argument(f"--{name}", nargs="+", metavar="NAME", help=text)
@@ -69,8 +81,16 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]DIR",
         help="where a data set lies; without NAME for every set. Else $BENCH_ROOT_<NAME>, $BENCH_DATA/<folder>",
     )
-    places.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)")
-    places.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="where boards go (default: leaderboards)")
+    places.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+    )
+    places.add_argument(
+        "--boards",
+        type=Path,
+        default=Path("leaderboards"),
+        metavar="DIR",
+        help="where boards go (default: leaderboards)",
+    )
 
 
 def make_workspace(args: argparse.Namespace) -> Workspace:
@@ -116,7 +136,9 @@ def origin_of(config: str, settings: Sequence[str]) -> Origin:
     path = find_config(config)
     shipped = path == shipped_configs().get(path.stem)
     shown = path.stem if shipped else path.name if path.is_absolute() else config
-    return Origin(" ".join([f"--config {shown}", *(f"--set {shlex.quote(setting)}" for setting in settings)]), path.parent)
+    return Origin(
+        " ".join([f"--config {shown}", *(f"--set {shlex.quote(setting)}" for setting in settings)]), path.parent
+    )
 
 
 def _seeds(seeds: Sequence[int] | None) -> tuple[int, ...] | None:

@@ -1,5 +1,5 @@
-"""Show what a run would do, before anything is computed: which cells run and which are reused, what each starts from, what is missing,
-and what past records say it will cost.
+"""Show what a run would do, before anything is computed: which cells run and which are reused, what each starts from,
+what is missing, and what past records say it will cost.
 
 One line a row of the tables, its seeds together where their state is the same; --cells gives one line a cell.
 """
@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, choose
-from bench.costs import Estimate, PastCosts
-from bench.runner import Plan, PlanItem, make_plan
-from bench.task import Cell
+from bench.execution.costs import Estimate, PastCosts
+from bench.execution.runner import Plan, PlanItem, make_plan
+from bench.execution.task import Cell
 
 EXAMPLES = """  bench plan --config quickstart
   bench plan matching --backbone resnet50
@@ -57,7 +57,9 @@ class Entry:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_suite_arguments(parser)
-    parser.add_argument("--cells", action="store_true", help="one line a cell, instead of one line for the seeds of a row")
+    parser.add_argument(
+        "--cells", action="store_true", help="one line a cell, instead of one line for the seeds of a row"
+    )
     add_place_arguments(parser)
 
 
@@ -83,7 +85,7 @@ def _entries(chosen: Chosen, plan: Plan) -> list[Entry]:
     return [Entry(cell, item, None if item is None else costs.estimate(item)) for cell, item in found]
 
 
-# -- the graph -------------------------------------------------------------------------------------------------------------------
+# -- the graph ---------------------------------------------------------------------------------------------------------
 def _graph(entries: Sequence[Entry], each: bool) -> Iterator[str]:
     """Yield the lines of the cells by task, under each what it starts from and what starts from it."""
     starts: dict[tuple[str, str], list[Cell]] = {}  # task and slot of a cell -> the cells that start from it
@@ -103,7 +105,9 @@ def _graph(entries: Sequence[Entry], each: bool) -> Iterator[str]:
 
 
 def _groups(entries: Sequence[Entry], each: bool) -> list[list[Entry]]:
-    """Return the entries of a task line by line: the seeds of a row that are in the same state, in the order of the boards."""
+    """Return the entries of a task line by line: the seeds of a row that are in the same state, in the order of the
+    boards.
+    """
     lines: dict[tuple[object, ...], list[Entry]] = {}
     for number, entry in enumerate(entries):
         key = (entry.cell.dataset, entry.cell.method, entry.state, number if each else 0)
@@ -147,9 +151,13 @@ def _dependants(group: Sequence[Entry], starts: Mapping[tuple[str, str], Sequenc
     cells = [cell for entry in group for cell in starts.get((entry.cell.task, entry.cell.slot), ())]
     if not cells:
         return []
-    methods = {task: [cell.method for cell in cells if cell.task == task] for task in dict.fromkeys(cell.task for cell in cells)}
+    methods = {
+        task: [cell.method for cell in cells if cell.task == task]
+        for task in dict.fromkeys(cell.task for cell in cells)
+    }
     return [
-        f"also the pretraining behind {len(names)} {task} cell{'s' if len(names) > 1 else ''}: {', '.join(dict.fromkeys(names))}"
+        f"also the pretraining behind {len(names)} {task} cell{'s' if len(names) > 1 else ''}:"
+        f" {', '.join(dict.fromkeys(names))}"
         for task, names in methods.items()
     ]
 
@@ -161,7 +169,7 @@ def _cost(group: Sequence[Entry]) -> str:
     return f", about {_duration(sum(known) / len(known))}" + (" each" if len(group) > 1 else "")
 
 
-# -- the sums --------------------------------------------------------------------------------------------------------------------
+# -- the sums ----------------------------------------------------------------------------------------------------------
 def _summary(entries: Sequence[Entry]) -> Iterator[str]:
     """Yield what is left to do and what it will cost, in all and by task, and where the estimates come from."""
     unknown = not _known(entries) and any(entry.pending for entry in entries)
@@ -171,7 +179,10 @@ def _summary(entries: Sequence[Entry]) -> Iterator[str]:
         yield from (f"  {task}: {_sum([entry for entry in entries if entry.cell.task == task])}" for task in tasks)
     shared = Counter((cell.task, cell.slot) for entry in entries for cell in entry.cell.requires)
     if shared:
-        yield f"{len(shared)} cells are shared: their trainings are the pretraining behind {sum(shared.values())} cells of another table"
+        yield (
+            f"{len(shared)} cells are shared: their trainings are the pretraining behind {sum(shared.values())} cells"
+            " of another table"
+        )
     machines = Counter(entry.estimate.machine for entry in entries if entry.pending and entry.estimate is not None)
     if machines:
         shown = "; ".join(f"{machine} ({count} cells)" for machine, count in machines.most_common())

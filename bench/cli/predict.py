@@ -1,7 +1,8 @@
 """Find the ships in scenes of your own with the detector of a finished cell, or with one that needs no training.
 
-Scenes may be of any size: they are read and looked at window by window, and an interrupted command goes on where it was when it is given
-again. TIFF and GeoTIFF (needs the extra `geo`), NumPy arrays, PNG, JPEG; a folder stands for the images in it. Guide: docs/predicting.md.
+Scenes may be of any size: they are read and looked at window by window, and an interrupted command goes on where it was
+when it is given again. TIFF and GeoTIFF (needs the extra `geo`), NumPy arrays, PNG, JPEG; a folder stands for the
+images in it. Guide: docs/predicting.md.
 """
 
 from __future__ import annotations
@@ -13,48 +14,90 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cli.options import available_cores
-from bench.errors import BenchError, nearest
-from bench.records import RECORD, Record, load_record
+from bench.core.errors import BenchError, nearest
+from bench.execution.records import RECORD, Record, load_record
 
 if TYPE_CHECKING:
-    from bench.detection.ready_detector import ReadyDetector
-    from bench.detection.scene_predictions import SceneResult
+    from bench.detection.scenes.predictor import ReadyDetector
+    from bench.detection.scenes.scene_predictions import SceneResult
 
 EXAMPLES = """  bench predict detection--hrsid-site--faster-rcnn-osm--seed0 scene.tif --out found
   bench predict runs/detection/CELL scenes/ --out found --score-threshold 0.5 --quicklook
   bench predict 2df415e2 VH_dB.tif --out found --value-range -35 5
   bench predict --detector cfar --set pfa=1e-10 --sar-scale db VH_dB.tif --out found --format geojson"""
 INTERMIXED = True
-ABOUT, QUICKLOOKS = "predict.json", "quicklook"  # a folder of its own: scenes and results may share one, and pictures are no scenes
+ABOUT, QUICKLOOKS = (
+    "predict.json",
+    "quicklook",
+)  # a folder of its own: scenes and results may share one, and pictures are no scenes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "words", nargs="+", metavar="CELL SCENE", help="a finished detection cell (fingerprint, folder or suite/task--slot), then scenes"
+        "words",
+        nargs="+",
+        metavar="CELL SCENE",
+        help="a finished detection cell (fingerprint, folder or suite/task--slot), then scenes",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where results go; finished windows are kept there too")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="where results go; finished windows are kept there too",
+    )
     parser.add_argument("--detector", metavar="NAME", help="a detector that needs no training (cfar), instead of CELL")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="an option of --detector")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="an option of --detector"
+    )
     scene = parser.add_argument_group("what the scenes are")
     scene.add_argument("--band", type=int, metavar="N", help="band of a file with several, counted from 1")
-    scene.add_argument("--nodata", type=float, metavar="X", help="value of pixels without data, instead of the file's own")
+    scene.add_argument(
+        "--nodata", type=float, metavar="X", help="value of pixels without data, instead of the file's own"
+    )
     scene.add_argument("--sar-scale", metavar="SCALE", help="what the values are: amplitude, intensity, db or uint8")
     scene.add_argument(
-        "--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="values that become 0 and 1, instead of the cell's own scaling"
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values that become 0 and 1, instead of the cell's own scaling",
     )
-    scene.add_argument("--gsd-m", type=float, metavar="M", help="ground sample distance, where the file does not tell it")
+    scene.add_argument(
+        "--gsd-m", type=float, metavar="M", help="ground sample distance, where the file does not tell it"
+    )
     made = parser.add_argument_group("what is written")
     made.add_argument(
-        "--format", nargs="+", default=["coco", "csv", "geojson"], metavar="F", help="coco, csv, geojson (default: all three)"
+        "--format",
+        nargs="+",
+        default=["coco", "csv", "geojson"],
+        metavar="F",
+        help="coco, csv, geojson (default: all three)",
     )
-    made.add_argument("--score-threshold", type=float, metavar="S", help="write the detections from this score on (default: all)")
-    made.add_argument("--quicklook", action="store_true", help="a reduced picture of each scene with its boxes, in FOLDER/quicklook")
-    made.add_argument("--force", action="store_true", help="replace predictions of another model, scene or option in FOLDER")
+    made.add_argument(
+        "--score-threshold", type=float, metavar="S", help="write the detections from this score on (default: all)"
+    )
+    made.add_argument(
+        "--quicklook", action="store_true", help="a reduced picture of each scene with its boxes, in FOLDER/quicklook"
+    )
+    made.add_argument(
+        "--force", action="store_true", help="replace predictions of another model, scene or option in FOLDER"
+    )
     how = parser.add_argument_group("how (context)")
-    how.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
+    how.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)"
+    )
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
-    how.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)")
-    how.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="where boards are (default: leaderboards)")
+    how.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+    )
+    how.add_argument(
+        "--boards",
+        type=Path,
+        default=Path("leaderboards"),
+        metavar="DIR",
+        help="where boards are (default: leaderboards)",
+    )
 
 
 @dataclass(frozen=True)
@@ -67,8 +110,8 @@ class _Scene:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from bench.detection.scene_predictions import find_scenes
-    from bench.store import folder_lock, remove_stale
+    from bench.core.store import folder_lock, remove_stale
+    from bench.detection.scenes.scene_predictions import find_scenes
 
     _check(args)
     ready = _from_options(args) if args.detector else _from_cell(args.words[0], args.runs, args.boards)
@@ -90,7 +133,7 @@ def execute(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     from bench.data.scaling import SarScale
-    from bench.detection.outputs import FORMATS
+    from bench.detection.scenes.outputs import FORMATS
 
     for name in args.format:
         if name not in FORMATS:
@@ -105,11 +148,11 @@ def _check(args: argparse.Namespace) -> None:
         raise BenchError(f"--gsd-m {args.gsd_m:g}: metres a pixel, above 0")
 
 
-# -- the detector --------------------------------------------------------------------------------------------------------------------
+# -- the detector ------------------------------------------------------------------------------------------------------
 def _from_options(args: argparse.Namespace) -> ReadyDetector:
     import yaml
 
-    from bench.detection.ready_detector import without_training
+    from bench.detection.scenes.predictor import without_training
 
     settings: dict[str, Any] = {}
     for setting in args.settings:
@@ -124,43 +167,53 @@ def _from_options(args: argparse.Namespace) -> ReadyDetector:
 
 
 def _from_cell(text: str, runs: Path, boards: Path) -> ReadyDetector:
-    """Return the detector of the cell that `text` means, as the other verbs resolve it; a cell's folder may lie anywhere.
+    """Return the detector of the cell that `text` means, as the other verbs resolve it; a cell's folder may lie
+    anywhere.
 
     Raises:
         BenchError: no such cell, or one without a detector that could run.
     """
-    from bench.detection.ready_detector import from_cell
-    from bench.lineage import find_sources, look_up
-    from bench.runner import JOB
+    from bench.detection.scenes.predictor import from_cell
+    from bench.execution.runner import JOB
+    from bench.tools.lineage import find_sources, look_up
 
     folder = Path(text)
     if (folder / RECORD).is_file():
         return _with_plugins(folder, load_record(folder / RECORD))
     if (folder / JOB).is_file():
-        raise BenchError(f"{folder}: this cell is not finished; run it to its end first (the same `bench run` goes on where it was)")
+        raise BenchError(
+            f"{folder}: this cell is not finished; run it to its end first (the same `bench run` goes on where it was)"
+        )
     if folder.is_dir() or (folder.is_file() and folder.suffix != ".json"):
         what = "no record.json there" if folder.is_dir() else "a file, and no cell"
         raise BenchError(f"{folder}: {what}; give a finished detection cell first, or --detector cfar, then scenes")
     sources, _ = find_sources(runs, boards)
     if not sources:
-        raise BenchError(f"no record under {runs} or {boards}; run a detection suite first, or name the folders, or use --detector cfar")
+        raise BenchError(
+            f"no record under {runs} or {boards}; run a detection suite first, or name the folders, or use --detector"
+            " cfar"
+        )
     found = look_up(text, sources)
     folders = [source.path.parent for source in found if not source.board]
     if not folders:
         record = found[0].record
         if record.task != "detection":
             return from_cell(found[0].path.parent, record)  # which says so
-        raise BenchError(f"{text}: the record stands on a board, but its cell is not under {runs}; make it again: {record.command}")
+        raise BenchError(
+            f"{text}: the record stands on a board, but its cell is not under {runs}; make it again: {record.command}"
+        )
     return _with_plugins(folders[0], load_record(folders[0] / RECORD))
 
 
 def _with_plugins(folder: Path, record: Record) -> ReadyDetector:
-    """Return a cell's detector once the plug-ins that its suite names are imported, so that one of the user's own is known."""
-    from bench.config import import_plugins
-    from bench.detection.ready_detector import from_cell
-    from bench.runner import JOB
-    from bench.store import read_json
-    from bench.task import Cell
+    """Return a cell's detector once the plug-ins that its suite names are imported, so that one of the user's own is
+    known.
+    """
+    from bench.core.store import read_json
+    from bench.detection.scenes.predictor import from_cell
+    from bench.execution.runner import JOB
+    from bench.execution.task import Cell
+    from bench.suite.config import import_plugins
 
     if record.task == "detection" and (folder / JOB).is_file():
         try:
@@ -175,22 +228,24 @@ def _device(name: str, ready: ReadyDetector) -> str:
     """Return the device to use, checked to exist; torch is imported for detectors with a network alone."""
     if not ready.cls.trains:
         if name not in ("auto", "cpu"):
-            raise BenchError(f"--device {name}: {ready.detector} has no network and works on the CPU; leave --device out")
+            raise BenchError(
+                f"--device {name}: {ready.detector} has no network and works on the CPU; leave --device out"
+            )
         return "cpu"
     import torch
 
-    from bench.training import resolve_device
+    from bench.training.api import resolve_device
 
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else str(resolve_device(name))
 
 
-# -- the scenes ----------------------------------------------------------------------------------------------------------------------
+# -- the scenes --------------------------------------------------------------------------------------------------------
 def _checked(name: str, path: Path, ready: ReadyDetector, args: argparse.Namespace) -> _Scene:
     """Open a scene and find out, before anything is computed, whether the detector may be shown it."""
     from bench.data.scaling import SarScale
     from bench.data.tiff import rescaled
-    from bench.detection.scene_predictions import check_values
-    from bench.detection.scene_reader import open_scene
+    from bench.detection.scenes.scene_predictions import check_values
+    from bench.detection.scenes.scene_reader import open_scene
 
     stated = SarScale(args.sar_scale) if args.sar_scale else None
     values = tuple(args.value_range) if args.value_range else None
@@ -206,15 +261,15 @@ def _checked(name: str, path: Path, ready: ReadyDetector, args: argparse.Namespa
 
 
 def _folder(args: argparse.Namespace, scene: _Scene) -> Path:
-    from bench.detection.scene_predictions import WINDOWS
+    from bench.detection.scenes.scene_predictions import WINDOWS
 
     return Path(args.out / WINDOWS / scene.name)
 
 
 def _claim(scenes: list[_Scene], args: argparse.Namespace) -> None:
     """Take the scenes' folders, or find them half done by the same command; nothing is removed unless all may be."""
-    from bench.detection.scene_predictions import HASHES, WINDOWS, claim_folder, scene_identity
-    from bench.detection.scene_reader import open_scene
+    from bench.detection.scenes.scene_predictions import HASHES, WINDOWS, claim_folder, scene_identity
+    from bench.detection.scenes.scene_reader import open_scene
 
     identities = []
     for scene in scenes:
@@ -226,14 +281,16 @@ def _claim(scenes: list[_Scene], args: argparse.Namespace) -> None:
 
 def _run(scenes: list[_Scene], device: str, args: argparse.Namespace) -> list[SceneResult]:
     """Predict the scenes, one after the other; equal detectors are built once."""
-    from bench.context import ExecutionContext
-    from bench.detection.scene_predictions import predict_scene
-    from bench.detection.scene_reader import open_scene
-    from bench.progress import Progress
-    from bench.provenance import peak_memory_bytes
+    from bench.core.context import ExecutionContext
+    from bench.core.progress import Progress
+    from bench.core.provenance import peak_memory_bytes
+    from bench.detection.scenes.scene_predictions import predict_scene
+    from bench.detection.scenes.scene_reader import open_scene
 
     progress = Progress()
-    context = ExecutionContext(args.out, args.out, device, args.threads or available_cores(), 0, lambda line: None, progress)
+    context = ExecutionContext(
+        args.out, args.out, device, args.threads or available_cores(), 0, lambda line: None, progress
+    )
     results, built = [], None
     for scene in scenes:
         if built is None or built[0] != scene.ready:
@@ -244,7 +301,9 @@ def _run(scenes: list[_Scene], device: str, args: argparse.Namespace) -> list[Sc
             megapixels = reader.height * reader.width / 1e6
             size = f"{reader.width} x {reader.height} px"
         results.append(result)
-        told = f"{result.found.windows} windows" + (f", {result.found.skipped} without data" if result.found.skipped else "")
+        told = f"{result.found.windows} windows" + (
+            f", {result.found.skipped} without data" if result.found.skipped else ""
+        )
         seconds = time.monotonic() - started
         part = f"{result.steps} of {result.total} steps in {seconds:.1f} s"
         cost = f"{megapixels / seconds:.2f} MP/s" if result.steps == result.total else part
@@ -253,11 +312,11 @@ def _run(scenes: list[_Scene], device: str, args: argparse.Namespace) -> list[Sc
     return results
 
 
-# -- what is written -----------------------------------------------------------------------------------------------------------------
+# -- what is written ---------------------------------------------------------------------------------------------------
 def _write(scenes: list[_Scene], results: list[SceneResult], args: argparse.Namespace) -> None:
-    from bench.detection.outputs import SceneDetections, write_outputs, write_quicklook
-    from bench.detection.scene_reader import open_scene
-    from bench.store import write_json
+    from bench.core.store import write_json
+    from bench.detection.scenes.outputs import SceneDetections, write_outputs, write_quicklook
+    from bench.detection.scenes.scene_reader import open_scene
 
     names = [scene.path.name for scene in scenes]
     out, told = [], []

@@ -1,7 +1,7 @@
 """Run a suite, or the part of it that the options select: train, predict, score, draw, and write the boards.
 
-What is finished is never computed again; what was interrupted resumes from its last checkpoint. With --smoke every cell runs for a few
-samples and iterations, in a folder of its own and on no board: the wiring check before a GPU is booked.
+What is finished is never computed again; what was interrupted resumes from its last checkpoint. With --smoke every cell
+runs for a few samples and iterations, in a folder of its own and on no board: the wiring check before a GPU is booked.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from bench.boards.entries import file_entries, prune_entries, with_readable_scores
+from bench.boards.evidence import Evidence
+from bench.boards.leaderboard import Boards, build_boards, write_suite
+from bench.boards.rendering import to_text
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose, terminal_width
-from bench.cluster.spec import SlurmSpec, slurm_spec
-from bench.entries import file_entries, prune_entries, with_readable_scores
-from bench.errors import BenchError
-from bench.evidence import Evidence
-from bench.expansion import board_order
-from bench.leaderboard import Boards, build_boards, write_suite
-from bench.records import Record
-from bench.rendering import to_text
-from bench.runner import Outcome, Settings, make_plan, run_plan
-from bench.smoke import replace_absent_weights
-from bench.store import folder_lock
-from bench.task import get_task
+from bench.core.errors import BenchError
+from bench.core.store import folder_lock
+from bench.execution.records import Record
+from bench.execution.runner import Outcome, Settings, make_plan, run_plan
+from bench.execution.slurm.spec import SlurmSpec, slurm_spec
+from bench.execution.task import get_task
+from bench.suite.expansion import board_order
+from bench.suite.smoke import replace_absent_weights
 
 EXAMPLES = """  bench run --config quickstart
   bench run matching --backbone darknet53
@@ -39,14 +39,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_suite_arguments(parser)
     add_place_arguments(parser)
     parser.add_argument(
-        "--smoke", action="store_true", help="wiring check: a few samples and iterations a cell, two seeds, in RUNS/smoke, on no board"
+        "--smoke",
+        action="store_true",
+        help="wiring check: a few samples and iterations a cell, two seeds, in RUNS/smoke, on no board",
     )
     how = parser.add_argument_group("how (context: recorded, but entering no key)")
-    how.add_argument("--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)")
-    how.add_argument("--threads", type=int, metavar="N", help="CPU threads of each process (default: all cores, divided by --processes)")
-    how.add_argument("--workers", type=int, default=0, metavar="N", help="data-loading processes of each process (default: 0)")
     how.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="processes that train a network together, a GPU each (default: 1)"
+        "--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)"
+    )
+    how.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads of each process (default: all cores, divided by --processes)",
+    )
+    how.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="data-loading processes of each process (default: 0)"
+    )
+    how.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that train a network together, a GPU each (default: 1)",
     )
     how.add_argument("--executor", choices=("local", "slurm"), default="local", help="where cells run (default: local)")
     how.add_argument(
@@ -72,7 +87,9 @@ def execute(args: argparse.Namespace) -> int:
     threads = max(1, available_cores() // args.processes) if args.threads is None else args.threads
     if threads < 1 or args.workers < 0:
         raise BenchError(f"--threads {threads} --workers {args.workers}: threads from 1, workers from 0")
-    return complete(chosen, Settings(args.device, threads, args.workers, not args.no_figures, args.force, args.processes))
+    return complete(
+        chosen, Settings(args.device, threads, args.workers, not args.no_figures, args.force, args.processes)
+    )
 
 
 def _complete_on_cluster(chosen: Chosen, args: argparse.Namespace, spec: SlurmSpec) -> int:
@@ -86,7 +103,8 @@ def _complete_on_cluster(chosen: Chosen, args: argparse.Namespace, spec: SlurmSp
 def complete(chosen: Chosen, settings: Settings, cluster: SlurmSpec | None = None) -> int:
     """Plan the chosen cells, run what is not finished, file and print; return the exit code.
 
-    `settings.device` may be "auto": it is settled only when something has to run. With `cluster` each cell is a job there.
+    `settings.device` may be "auto": it is settled only when something has to run. With `cluster` each cell is a job
+    there.
 
     Raises:
         BenchError: something is missing on disk, a folder cannot be written to, or there is no such device.
@@ -102,10 +120,14 @@ def complete(chosen: Chosen, settings: Settings, cluster: SlurmSpec | None = Non
     _check_writable(workspace.runs, *([] if chosen.smoke else [boards]))
     pending = [item for item in plan.items if item.state != "done"]
     done = len(plan.items) - len(pending)
-    what = f"smoke run in {workspace.runs}, on no board" if chosen.smoke else f"{done} finished already, {len(pending)} to run"
+    what = (
+        f"smoke run in {workspace.runs}, on no board"
+        if chosen.smoke
+        else f"{done} finished already, {len(pending)} to run"
+    )
     _say(f"{chosen.suite.name}: {len(plan.items)} cell{'' if len(plan.items) == 1 else 's'}, {what}")
     if cluster is not None:
-        from bench.cluster.execute import ClusterRun
+        from bench.execution.slurm.execute import ClusterRun
 
         return _report(chosen, ClusterRun(plan, workspace, settings, cluster, _say).run())
     settings = replace(settings, device=_device(settings.device, settings.processes) if pending else "cpu")
@@ -122,7 +144,10 @@ def _report(chosen: Chosen, outcome: Outcome) -> int:
     else:
         whole = _file(chosen, outcome)
     if outcome.records:
-        print(f"each cell's pictures, log and predictions: {outcome.records[0][0].parent}/<data set>--<method>--<seed>--<fingerprint>/")
+        print(
+            f"each cell's pictures, log and predictions: {outcome.records[0][0].parent}/<data"
+            " set>--<method>--<seed>--<fingerprint>/"
+        )
     _print_failures(outcome, each=chosen.smoke)
     if chosen.smoke:
         lost = {folder for folder, _ in outcome.failed} | set(outcome.undrawn)
@@ -157,7 +182,9 @@ def _file(chosen: Chosen, outcome: Outcome) -> bool:
 
 
 def _print_failures(outcome: Outcome, each: bool) -> None:
-    """Say which cells failed and where their logs are; those that failed alike in one line, with `each` every one by its name."""
+    """Say which cells failed and where their logs are; those that failed alike in one line, with `each` every one by
+    its name.
+    """
     alike: dict[str, list[tuple[Path, Record]]] = {}
     for folder, record in outcome.failed:
         message = record.failure.message if record.failure else "?"
@@ -180,12 +207,12 @@ def _print_unfiled(chosen: Chosen, outcome: Outcome, what: str) -> None:
 
 
 def _device(name: str, processes: int) -> str:
-    """Return the device to use, checked to exist; "cuda" where each of several processes takes its own. Imports torch, so only when
-    something has to run.
+    """Return the device to use, checked to exist; "cuda" where each of several processes takes its own. Imports torch,
+    so only when something has to run.
     """
     import torch
 
-    from bench.training import resolve_device
+    from bench.training.api import resolve_device
 
     found = "cuda" if torch.cuda.is_available() else "cpu"
     if processes == 1:
@@ -194,7 +221,9 @@ def _device(name: str, processes: int) -> str:
     if name == "cpu":
         return name
     if name != "cuda":
-        raise BenchError(f"--device {name} --processes {processes}: each process takes a GPU of its own; use --device cuda, or cpu")
+        raise BenchError(
+            f"--device {name} --processes {processes}: each process takes a GPU of its own; use --device cuda, or cpu"
+        )
     resolve_device(f"cuda:{processes - 1}")
     return name
 
@@ -207,7 +236,9 @@ def _check_writable(*folders: Path) -> None:
             with tempfile.TemporaryFile(dir=folder) as probe:  # no name that a second run could take away
                 probe.write(b"x")
         except OSError as error:
-            raise BenchError(f"cannot write to {folder}: {error.strerror or error}; choose another with --runs / --boards") from error
+            raise BenchError(
+                f"cannot write to {folder}: {error.strerror or error}; choose another with --runs / --boards"
+            ) from error
 
 
 def _say(line: str) -> None:

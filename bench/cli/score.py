@@ -1,7 +1,7 @@
 """Score stored predictions again, without model, images or GPU, and compare every number with the record beside them.
 
-With --all the committed entries too: from predictions where they are at hand, else what their per-sample scores settle. Exit code 1 when a
-number moved (a metric's code changed, or a file did), or when a file cannot be read.
+With --all the committed entries too: from predictions where they are at hand, else what their per-sample scores settle.
+Exit code 1 when a number moved (a metric's code changed, or a file did), or when a file cannot be read.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.entries import read_samples
-from bench.errors import BenchError, first_line
-from bench.evidence import AGREE
-from bench.lineage import CHANGED, Source, file_state, find_sources, output_hashes
-from bench.records import PREDICTIONS, RECORD, Record, load_record
-from bench.task import get_task
+from bench.boards.entries import read_samples
+from bench.boards.evidence import AGREE
+from bench.core.errors import BenchError, first_line
+from bench.execution.records import PREDICTIONS, RECORD, Record, load_record
+from bench.execution.task import get_task
+from bench.tools.lineage import CHANGED, Source, file_state, find_sources, output_hashes
 
 EXAMPLES = """  bench score                        every finished cell under runs/
   bench score runs/matching/CELL     one cell, with all its metrics
@@ -44,15 +44,27 @@ class Rescored:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cell", nargs="*", type=Path, help="cell folders; every finished cell when left out")
     parser.add_argument("--all", action="store_true", dest="everything", help="the entries of every board too")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)")
-    parser.add_argument("--boards", type=Path, default=Path("leaderboards"), metavar="DIR", help="where boards are (default: leaderboards)")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)"
+    )
+    parser.add_argument(
+        "--boards",
+        type=Path,
+        default=Path("leaderboards"),
+        metavar="DIR",
+        help="where boards are (default: leaderboards)",
+    )
 
 
 def execute(args: argparse.Namespace) -> int:
     if args.cell and args.everything:
         raise BenchError("give cells or --all, not both")
     if args.cell:
-        return _report([(source, from_predictions(source.path.parent, source.record)) for source in _named(args.cell)], [], in_full=True)
+        return _report(
+            [(source, from_predictions(source.path.parent, source.record)) for source in _named(args.cell)],
+            [],
+            in_full=True,
+        )
     sources, damaged = find_sources(args.runs, args.boards if args.everything else None)
     finished = [source for source in sources if source.record.status == "finished"]
     if not finished and not damaged:
@@ -75,7 +87,9 @@ def _named(folders: Sequence[Path]) -> list[Source]:
 
 
 def _rescored(source: Source, at_hand: Mapping[str, Path]) -> Rescored:
-    """Score one record again from the best that is at hand. A file that cannot be read is told, and costs the others nothing."""
+    """Score one record again from the best that is at hand. A file that cannot be read is told, and costs the others
+    nothing.
+    """
     folder = at_hand.get(source.record.fingerprint)
     try:
         if folder is not None and (not source.board or (folder / PREDICTIONS).is_file()):
@@ -96,18 +110,23 @@ def from_predictions(folder: Path, record: Record) -> Rescored:
     moved += [name for name in record.metrics if name not in scores.metrics]
     sha256 = output_hashes(record).get("predictions_sha256")
     if sha256 is not None and file_state(folder / PREDICTIONS, sha256) == CHANGED:
-        return Rescored(scores.metrics, tuple(sorted(moved)), "", f"{PREDICTIONS} is not the file that its record was made of")
+        return Rescored(
+            scores.metrics, tuple(sorted(moved)), "", f"{PREDICTIONS} is not the file that its record was made of"
+        )
     return Rescored(scores.metrics, tuple(sorted(moved)))
 
 
 def from_samples(source: Source) -> Rescored:
-    """Return the metrics of an entry that its per-sample scores settle; those may differ from the record by rounding alone.
+    """Return the metrics of an entry that its per-sample scores settle; those may differ from the record by rounding
+    alone.
 
     Raises:
         BenchError: the file of its per-sample scores is missing or damaged.
     """
     if not source.samples.is_file():
-        raise BenchError("no per-sample scores beside it and no predictions at hand; file the cell again with `bench run`")
+        raise BenchError(
+            "no per-sample scores beside it and no predictions at hand; file the cell again with `bench run`"
+        )
     record, task = source.record, get_task(source.record.task)
     samples = read_samples(source.samples)
     known = {name: value for name, value in record.metrics.items() if value is not None}
@@ -118,7 +137,11 @@ def from_samples(source: Source) -> Rescored:
         raise BenchError(f"{source.samples}: damaged per-sample scores ({first_line(error)})") from error
     if not values:
         raise BenchError("its per-sample scores settle none of its metrics; file the cell again with `bench run`")
-    moved = [name for name, value in values.items() if value is None or not math.isclose(value, known[name], rel_tol=0, abs_tol=AGREE)]
+    moved = [
+        name
+        for name, value in values.items()
+        if value is None or not math.isclose(value, known[name], rel_tol=0, abs_tol=AGREE)
+    ]
     return Rescored(values, tuple(sorted(moved)), f", of {len(known)}, from per-sample scores")
 
 
@@ -126,10 +149,20 @@ def _report(results: Sequence[tuple[Source, Rescored]], damaged: Sequence[str], 
     """Print what came out; return the exit code."""
     for source, result in results:
         name = f"{source.board}/{source.path.stem}" if source.board else source.path.parent.name
-        told = f"{len(result.moved)} numbers moved" if result.moved else f"{len(result.values)} numbers as recorded{result.how}"
-        print(f"{name}: " + (f"PROBLEM {result.problem}" + (f"; {told}" if result.values else "") if result.problem else told))
+        told = (
+            f"{len(result.moved)} numbers moved"
+            if result.moved
+            else f"{len(result.values)} numbers as recorded{result.how}"
+        )
+        print(
+            f"{name}: "
+            + (f"PROBLEM {result.problem}" + (f"; {told}" if result.values else "") if result.problem else told)
+        )
         for metric in sorted(result.values) if in_full else result.moved:
-            print(f"  {metric.ljust(38)} {_shown(result.values.get(metric))}" + _was(source.record, metric, metric in result.moved))
+            print(
+                f"  {metric.ljust(38)} {_shown(result.values.get(metric))}"
+                + _was(source.record, metric, metric in result.moved)
+            )
     for problem in damaged:
         print(f"PROBLEM {problem}")
     moved = sum(bool(result.moved) for _, result in results)

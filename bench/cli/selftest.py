@@ -1,7 +1,7 @@
 """Feed known predictions through every metric and compare what comes out with what must, without data, model or GPU.
 
-Truth, nothing, shuffled, constant and slightly shifted predictions, ties, failures, duplicates: for each, the numbers follow from how it is
-made. Exit code 1 when one is off; --all prints every number with its derivation.
+Truth, nothing, shuffled, constant and slightly shifted predictions, ties, failures, duplicates: for each, the numbers
+follow from how it is made. Exit code 1 when one is off; --all prints every number with its derivation.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 
-from bench.selftest import Check, run_checks
-from bench.task import TASKS
+from bench.core.registries import TASKS
+from bench.tools.selftest import Check, run_checks
 
 EXAMPLES = """  bench selftest                     every task and the statistics, one line a prediction
   bench selftest detection --all     every number: expected, got, and why"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("task", nargs="?", help=f"one of: {', '.join(TASKS.names())}; all, and the statistics, when left out")
+    parser.add_argument(
+        "task", nargs="?", help=f"one of: {', '.join(TASKS.names())}; all, and the statistics, when left out"
+    )
     parser.add_argument("--all", action="store_true", help="print every number, not one line a prediction")
 
 
@@ -35,7 +37,10 @@ def execute(args: argparse.Namespace) -> int:
     for name in names:
         if not any(check.task == name for check in checks):
             print(f"\n{name}: the task has no selftest")
-    print(f"\n{len(checks) - len(failed)} of {len(checks)} numbers as expected" + (f", {len(failed)} FAILED" if failed else ""))
+    print(
+        f"\n{len(checks) - len(failed)} of {len(checks)} numbers as expected"
+        + (f", {len(failed)} FAILED" if failed else "")
+    )
     return 1 if failed else 0
 
 
@@ -52,9 +57,13 @@ def _print_predictions(checks: Sequence[Check]) -> None:
 def _print_numbers(checks: Sequence[Check]) -> None:
     rows = [("task", "prediction", "metric", "expected", "got", "result", "why")]
     for check in checks:
-        expected = _shown(check.expected.value) + (f" +- {check.expected.within:.2g}" if check.expected.within > 1e-6 else "")
+        expected = _shown(check.expected.value) + (
+            f" +- {check.expected.within:.2g}" if check.expected.within > 1e-6 else ""
+        )
         result = "ok" if check.ok else "FAILED"
-        rows.append((check.task, check.prediction, check.metric, expected, _shown(check.got), result, check.expected.why))
+        rows.append(
+            (check.task, check.prediction, check.metric, expected, _shown(check.got), result, check.expected.why)
+        )
     _print_table(rows)
 
 
@@ -64,7 +73,8 @@ def _print_table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> No
     before = ""
     for row in rows:
         cells = [
-            text.rjust(width) if i in right else text.ljust(width) for i, (text, width) in enumerate(zip(row[:-1], widths, strict=True))
+            text.rjust(width) if i in right else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row[:-1], widths, strict=True))
         ]
         if before and row[0] != before:
             print()

@@ -1,7 +1,9 @@
-"""Put another tool's predictions on a suite's board, scored by the same code as every row: boxes, or distances of pairs.
+"""Put another tool's predictions on a suite's board, scored by the same code as every row: boxes, or distances of
+pairs.
 
-Detection takes a COCO results file (.json) or a table of boxes (.csv, .parquet); matching takes the table that `bench data pairs` writes
-with a column `distance` or `similarity` added (.csv, .json, .parquet). docs/submitting.md has worked examples.
+Detection takes a COCO results file (.json) or a table of boxes (.csv, .parquet); matching takes the table that
+`bench data pairs` writes with a column `distance` or `similarity` added (.csv, .json, .parquet). docs/submitting.md has
+worked examples.
 """
 
 from __future__ import annotations
@@ -11,41 +13,63 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from bench.boards.entries import ENTRIES, ENTRY_FILES, load_entries
 from bench.cli.options import Chosen, add_place_arguments, make_workspace, origin_of
 from bench.cli.run import complete
-from bench.config import MAX_SEED, Suite, load_suite
+from bench.core.errors import BenchError, nearest
+from bench.core.registries import TASKS
 from bench.data.manifest import file_sha256
-from bench.entries import ENTRIES, ENTRY_FILES, load_entries
-from bench.errors import BenchError, nearest
-from bench.records import Record
-from bench.runner import Settings
-from bench.submissions import Request, is_submission, reference_link
-from bench.task import TASKS, Cell, slot_of
+from bench.execution.records import Record
+from bench.execution.runner import Settings
+from bench.execution.task import Cell, slot_of
+from bench.suite.config import MAX_SEED, Suite, load_suite
+from bench.tools.submissions import Request, is_submission, reference_link
 
-MODULES = {"matching": "bench.matching.submit", "detection": "bench.detection.submit"}
+MODULES = {"matching": "bench.matching.submission.submit", "detection": "bench.detection.submission.submit"}
 EXAMPLES = """  bench submit boxes.json --task detection --config hrsid --name my-detector --reference https://example.org/paper
   bench submit pairs.csv --task matching --config s1s2 --dataset s1s2-256 --split place --name my-matcher
   bench submit seed1.parquet --task detection --config hrsid --name my-detector --seed 1 --empty-images-ok"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("results", type=Path, metavar="FILE", help="predictions: .json, .csv, .parquet; in matching also predictions.npz")
-    parser.add_argument("--task", metavar="TASK", help=f"one of: {', '.join(TASKS.names())}; may be left out where the suite has one")
+    parser.add_argument(
+        "results",
+        type=Path,
+        metavar="FILE",
+        help="predictions: .json, .csv, .parquet; in matching also predictions.npz",
+    )
+    parser.add_argument(
+        "--task", metavar="TASK", help=f"one of: {', '.join(TASKS.names())}; may be left out where the suite has one"
+    )
     parser.add_argument("--config", required=True, metavar="FILE|NAME", help="the suite whose board it enters")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key of the suite")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key of the suite"
+    )
     parser.add_argument("--name", required=True, help="label of the row")
     parser.add_argument(
-        "--reference", default="", metavar="URL", help="where the method is described, an address or a DOI; the row links to it"
+        "--reference",
+        default="",
+        metavar="URL",
+        help="where the method is described, an address or a DOI; the row links to it",
     )
     parser.add_argument("--dataset", nargs="+", metavar="NAME", help="block, where the suite has several data sets")
     parser.add_argument("--split", nargs="+", metavar="NAME", help="block, where the suite has several splits")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the training behind the file; several seeds make one row")
-    parser.add_argument("--category", type=int, metavar="ID", help="detection: take the boxes of this category_id alone")
     parser.add_argument(
-        "--empty-images-ok", action="store_true", help="detection: images that the file lacks were looked at, and nothing found"
+        "--seed", type=int, metavar="N", help="seed of the training behind the file; several seeds make one row"
     )
     parser.add_argument(
-        "--threshold", type=float, metavar="T", help="matching: a fixed threshold, in the file's own distance or similarity"
+        "--category", type=int, metavar="ID", help="detection: take the boxes of this category_id alone"
+    )
+    parser.add_argument(
+        "--empty-images-ok",
+        action="store_true",
+        help="detection: images that the file lacks were looked at, and nothing found",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="matching: a fixed threshold, in the file's own distance or similarity",
     )
     parser.add_argument("--no-figures", action="store_true", help="draw no pictures")
     add_place_arguments(parser)
@@ -104,8 +128,8 @@ def _check_board(folder: Path, cell: Cell, sha256: str) -> Record | None:
     """Return the earlier submission that this one replaces, None for a new one.
 
     Raises:
-        BenchError: the place on the board belongs to a measured row, or other seeds of the row do not fit: another spelling of the name,
-            other options, the very same file, or a row without seeds.
+        BenchError: the place on the board belongs to a measured row, or other seeds of the row do not fit: another
+            spelling of the name, other options, the very same file, or a row without seeds.
     """
     if not any((folder / ENTRIES).glob(ENTRY_FILES)):
         return None
@@ -119,7 +143,9 @@ def _check_board(folder: Path, cell: Cell, sha256: str) -> Record | None:
         if record.seed == cell.seed:
             earlier = record
             continue
-        told = f"--name {cell.method!r} was submitted with {'no seed' if record.seed is None else f'seed {record.seed}'}"
+        told = (
+            f"--name {cell.method!r} was submitted with {'no seed' if record.seed is None else f'seed {record.seed}'}"
+        )
         remove = f"or remove {ENTRIES}/{record.task}--{record.slot}.json and .npz"
         if record.seed is None or cell.seed is None:
             raise BenchError(f"{told}; a row has seeds for all its files or for none: give --seed alike, {remove}")

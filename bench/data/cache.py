@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.errors import BenchError
+from bench.core.store import canonical_hash, write_json
 from bench.data.index import PairIndex, PairSample, Sampled
 from bench.data.mapped import forget_pages
 from bench.data.reading import PairReading
 from bench.data.whole_folder import whole_folder
 from bench.data.windows import read_window
-from bench.errors import BenchError
-from bench.store import canonical_hash, write_json
 
 VERSION = 1
 Report = Callable[[int, int], None]
@@ -93,14 +93,17 @@ class PairView:
         BenchError: cache and index differ in length, or a position lies outside.
     """
 
-    def __init__(self, cache: PatchCache, index: PairIndex, positions: np.ndarray, groups: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, cache: PatchCache, index: PairIndex, positions: np.ndarray, groups: Sequence[str] | None = None
+    ) -> None:
         self.cache = cache
         self.index = index
         self.positions = np.asarray(positions, dtype=np.int64)
         self.all_groups = tuple(groups) if groups is not None else default_groups(index)
         if not len(cache) == len(index) == len(self.all_groups):
             raise BenchError(
-                f"{len(cache)} decoded pairs, {len(index)} in the index and {len(self.all_groups)} groups do not belong together"
+                f"{len(cache)} decoded pairs, {len(index)} in the index and {len(self.all_groups)} groups do not belong"
+                " together"
             )
         if self.positions.size and not (self.positions.min() >= 0 and self.positions.max() < len(index)):
             raise BenchError(f"a position lies outside the {len(index)} pairs of {index.where}")
@@ -256,7 +259,9 @@ def _check_same(
     )
 
 
-def _decoded(samples: Sequence[PairSample], root: Path, reading: PairReading) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _decoded(
+    samples: Sequence[PairSample], root: Path, reading: PairReading
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield (optical, SAR) of every sample in order; a file shared by consecutive windows is decoded once."""
     if any(sample.window is not None for sample in samples):
         for _, run in itertools.groupby(samples, key=lambda sample: (sample.optical, sample.sar)):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from bench.errors import BenchError, nearest
+from bench.core.errors import BenchError, nearest
 
 PLACE_COLUMNS = ("x_min_m", "y_min_m", "x_max_m", "y_max_m")
 
@@ -75,7 +75,11 @@ def place_of(row: dict[str, str], path: Path) -> tuple[float, float, float, floa
     try:
         x_min, y_min, x_max, y_max = (float(text) for text in texts)
     except ValueError as error:
-        raise BenchError(f"{path}: a place needs numbers in {', '.join(PLACE_COLUMNS)}; got {', '.join(texts)}") from error
+        raise BenchError(
+            f"{path}: a place needs numbers in {', '.join(PLACE_COLUMNS)}; got {', '.join(texts)}"
+        ) from error
     if not (abs(x_min) < 1e12 and abs(y_min) < 1e12 and x_min < x_max < 1e12 and y_min < y_max < 1e12):
-        raise BenchError(f"{path}: the place {', '.join(texts)} is no rectangle; expected x_min_m < x_max_m and y_min_m < y_max_m")
+        raise BenchError(
+            f"{path}: the place {', '.join(texts)} is no rectangle; expected x_min_m < x_max_m and y_min_m < y_max_m"
+        )
     return x_min, y_min, x_max, y_max

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.core.errors import BenchError
+from bench.core.store import write_json
 from bench.data.csv_files import place_of
 from bench.data.folders import check_pairs
 from bench.data.patch_folder import PatchWriter, folder_names
 from bench.data.scene_pairs import ScenePairs, window_place
 from bench.data.whole_folder import replace_folder
-from bench.errors import BenchError
-from bench.store import write_json
 
 REJECTED = "rejected.csv"
 _STAMP = "cut.json"
@@ -94,7 +94,11 @@ def _write(
                 progress(done, len(scan.pairs))
         written = writer.count
     if written == 0:
-        raise BenchError(f"nothing to write: no window of {dataset.options.patch_px} px fits, or all are rejected ({dict(counts)})")
+        raise BenchError(
+            f"nothing to write: no window of {dataset.options.patch_px} px fits, or all are rejected ({dict(counts)})"
+        )
     options = dataset.options.model_dump(mode="json", include={"patch_px", "overlap_px", "reject", "require"})
-    write_json(folder / _STAMP, {"dataset": dataset.facts.name, "crs": dataset.crs, "options": options, "written": written})
+    write_json(
+        folder / _STAMP, {"dataset": dataset.facts.name, "crs": dataset.crs, "options": options, "written": written}
+    )
     return CutReport(out, *folders, len(scan.pairs), written, dict(sorted(counts.items())))

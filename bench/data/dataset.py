@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.data import DATASETS
+from bench.core.errors import BenchError, nearest
+from bench.core.registries import DATASETS
 from bench.data.facts import DatasetFacts, SetFacts
 from bench.data.index import PairIndex, Sampled
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.reading import PairReading, pair_reading
 from bench.data.scaling import SarScale
-from bench.errors import BenchError, nearest
 
 
 class DatasetOptions(BaseModel):
@@ -85,13 +85,16 @@ class Dataset(ABC):
         declared = getattr(self.options, "sar_scale", None) or self.facts.sar_scale
         if declared is None:
             raise BenchError(
-                f"data set {self.facts.name} needs the option sar_scale ({', '.join(SarScale)}): what SAR values are is never guessed"
+                f"data set {self.facts.name} needs the option sar_scale ({', '.join(SarScale)}): what SAR values are is"
+                " never guessed"
             )
         return SarScale(declared)
 
     @property
     def gsd_m(self) -> float | None:
-        """Ground sample distance in metres per pixel: the options', else the facts'; None where it varies or is unknown."""
+        """Ground sample distance in metres per pixel: the options', else the facts'; None where it varies or is
+        unknown.
+        """
         declared: float | None = getattr(self.options, "gsd_m", None)
         return self.facts.gsd_m if declared is None else declared
 
@@ -158,7 +161,9 @@ class PairDataset(Dataset):
 
     @property
     def reading(self) -> PairReading:
-        """How files are read: as stored, unless the options `sar_band`, `sar_nodata` and `optical_bands` say otherwise."""
+        """How files are read: as stored, unless the options `sar_band`, `sar_nodata` and `optical_bands` say
+        otherwise.
+        """
         return pair_reading(self.options, self.sar_scale)
 
     def expected_pairs(self) -> int | None:
@@ -166,7 +171,9 @@ class PairDataset(Dataset):
         return self.facts.expected_pairs
 
     def patch_px(self) -> int | None:
-        """Return the edge length in pixels that all patches should have under these options, None where nothing is declared."""
+        """Return the edge length in pixels that all patches should have under these options, None where nothing is
+        declared.
+        """
         return self.facts.patch_px
 
     def scan(self) -> Scan:

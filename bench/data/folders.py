@@ -16,14 +16,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from bench.core.errors import BenchError, nearest
+from bench.core.options import later
 from bench.data.csv_files import PLACE_COLUMNS, place_of, rows_by_id
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.index import PairIndex, PairSample
 from bench.data.reading import NoData
 from bench.data.scaling import SarScale
-from bench.errors import BenchError, nearest
-from bench.options import later
 
 PairBy = Literal["stem", "number"]
 _DIGITS = re.compile(r"(\d+)")
@@ -104,8 +104,8 @@ class FolderPairs(PairDataset):
         table = self.table()
         if table is not None and not table.is_file():
             raise BenchError(
-                f"no table {table}; it holds a row a pair (id, scene, place). `bench data audit {self.facts.name} --out {table.parent}` "
-                "finds the places of patches that overlap, and writes them there as layout.csv"
+                f"no table {table}; it holds a row a pair (id, scene, place). `bench data audit {self.facts.name} --out"
+                f" {table.parent}` finds the places of patches that overlap, and writes them there as layout.csv"
             )
         return [table] if table else []
 
@@ -127,13 +127,17 @@ class FolderPairs(PairDataset):
                 raise BenchError(f"{table} has no row for pair {pair.id!r} ({pair.optical}); add it or drop the table")
             attributes = {key: value for key, value in row.items() if key not in ("id", "scene", *PLACE_COLUMNS)}
             place = place_of(row, table)
-            samples.append(PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes))
+            samples.append(
+                PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes)
+            )
         return PairIndex(tuple(samples), self.crs(), f"{self.facts.name} at {self.root}", self.reading)
 
 
 @dataclass(frozen=True)
 class Place:
-    """What a pair of folders tells of all its pairs: the first part of their ids, columns, and the scene (None: unknown)."""
+    """What a pair of folders tells of all its pairs: the first part of their ids, columns, and the scene (None:
+    unknown).
+    """
 
     id: str
     attributes: Mapping[str, str]
@@ -141,7 +145,8 @@ class Place:
 
 
 class PlacedFolders(PairDataset):
-    """Family of sets with many pairs of folders, whose names tell what lies in them. Files pair by the last number of their stems.
+    """Family of sets with many pairs of folders, whose names tell what lies in them. Files pair by the last number of
+    their stems.
 
     A subclass says what its root holds (`holds`), and writes `_scan` with `scan_places`.
     """
@@ -169,17 +174,21 @@ class PlacedFolders(PairDataset):
             if name not in known:
                 raise BenchError(f"data set {self.facts.name} has no {what} {name!r}{nearest(name, known)}")
             if not (self.root / name).is_dir():
-                raise BenchError(f"data set {self.facts.name}: {what} {name} is not in {self.root}; place it there or leave it out")
+                raise BenchError(
+                    f"data set {self.facts.name}: {what} {name} is not in {self.root}; place it there or leave it out"
+                )
 
     def numbers(self, folder: str, prefixes: Sequence[str]) -> list[str]:
-        """Return what follows any of `prefixes` in the names of the sub-folders of `folder`, in natural order, each once."""
+        """Return what follows any of `prefixes` in the names of the sub-folders of `folder`, in natural order, each
+        once.
+        """
         names = [entry.name for entry in sorted((self.root / folder).iterdir()) if entry.is_dir()]
         found = {name.removeprefix(prefix) for name in names for prefix in prefixes if name.startswith(prefix)}
         return sorted(found, key=natural_key)
 
     def scan_places(self, places: Iterable[tuple[Place, str, str]], mark: str = "") -> Scan:
-        """Return the pairs of all `places`: (what is known, optical folder, SAR folder). A folder that ends in "NAME*" means the files of
-        that folder whose names begin so. Ids are the place's, "_", `mark` and the number.
+        """Return the pairs of all `places`: (what is known, optical folder, SAR folder). A folder that ends in "NAME*"
+        means the files of that folder whose names begin so. Ids are the place's, "_", `mark` and the number.
         """
         pairs: list[FilePair] = []
         unpaired: list[str] = []
@@ -222,10 +231,17 @@ def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: 
     if only is not None:
         left = {key: path for key, path in left.items() if key in only}
         right = {key: path for key, path in right.items() if key in only}
-        neither = [f"{key} has no image in {optical}/ and {sar}/" for key in only if key not in left and key not in right]
+        neither = [
+            f"{key} has no image in {optical}/ and {sar}/" for key in only if key not in left and key not in right
+        ]
     pairs = [FilePair(key, left[key], right[key]) for key in sorted(left.keys() & right.keys(), key=natural_key)]
-    lonely = [f"{left[key]} has no SAR partner in {sar}/" for key in sorted(left.keys() - right.keys(), key=natural_key)]
-    lonely += [f"{right[key]} has no optical partner in {optical}/" for key in sorted(right.keys() - left.keys(), key=natural_key)]
+    lonely = [
+        f"{left[key]} has no SAR partner in {sar}/" for key in sorted(left.keys() - right.keys(), key=natural_key)
+    ]
+    lonely += [
+        f"{right[key]} has no optical partner in {optical}/"
+        for key in sorted(right.keys() - left.keys(), key=natural_key)
+    ]
     return Scan(tuple(pairs), tuple(lonely + neither))
 
 
@@ -239,7 +255,8 @@ def check_pairs(scan: Scan, root: Path, folders: tuple[str, str]) -> None:
         )
     if not scan.pairs:
         raise BenchError(
-            f"no pairs found under {root}; expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folders[0]}/ and {folders[1]}/"
+            f"no pairs found under {root}; expected images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {folders[0]}/ and"
+            f" {folders[1]}/"
         )
 
 
@@ -252,7 +269,9 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _keyed(root: Path, folder: str, by: PairBy) -> dict[str, str]:
-    """Return id -> relative path of the images in one folder; of those whose names begin with NAME where it ends in "NAME*"."""
+    """Return id -> relative path of the images in one folder; of those whose names begin with NAME where it ends in
+    "NAME*".
+    """
     start = ""
     if folder.endswith("*"):
         folder, _, start = folder[:-1].rpartition("/")

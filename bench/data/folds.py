@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 
 def by_chance(names: Sequence[str], seed: int) -> list[int]:
@@ -39,7 +39,10 @@ def deal_folds(groups: Sequence[str], strata: Sequence[tuple[str, ...]], folds: 
     for group, stratum in zip(groups, strata, strict=True):
         found[group][stratum] += 1
     if len(found) < folds:
-        raise BenchError(f"folds: {folds} folds need as many groups, and there are {len(found)}; use fewer folds or a finer column (`by`)")
+        raise BenchError(
+            f"folds: {folds} folds need as many groups, and there are {len(found)}; use fewer folds or a finer column"
+            " (`by`)"
+        )
     members: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for group in sorted(found):
         members[min(found[group], key=lambda stratum: (-found[group][stratum], stratum))].append(group)

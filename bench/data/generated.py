@@ -1,4 +1,5 @@
-"""The families of sets that make themselves: pairs and ship scenes, made once in the cache folder, repeatable from their options.
+"""The families of sets that make themselves: pairs and ship scenes, made once in the cache folder, repeatable from
+their options.
 
 A set's own file declares its facts, its generator and the generator's version.
 """
@@ -10,13 +11,13 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bench.core.progress import Progress
 from bench.data.dataset import Dataset
 from bench.data.folders import FolderPairs, PairBy
 from bench.data.patch_folder import TABLE, folder_names
 from bench.data.scaling import SarScale
 from bench.data.ships.coco_scenes import CocoScenes
 from bench.data.whole_folder import generated_folder
-from bench.progress import Progress
 
 IMAGES, LIST = "images", "annotations.json"
 
@@ -56,8 +57,8 @@ class Generated(Dataset):
 
 
 class GeneratedPairs(Generated, FolderPairs):
-    """Pairs in the QXS-SAROPT layout with patches.csv beside them. Options: `scenes`, `patches_per_scene`, `patch_px`, and
-    `overlap_px` where neighbours share pixels.
+    """Pairs in the QXS-SAROPT layout with patches.csv beside them. Options: `scenes`, `patches_per_scene`, `patch_px`,
+    and `overlap_px` where neighbours share pixels.
     """
 
     @classmethod

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from bench.core.errors import BenchError, first_line
 from bench.data.tiff import DECODE_ERRORS, MAGIC, check_unscaled, damaged, read_tiff, tiff_size
-from bench.errors import BenchError, first_line
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
@@ -28,13 +28,17 @@ _NAME_BANDS = "or an option that names the bands (band; sar_band, optical_bands)
 _PNG_COLOUR_CHANNELS = {2: 3, 4: 2, 6: 4}
 
 
-def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = None, unscaled: bool = False) -> np.ndarray:
+def read_image(
+    path: Path, bands: Sequence[int] = (), nodata: float | None = None, unscaled: bool = False
+) -> np.ndarray:
     """Decode one image file.
 
     Args:
-        bands: numbers of the bands to return, counted from 1, one or three; none takes all that the file has, and drops an opaque alpha.
+        bands: numbers of the bands to return, counted from 1, one or three; none takes all that the file has, and drops
+            an opaque alpha.
         nodata: value of pixels without data (NaN and infinity too), besides what the file itself marks.
-        unscaled: refuse a GeoTIFF whose tags state that its values are to be multiplied or shifted before they mean anything.
+        unscaled: refuse a GeoTIFF whose tags state that its values are to be multiplied or shifted before they mean
+            anything.
 
     Returns:
         (H, W) or (H, W, 3) array, uint8, uint16 or float32, values as stored, row 0 at the top. An alpha channel is
@@ -44,8 +48,8 @@ def read_image(path: Path, bands: Sequence[int] = (), nodata: float | None = Non
 
     Raises:
         BenchError: missing, empty, truncated or damaged file, content that is no PNG, JPEG, BMP or TIFF, zero size,
-            complex or non-finite values, more than 3 channels, transparency, an unsupported pixel type, a band that is not
-            there, no pixel with data.
+            complex or non-finite values, more than 3 channels, transparency, an unsupported pixel type, a band that is
+            not there, no pixel with data.
     """
     path = Path(path)
     head = file_head(path)
@@ -76,7 +80,8 @@ def as_sar(image: np.ndarray, path: Path) -> np.ndarray:
     first = image[:, :, 0]
     if not (np.array_equal(first, image[:, :, 1]) and np.array_equal(first, image[:, :, 2])):
         raise BenchError(
-            f"{path} has three unequal channels, so it is no single-channel SAR image; are the SAR and optical folders swapped?"
+            f"{path} has three unequal channels, so it is no single-channel SAR image; are the SAR and optical folders"
+            " swapped?"
         )
     return np.ascontiguousarray(first)
 
@@ -174,7 +179,9 @@ def _read_with_pillow(path: Path, head: bytes) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise _not_an_image(path) from error
     except Image.DecompressionBombError as error:
-        raise BenchError(f"{path} is too large for PNG or JPEG decoding ({first_line(error)}); store it as TIFF") from error
+        raise BenchError(
+            f"{path} is too large for PNG or JPEG decoding ({first_line(error)}); store it as TIFF"
+        ) from error
     except DECODE_ERRORS as error:
         raise damaged(path, error) from error
 
@@ -209,14 +216,18 @@ def _selected(array: np.ndarray, bands: Sequence[int], path: Path) -> np.ndarray
     layers = array[:, :, None] if array.ndim == 2 else array
     for band in bands:
         if not 1 <= band <= layers.shape[2]:
-            raise BenchError(f"{path} has {layers.shape[2]} bands, counted from 1, and no band {band}; mend the option that names bands")
+            raise BenchError(
+                f"{path} has {layers.shape[2]} bands, counted from 1, and no band {band}; mend the option that names"
+                " bands"
+            )
     chosen = layers[:, :, [band - 1 for band in bands]]
     return chosen[:, :, 0] if len(bands) == 1 else chosen
 
 
 def _without_missing(array: np.ndarray, values: Iterable[float], masked: np.ndarray | None, path: Path) -> np.ndarray:
-    """Return `array` with pixels without data made dark: 0 where no value with data is negative (as in linear values, where 0 is no echo),
-    else the smallest value with data (as in dB, where 0 is bright). Both are the darkest of the image, so no scale is guessed.
+    """Return `array` with pixels without data made dark: 0 where no value with data is negative (as in linear values,
+    where 0 is no echo), else the smallest value with data (as in dB, where 0 is bright). Both are the darkest of the
+    image, so no scale is guessed.
 
     Args:
         values: that mark a pixel as missing. masked: (H, W), further missing pixels.
@@ -270,7 +281,8 @@ def _without_alpha(array: np.ndarray, path: Path) -> np.ndarray:
     opaque: Any = np.iinfo(array.dtype).max if array.dtype.kind == "u" else 1.0
     if not (array[:, :, -1] == opaque).all():
         raise BenchError(
-            f"{path} has {array.shape[2]} channels and the last is no fully opaque alpha; expected 1 or 3 channels, {_NAME_BANDS}"
+            f"{path} has {array.shape[2]} channels and the last is no fully opaque alpha; expected 1 or 3 channels,"
+            f" {_NAME_BANDS}"
         )
     return array[:, :, :-1]
 
@@ -285,7 +297,8 @@ def _to_supported(array: np.ndarray, path: Path) -> np.ndarray:
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))
         if bad:
             raise BenchError(
-                f"{path} has {bad} values that are NaN or infinite; fill them, or declare them missing (option nodata or sar_nodata)"
+                f"{path} has {bad} values that are NaN or infinite; fill them, or declare them missing (option nodata"
+                " or sar_nodata)"
             )
         return array
     if kind == "u" and size <= 2:

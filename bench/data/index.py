@@ -11,13 +11,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bench.core.errors import BenchError, nearest
+from bench.core.store import canonical_hash
 from bench.data.reading import PairReading
-from bench.errors import BenchError, nearest
-from bench.store import canonical_hash
 
 
 class Sampled(Protocol):
-    """What a split asks of an index: of pairs (`PairIndex`) or of scenes with ships (`bench.data.ships.index.SceneIndex`)."""
+    """What a split asks of an index: of pairs (`PairIndex`) or of scenes with ships
+    (`bench.data.ships.index.SceneIndex`).
+    """
 
     def __len__(self) -> int: ...
 
@@ -74,7 +76,8 @@ class PairSample:
 
 @dataclass(frozen=True)
 class PairIndex:
-    """All pairs of a data set, in a fixed order. `where` names the data set in messages; `reading` says how its files are read.
+    """All pairs of a data set, in a fixed order. `where` names the data set in messages; `reading` says how its files
+    are read.
 
     Raises:
         BenchError: no pairs, or an id that occurs twice.
@@ -135,7 +138,9 @@ class PairIndex:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of what decides the pixels: ids, files and windows, in order, and how files are read unless as stored."""
+        """Hash of what decides the pixels: ids, files and windows, in order, and how files are read unless as
+        stored.
+        """
         files = [[s.id, s.optical, s.sar, s.window] for s in self.samples]
         return canonical_hash([files, self.reading.key()] if self.reading.key() else files)
 

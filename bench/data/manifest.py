@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import BenchError
-from bench.store import canonical_json, write_text
+from bench.core.errors import BenchError
+from bench.core.store import canonical_json, write_text
 
 _SETTLED_NS = 2_000_000_000
 _CHUNK = 64
@@ -51,7 +51,9 @@ def build_manifest(root: Path, files: Iterable[Path | str], cache: Path | None) 
     store = None
     known: dict[str, _Entry] = {}
     if cache is not None:
-        store = cache / "manifests" / f"{hashlib.sha256(os.fspath(Path(root).resolve()).encode()).hexdigest()[:24]}.json"
+        store = (
+            cache / "manifests" / f"{hashlib.sha256(os.fspath(Path(root).resolve()).encode()).hexdigest()[:24]}.json"
+        )
         known = _read_store(store)
     fresh: dict[str, _Entry] = {}
     stale: list[tuple[str, str]] = []
@@ -61,7 +63,13 @@ def build_manifest(root: Path, files: Iterable[Path | str], cache: Path | None) 
         except OSError as error:
             raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
         entry = known.get(name)
-        if entry and entry[0] == stat.st_size and entry[1] == stat.st_mtime_ns and entry[2] == stat.st_ctime_ns and _settled(entry):
+        if (
+            entry
+            and entry[0] == stat.st_size
+            and entry[1] == stat.st_mtime_ns
+            and entry[2] == stat.st_ctime_ns
+            and _settled(entry)
+        ):
             fresh[name] = entry
         else:
             stale.append((name, path))
@@ -92,7 +100,9 @@ def _relative(root: Path, files: Iterable[Path | str]) -> dict[str, str]:
             path = prefix + path
         name = path[len(prefix) :] if path.startswith(prefix) else f"outside/{os.path.basename(path)}"
         if names.setdefault(name, path) != path:
-            raise BenchError(f"{path} and {names[name]} would have the same name in the manifest; move one below {root}")
+            raise BenchError(
+                f"{path} and {names[name]} would have the same name in the manifest; move one below {root}"
+            )
     return names
 
 

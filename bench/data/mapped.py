@@ -1,8 +1,8 @@
 """Reading a file through a memory map without keeping it resident.
 
-A page of a map that was read counts as resident memory of the process until the system wants it back: a training that has seen a whole
-set would look as large as the set, in every worker process once more. Whoever has copied what was needed gives the pages back here; the
-system keeps them in its cache, so that reading them again costs next to nothing.
+A page of a map that was read counts as resident memory of the process until the system wants it back: a training that
+has seen a whole set would look as large as the set, in every worker process once more. Whoever has copied what was
+needed gives the pages back here; the system keeps them in its cache, so that reading them again costs next to nothing.
 """
 
 from __future__ import annotations

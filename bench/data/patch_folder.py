@@ -39,7 +39,9 @@ class PatchWriter:
         compress_level: zlib level of the PNG files; they are lossless at any.
     """
 
-    def __init__(self, root: Path, folders: tuple[str, str], extra: Sequence[str] = (), compress_level: int = 6) -> None:
+    def __init__(
+        self, root: Path, folders: tuple[str, str], extra: Sequence[str] = (), compress_level: int = 6
+    ) -> None:
         self.root = root
         self.folders = folders
         self.extra = tuple(extra)
@@ -54,7 +56,9 @@ class PatchWriter:
         self._table.writerow([*COLUMNS, *self.extra])
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stream.close()
 
     def add(

@@ -58,7 +58,9 @@ def _signed(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return dx, dy
 
 
-def _any_other(places: np.ndarray, others: np.ndarray, reach_m: float, test: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+def _any_other(
+    places: np.ndarray, others: np.ndarray, reach_m: float, test: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
     """Sweep along the longer axis in blocks, so that only rectangles within reach of a block are compared; the answer
     is exact.
     """

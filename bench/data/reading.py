@@ -1,7 +1,8 @@
-"""How the files of a data set are read: which bands, which values mark missing pixels, and which values a declared SAR scale allows.
+"""How the files of a data set are read: which bands, which values mark missing pixels, and which values a declared SAR
+scale allows.
 
-Owns what the user declares of the files (a reading); an index carries it, so that caches, audits and checks read alike. Decoding is in
-`images.py`.
+Owns what the user declares of the files (a reading); an index carries it, so that caches, audits and checks read alike.
+Decoding is in `images.py`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from bench.core.errors import BenchError
 from bench.data.images import as_optical, as_sar, check_equal_sizes, read_image
 from bench.data.scaling import SarScale
-from bench.errors import BenchError
 
 DB_LIMIT = 200.0
-"""No backscatter is as far from 0 dB, calibrated (-60 to 60) or not (0 to 100): such a value is a mark of missing pixels."""
+"""No backscatter is as far from 0 dB, calibrated (-60 to 60) or not (0 to 100): such a value is a mark of missing
+pixels.
+"""
 
 MARKS = tuple(float(np.float32(value)) for value in (-9999, -32767, -32768, -99999, np.finfo(np.float32).min))
 """Values that programs write into pixels without data."""
@@ -55,7 +58,8 @@ class SarReading:
         """Return the SAR image (H, W) in its native dtype.
 
         Raises:
-            BenchError: as `read_image` and `as_sar`, values that the declared scale rules out, or that the file says are to be rescaled.
+            BenchError: as `read_image` and `as_sar`, values that the declared scale rules out, or that the file says
+                are to be rescaled.
         """
         bands = () if self.band is None else (self.band,)
         image = as_sar(read_image(path, bands, self.nodata, unscaled=self.scale not in (None, SarScale.uint8)), path)
@@ -64,7 +68,11 @@ class SarReading:
 
     def key(self) -> list[Any]:
         """Return what decides pixels, as JSON values; empty for files as they are stored."""
-        return [] if self.band is None and self.nodata is None else [self.band, None if self.nodata is None else repr(self.nodata)]
+        return (
+            []
+            if self.band is None and self.nodata is None
+            else [self.band, None if self.nodata is None else repr(self.nodata)]
+        )
 
 
 @dataclass(frozen=True)
@@ -73,8 +81,8 @@ class PairReading:
 
     Attributes:
         sar: how SAR files are.
-        optical_bands: numbers of the bands taken as red, green and blue, or of one taken as grey, counted from 1; empty where files have
-            one or three.
+        optical_bands: numbers of the bands taken as red, green and blue, or of one taken as grey, counted from 1; empty
+            where files have one or three.
     """
 
     sar: SarReading = field(default_factory=SarReading)
@@ -101,13 +109,17 @@ class PairReading:
 
 
 def sar_reading(options: Any, scale: SarScale | None, prefix: str = "") -> SarReading:
-    """Return the reading that the options `<prefix>band` and `<prefix>nodata` declare; sets without them read files as stored."""
+    """Return the reading that the options `<prefix>band` and `<prefix>nodata` declare; sets without them read files as
+    stored.
+    """
     nodata = getattr(options, f"{prefix}nodata", None)
     return SarReading(getattr(options, f"{prefix}band", None), None if nodata is None else float(nodata), scale)
 
 
 def pair_reading(options: Any, scale: SarScale | None) -> PairReading:
-    """Return the reading that the options `sar_band`, `sar_nodata` and `optical_bands` declare; sets without them read files as stored."""
+    """Return the reading that the options `sar_band`, `sar_nodata` and `optical_bands` declare; sets without them read
+    files as stored.
+    """
     return PairReading(sar_reading(options, scale, "sar_"), tuple(getattr(options, "optical_bands", None) or ()))
 
 
@@ -115,10 +127,14 @@ def check_values(image: np.ndarray, scale: SarScale | None, path: Path) -> None:
     """Hold values against what they are declared to be; 8-bit ones mean what their stretch made of them, and pass.
 
     Raises:
-        BenchError: values more than `DB_LIMIT` from 0 dB, negative amplitudes, or intensities that are a known mark of missing pixels
-            (noise subtraction leaves small negative intensities; those pass).
+        BenchError: values more than `DB_LIMIT` from 0 dB, negative amplitudes, or intensities that are a known mark of
+            missing pixels (noise subtraction leaves small negative intensities; those pass).
     """
-    if scale in (None, SarScale.uint8) or image.dtype == np.uint8 or (image.dtype.kind == "u" and scale is not SarScale.db):
+    if (
+        scale in (None, SarScale.uint8)
+        or image.dtype == np.uint8
+        or (image.dtype.kind == "u" and scale is not SarScale.db)
+    ):
         return
     low, high = float(image.min()), float(image.max())
     if scale is SarScale.db:
@@ -130,6 +146,6 @@ def check_values(image: np.ndarray, scale: SarScale | None, path: Path) -> None:
     if strange is not None:
         kind = "backscatter in dB" if scale is SarScale.db else str(scale)
         raise BenchError(
-            f"{path} holds {strange:g}, which is no {kind}: if it marks pixels without data, declare it (option nodata or "
-            "sar_nodata), else mend the option sar_scale"
+            f"{path} holds {strange:g}, which is no {kind}: if it marks pixels without data, declare it (option nodata"
+            " or sar_nodata), else mend the option sar_scale"
         )

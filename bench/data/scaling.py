@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bench.errors import BenchError, nearest
+from bench.core.errors import BenchError, nearest
 
 ScalingName = Literal["uint8", "percentile", "log-percentile"]
 
@@ -78,12 +78,15 @@ def check_scaling(name: str, dtype: np.dtype, sar_scale: SarScale | None = None)
         raise BenchError(f"unknown scaling {name!r}{nearest(name, NAMES)}")
     if sar_scale is SarScale.uint8 and dtype != np.uint8:
         raise BenchError(
-            f"the SAR files hold {dtype} values but the data set declares sar_scale: uint8; declare amplitude, intensity or db"
+            f"the SAR files hold {dtype} values but the data set declares sar_scale: uint8; declare amplitude,"
+            " intensity or db"
         )
     if name == "uint8" and dtype != np.uint8:
         raise BenchError(f"scaling 'uint8' needs 8-bit data, and these are {dtype}; use percentile or log-percentile")
     if name == "log-percentile" and sar_scale is SarScale.db:
-        raise BenchError("scaling 'log-percentile' would take the logarithm of values that are in dB already; use percentile")
+        raise BenchError(
+            "scaling 'log-percentile' would take the logarithm of values that are in dB already; use percentile"
+        )
 
 
 def fit_scaling(name: str, blocks: Iterable[np.ndarray]) -> ScalingParams:
@@ -117,7 +120,8 @@ def fit_scaling(name: str, blocks: Iterable[np.ndarray]) -> ScalingParams:
     low, high = statistic.range(positive=name == "log-percentile")
     if not high > low:
         raise BenchError(
-            f"the training images are constant ({low:g} at the 0.1 % and the 99.9 % point); check the data with `bench data verify`"
+            f"the training images are constant ({low:g} at the 0.1 % and the 99.9 % point); check the data with `bench"
+            " data verify`"
         )
     if name == "percentile":
         return ScalingParams("percentile", VERSION, low, high)
@@ -197,7 +201,9 @@ class _Sample:
         values = np.concatenate(self.kept)
         if positive:
             if self.smallest < 0:
-                raise BenchError(f"scaling 'log-percentile' met negative values (down to {self.smallest:g}); dB data need percentile")
+                raise BenchError(
+                    f"scaling 'log-percentile' met negative values (down to {self.smallest:g}); dB data need percentile"
+                )
             values = values[values > 0]
             if values.size == 0:
                 return 0.0, 0.0

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from bench.core.errors import BenchError, nearest
+from bench.core.store import canonical_hash, folder_lock, write_json
 from bench.data.csv_files import PLACE_COLUMNS, CellText, place_of, read_csv
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
 from bench.data.folders import check_pairs, natural_key, pair_folders
@@ -22,8 +24,6 @@ from bench.data.index import PairIndex, PairSample
 from bench.data.manifest import build_manifest
 from bench.data.scaling import SarScale
 from bench.data.windows import VERSION, RejectCriteria, Window, read_window, rejection, window_grid
-from bench.errors import BenchError, nearest
-from bench.store import canonical_hash, folder_lock, write_json
 
 
 class SceneOptions(DatasetOptions):
@@ -123,7 +123,9 @@ class ScenePairs(PairDataset):
                 samples.append(PairSample(name, pair.optical, pair.sar, window, pair.id, ground, attributes))
         where = f"{self.facts.name} at {self.root}"
         if not samples:
-            raise BenchError(f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them")
+            raise BenchError(
+                f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them"
+            )
         return PairIndex(tuple(samples), self.crs, where, self.reading)
 
     def scene_size(self, pair: FilePair) -> tuple[int, int]:
@@ -145,7 +147,9 @@ class ScenePairs(PairDataset):
         """
         return self.reading.pair(self.root / pair.optical, self.root / pair.sar)
 
-    def judged_windows(self, pair: FilePair) -> Iterator[tuple[Window, np.ndarray, np.ndarray, tuple[str, float] | None]]:
+    def judged_windows(
+        self, pair: FilePair
+    ) -> Iterator[tuple[Window, np.ndarray, np.ndarray, tuple[str, float] | None]]:
         """Yield (window, optical patch, SAR patch, rejection or None) over a scene, in grid order; decodes the scene
         once.
         """
@@ -184,7 +188,9 @@ class ScenePairs(PairDataset):
         return [window for window, _, _, reason in self.judged_windows(pair) if reason is None]
 
 
-def window_place(place: tuple[float, float, float, float], size: tuple[int, int], window: Window) -> tuple[float, float, float, float]:
+def window_place(
+    place: tuple[float, float, float, float], size: tuple[int, int], window: Window
+) -> tuple[float, float, float, float]:
     """Return the ground rectangle (x_min, y_min, x_max, y_max) in metres of a window.
 
     Args:

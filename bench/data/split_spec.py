@@ -1,4 +1,6 @@
-"""How a user writes a split: the spec, its defaults and its contradictions. What it does to samples is in `splits.py`."""
+"""How a user writes a split: the spec, its defaults and its contradictions. What it does to samples is in
+`splits.py`.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +90,10 @@ class SplitSpec(BaseModel):
         if self.fold is not None and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds} folds; they count from 0 to {self.folds - 1}")
         if self.train is not None or self.test is not None or self.validation_from != "train":
-            raise ValueError("folds settle the test part, and validation is a share of the rest; remove train, test and validation_from")
+            raise ValueError(
+                "folds settle the test part, and validation is a share of the rest; remove train, test and"
+                " validation_from"
+            )
 
     @model_serializer(mode="wrap")
     def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -109,7 +114,9 @@ class SplitSpec(BaseModel):
         train = exact(self.train) if self.train is not None else 1 - beside - test
         if train <= 0 or test <= 0 or abs(train + test + beside - 1) > Fraction(1, 10**6):
             parts = "train + test" if self.validation_from == "train" else "train + validation + test"
-            raise ValueError(f"{parts} must add up to 1 with none of them 0; got train {float(train):g}, test {float(test):g}")
+            raise ValueError(
+                f"{parts} must add up to 1 with none of them 0; got train {float(train):g}, test {float(test):g}"
+            )
         if self.validation_from == "train":
             return train * (1 - self.validation_share()), train * self.validation_share(), test
         return train, beside, test

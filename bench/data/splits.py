@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.errors import BenchError, nearest
+from bench.core.store import atomic_write
 from bench.data.cache import default_groups
 from bench.data.csv_files import read_csv
 from bench.data.folds import by_chance, deal_folds
 from bench.data.index import Sampled
 from bench.data.places import overlapping, within
 from bench.data.split_spec import SplitSpec
-from bench.errors import BenchError, nearest
-from bench.store import atomic_write
 
 PARTS = ("train", "validation", "test", "dropped")
 TRAIN, VALIDATION, TEST, DROPPED = range(4)
@@ -39,8 +39,9 @@ class Split:
         train, validation, test, dropped: sorted int64 positions in the index; together a partition of it.
         groups: leakage group of every sample of the index.
         sha256: hash over the sorted (id, part) lines; equal hash, equal split.
-        summary: JSON facts: samples ("pairs", "scenes") and groups a part, how many were dropped and why, and how many training and
-            validation samples still share ground, or their scene, with a test sample (None where places or scenes are unknown).
+        summary: JSON facts: samples ("pairs", "scenes") and groups a part, how many were dropped and why, and how many
+            training and validation samples still share ground, or their scene, with a test sample (None where places or
+            scenes are unknown).
     """
 
     train: np.ndarray
@@ -88,7 +89,10 @@ def write_split(split: Split, index: Sampled, path: Path) -> None:
     with atomic_write(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["id", "part", "group"])
-        writer.writerows([name, PARTS[code], group] for name, code, group in zip(index.ids, parts.tolist(), split.groups, strict=True))
+        writer.writerows(
+            [name, PARTS[code], group]
+            for name, code, group in zip(index.ids, parts.tolist(), split.groups, strict=True)
+        )
 
 
 def read_split(path: Path, index: Sampled) -> Split:
@@ -106,7 +110,8 @@ def read_split(path: Path, index: Sampled) -> Split:
         name, part = row["id"], row["part"]
         if name not in position:
             raise BenchError(
-                f"{path} names {index.noun} {name!r}, which {index.where} does not have; is it the split of another set or patch size?"
+                f"{path} names {index.noun} {name!r}, which {index.where} does not have; is it the split of another set"
+                " or patch size?"
             )
         if part not in PARTS:
             raise BenchError(f"{path}: {index.noun} {name!r} is in part {part!r}{nearest(part, PARTS)}")
@@ -117,9 +122,12 @@ def read_split(path: Path, index: Sampled) -> Split:
     lacking = np.flatnonzero(parts == -1)
     if len(lacking):
         raise BenchError(
-            f"{path} lacks {len(lacking)} {index.noun}s of {index.where}, first {index.ids[lacking[0]]!r}; give each a part (or dropped)"
+            f"{path} lacks {len(lacking)} {index.noun}s of {index.where}, first {index.ids[lacking[0]]!r}; give each a"
+            " part (or dropped)"
         )
-    return _finish(index, parts, tuple(groups), {"file": int((parts == DROPPED).sum())}, bool((parts == VALIDATION).any()))
+    return _finish(
+        index, parts, tuple(groups), {"file": int((parts == DROPPED).sum())}, bool((parts == VALIDATION).any())
+    )
 
 
 def without(split: Split, index: Sampled, positions: np.ndarray) -> Split:
@@ -199,7 +207,9 @@ def _split_grouped(index: Sampled, spec: SplitSpec, parts: np.ndarray, groups: t
         return
     inner = groups if inner_by == by else tuple(index.column(inner_by))
     if spec.validation_groups is not None:
-        validation = _named(inner, parts, spec.validation_groups, f"validation_groups: no {index.noun} outside test has {inner_by}")
+        validation = _named(
+            inner, parts, spec.validation_groups, f"validation_groups: no {index.noun} outside test has {inner_by}"
+        )
     else:
         base = int((parts == TRAIN).sum()) if spec.validation_from == "train" else eligible
         validation = _chosen(inner, parts, spec.validation_share() * base, spec.seed, inner_by, 1)
@@ -262,8 +272,8 @@ def _apply_guard(index: Sampled, guard_m: float, parts: np.ndarray) -> dict[str,
     if unknown.any():
         first = index.ids[int(np.flatnonzero(unknown)[0])]
         raise BenchError(
-            f"guard_m: {guard_m:g} needs the place of every {index.noun}, and {int(unknown.sum())} of {index.where} have none "
-            f"(first {first!r}); leave them out with `require`, or set guard_m: 0"
+            f"guard_m: {guard_m:g} needs the place of every {index.noun}, and {int(unknown.sum())} of {index.where}"
+            f" have none (first {first!r}); leave them out with `require`, or set guard_m: 0"
         )
     dropped = {}
     for part, others in ((TEST, (TRAIN, VALIDATION)), (VALIDATION, (TRAIN,))):
@@ -274,14 +284,21 @@ def _apply_guard(index: Sampled, guard_m: float, parts: np.ndarray) -> dict[str,
     return dropped
 
 
-def _finish(index: Sampled, parts: np.ndarray, groups: tuple[str, ...], reasons: dict[str, int], validation_wanted: bool) -> Split:
+def _finish(
+    index: Sampled, parts: np.ndarray, groups: tuple[str, ...], reasons: dict[str, int], validation_wanted: bool
+) -> Split:
     """Check that no part is empty, hash and summarise."""
     counts = {name: int((parts == code).sum()) for code, name in enumerate(PARTS)}
     needed = ["train", "test"] + (["validation"] if validation_wanted else [])
     for name in needed:
         if counts[name] == 0:
-            why = ", ".join(f"{count} dropped by {reason}" for reason, count in reasons.items() if count) or "the shares leave nothing"
-            raise BenchError(f"the split leaves {name} empty ({why}; {counts}); change the shares, the groups or the guard")
+            why = (
+                ", ".join(f"{count} dropped by {reason}" for reason, count in reasons.items() if count)
+                or "the shares leave nothing"
+            )
+            raise BenchError(
+                f"the split leaves {name} empty ({why}; {counts}); change the shares, the groups or the guard"
+            )
     lines = sorted(f"{name}\t{PARTS[code]}\n" for name, code in zip(index.ids, parts.tolist(), strict=True))
     positions = {name: np.flatnonzero(parts == code).astype(np.int64) for code, name in enumerate(PARTS)}
     summary: dict[str, Any] = {
@@ -291,7 +308,9 @@ def _finish(index: Sampled, parts: np.ndarray, groups: tuple[str, ...], reasons:
         "sharing_ground_with_test": _shared_ground(index, positions),
         "sharing_scene_with_test": _shared_scenes(index, positions),
     }
-    return Split(**positions, groups=groups, sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), summary=summary)
+    return Split(
+        **positions, groups=groups, sha256=hashlib.sha256("".join(lines).encode()).hexdigest(), summary=summary
+    )
 
 
 def _shared_ground(index: Sampled, positions: dict[str, np.ndarray]) -> dict[str, int | None]:

@@ -1,7 +1,7 @@
 """TIFF and GeoTIFF files to arrays, with the marks of pixels that hold no data; coordinates are not read.
 
-Owns what only TIFF has: the order of axes, bands, compression, the no-data value of GDAL's tag, internal masks and tiles that were never
-written. What becomes of missing pixels, and which types are allowed, is in `images.py`.
+Owns what only TIFF has: the order of axes, bands, compression, the no-data value of GDAL's tag, internal masks and
+tiles that were never written. What becomes of missing pixels, and which types are allowed, is in `images.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import BenchError, first_line
+from bench.core.errors import BenchError, first_line
 
 if TYPE_CHECKING:
     from tifffile import TiffFile
@@ -41,8 +41,8 @@ class Decoded:
         array: (H, W) or (H, W, bands).
         nodata: the value that the tag GDAL_NODATA declares for pixels without data; None where there is no tag.
         masked: (H, W) bool, the pixels that an internal mask hides; None where there is no mask.
-        rescaled: number of a band, counted from 1 (0: every band) -> text of a scale or offset that its values are to be read with, as the
-            tag GDAL_METADATA states it; without those that change nothing.
+        rescaled: number of a band, counted from 1 (0: every band) -> text of a scale or offset that its values are to
+            be read with, as the tag GDAL_METADATA states it; without those that change nothing.
     """
 
     array: np.ndarray
@@ -64,8 +64,8 @@ def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = 
         stack: whether the pages of a stack are taken as its bands.
 
     Raises:
-        BenchError: damaged, no image, a stack of pages where none is wanted, a compression that nothing here decodes, a tag GDAL_NODATA
-            that is no number, or unwritten tiles whose value cannot be told.
+        BenchError: damaged, no image, a stack of pages where none is wanted, a compression that nothing here decodes, a
+            tag GDAL_NODATA that is no number, or unwritten tiles whose value cannot be told.
     """
     with _opened(path) as tiff:
         axes = _axes(tiff, path, stack)
@@ -86,7 +86,9 @@ def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = 
 
 
 def check_unscaled(decoded: Decoded, bands: Sequence[int], path: Path) -> None:
-    """Raise BenchError if the values of `bands` (none: of any band) are to be rescaled before they mean what is declared of them."""
+    """Raise BenchError if the values of `bands` (none: of any band) are to be rescaled before they mean what is
+    declared of them.
+    """
     for band, text in decoded.rescaled.items():
         if not bands or band in (0, *bands):
             raise rescaled(path, text)
@@ -132,7 +134,9 @@ def _axes(tiff: TiffFile, path: Path, stack: bool) -> str:
         raise BenchError(f"{path} holds no image")
     axes = str(tiff.series[0].axes)
     if axes not in ("YX", "YXS", "SYX") and not (stack and len(axes) == 3 and axes.endswith("YX")):
-        raise BenchError(f"{path} holds {tiff.series[0].shape} values in axes {axes}; expected one image of 1 or 3 channels")
+        raise BenchError(
+            f"{path} holds {tiff.series[0].shape} values in axes {axes}; expected one image of 1 or 3 channels"
+        )
     return axes
 
 
@@ -144,7 +148,9 @@ def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
     try:
         return float(text)
     except ValueError as error:
-        raise BenchError(f"{path} declares the no-data value {text[:40]!r}, which is no number; mend the tag GDAL_NODATA") from error
+        raise BenchError(
+            f"{path} declares the no-data value {text[:40]!r}, which is no number; mend the tag GDAL_NODATA"
+        ) from error
 
 
 def _rescaled(tiff: TiffFile) -> dict[int, str]:
@@ -168,17 +174,21 @@ def _rescaled(tiff: TiffFile) -> dict[int, str]:
 
 
 def _check_unwritten(tiff: TiffFile, nodata: float | None, path: Path) -> None:
-    """Raise BenchError for tiles that were never written, where they would be filled with a value that means something: in float files
-    without a declared value with 0, which is bright in dB, else with another value than the declared one.
+    """Raise BenchError for tiles that were never written, where they would be filled with a value that means something:
+    in float files without a declared value with 0, which is bright in dB, else with another value than the declared
+    one.
     """
     page: Any = tiff.pages[0]
     if 0 not in page.databytecounts or (nodata is None and page.dtype.kind != "f"):
         return
     if nodata is None:
-        raise BenchError(f"{path} has tiles that were never written and declares no value for them; set the tag GDAL_NODATA")
+        raise BenchError(
+            f"{path} has tiles that were never written and declares no value for them; set the tag GDAL_NODATA"
+        )
     if not np.array_equal(float(page.nodata), nodata, equal_nan=True):
         raise BenchError(
-            f"{path} has tiles that were never written and the no-data value {nodata:g}, which cannot be filled in; rewrite it"
+            f"{path} has tiles that were never written and the no-data value {nodata:g}, which cannot be filled in;"
+            " rewrite it"
         )
 
 
@@ -191,7 +201,9 @@ def _mask(tiff: TiffFile, path: Path) -> np.ndarray | None:
             try:
                 hidden: np.ndarray = page.asarray() == 0
             except (ValueError, KeyError, ImportError) as error:
-                raise BenchError(f"{path} has an internal mask that cannot be decoded ({first_line(error)}); rewrite it") from error
+                raise BenchError(
+                    f"{path} has an internal mask that cannot be decoded ({first_line(error)}); rewrite it"
+                ) from error
             return hidden
     return None
 
@@ -199,7 +211,10 @@ def _mask(tiff: TiffFile, path: Path) -> np.ndarray | None:
 def _compressed(tiff: TiffFile, path: Path, fallback: Callable[[Path], np.ndarray], error: Exception) -> np.ndarray:
     """Decode a compression that tifffile lacks, if the fallback keeps shape and type."""
     name = getattr(tiff.pages[0].compression, "name", "?")
-    advice = f"{path} is compressed with {name}, which nothing here decodes; store it with DEFLATE, or pip install imagecodecs"
+    advice = (
+        f"{path} is compressed with {name}, which nothing here decodes; store it with DEFLATE, or pip install"
+        " imagecodecs"
+    )
     try:
         array = fallback(path)
     except BenchError:

@@ -23,7 +23,9 @@ CRS = "local metres"
 # Mean grey level of each surface class in 0..1: monotone in the optical view, up and down in the SAR view.
 _OPTICAL_TONE = np.array([0.14, 0.27, 0.40, 0.53, 0.66, 0.80])
 _SAR_TONE = np.array([0.10, 0.55, 0.24, 0.80, 0.16, 0.42])
-_TINT = np.array([[-0.04, 0, 0.06], [-0.03, 0.06, -0.04], [0.02, 0.03, -0.05], [0.04, 0, -0.03], [0, 0, 0], [0.02, 0.01, 0.02]])
+_TINT = np.array(
+    [[-0.04, 0, 0.06], [-0.03, 0.06, -0.04], [0.02, 0.03, -0.05], [0.04, 0, -0.03], [0, 0, 0], [0.02, 0.01, 0.02]]
+)
 _SCENE_DISTANCE_M = 50_000.0
 _SHAPE_AREA_PX = 280
 

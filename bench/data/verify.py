@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.core.errors import BenchError
+from bench.core.store import write_text
 from bench.data.dataset import FilePair, PairDataset
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.scaling import SarScale
-from bench.errors import BenchError
-from bench.store import write_text
 
 _LISTED = 20
 
@@ -108,7 +108,9 @@ class _Findings:
     constant: list[str] = field(default_factory=list)
 
 
-def verify(dataset: PairDataset, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
+def verify(
+    dataset: PairDataset, limit: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> VerifyReport:
     """Check a data set on disk; all files are hashed anew, the first `limit` pairs (None: all) are opened.
 
     Args:
@@ -157,7 +159,9 @@ def _look(pair: FilePair, dataset: PairDataset) -> tuple[np.ndarray | BenchError
     return found[0], found[1]
 
 
-def _collect(findings: _Findings, pair: FilePair, result: tuple[np.ndarray | BenchError, np.ndarray | BenchError]) -> None:
+def _collect(
+    findings: _Findings, pair: FilePair, result: tuple[np.ndarray | BenchError, np.ndarray | BenchError]
+) -> None:
     dtypes = (findings.optical_dtypes, findings.sar_dtypes)
     for name, image, counter in zip((pair.optical, pair.sar), result, dtypes, strict=True):
         if isinstance(image, BenchError):
@@ -193,7 +197,9 @@ def _other(dataset: PairDataset, pairs: int, lonely: bool, findings: _Findings) 
         if len(dtypes) > 1:
             lines.append(f"{view} images have several pixel types: {', '.join(sorted(dtypes))}")
     if dataset.sar_scale is SarScale.uint8 and set(findings.sar_dtypes) - {"uint8"}:
-        lines.append("SAR scale is declared uint8, but the files are not 8-bit; declare sar_scale: amplitude, intensity or db")
+        lines.append(
+            "SAR scale is declared uint8, but the files are not 8-bit; declare sar_scale: amplitude, intensity or db"
+        )
     if side is not None:
         wrong = {size: n for size, n in findings.sizes.items() if size != f"{side} x {side}"}
         if wrong:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.errors import BenchError
-from bench.store import canonical_hash, folder_lock, write_json
+from bench.core.errors import BenchError
+from bench.core.store import canonical_hash, folder_lock, write_json
 
 T = TypeVar("T")
 _STAMP = "toy.json"
@@ -112,7 +112,9 @@ def _remove_unless_locked(folder: Path) -> None:
         os.close(handle)
 
 
-def generated_folder(cache: Path, name: str, spec: Mapping[str, Any], write: Callable[[Path], None], whole: Callable[[Path], bool]) -> Path:
+def generated_folder(
+    cache: Path, name: str, spec: Mapping[str, Any], write: Callable[[Path], None], whole: Callable[[Path], bool]
+) -> Path:
     """Return the folder of a generated data set below `cache`, made on the first call.
 
     Args:

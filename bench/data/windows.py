@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 Window = tuple[int, int, int, int]
 
@@ -104,5 +104,7 @@ def _grey_levels(optical: np.ndarray) -> np.ndarray:
     if optical.dtype.kind == "u":
         return grey * (255.0 / float(np.iinfo(optical.dtype).max))
     if optical.min() < 0 or optical.max() > 1:
-        raise BenchError("min_std and min_gradient_fraction need integer optical images, or floats in 0..1; rescale the files")
+        raise BenchError(
+            "min_std and min_gradient_fraction need integer optical images, or floats in 0..1; rescale the files"
+        )
     return grey * 255.0

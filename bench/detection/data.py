@@ -1,4 +1,6 @@
-"""The data of a detection cell, loaded as views on the decoded scenes (planned by `bench.planning`), and its scaling."""
+"""The data of a detection cell, loaded as views on the decoded scenes (planned by `bench.suite.data_plan`), and its
+scaling.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data.leakage import file_hashes, shared_files
+from bench.boards.leakage import file_hashes, shared_files
 from bench.data.scaling import ScalingParams, check_scaling, default_scaling, fit_scaling
 from bench.data.ships.scene_cache import open_scenes
 from bench.data.ships.view import SceneView
-from bench.planning import PARTS, PlannedData
+from bench.suite.data_plan import PARTS, PlannedData
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,13 @@ def count_shared_files(plan: PlannedData, pretraining: Sequence[PlannedData]) ->
     """Return how many test images are, byte by byte, images that train or validate, or files that the pretraining saw.
 
     Args:
-        pretraining: the data of the matching cells that the backbone starts from; none where it starts otherwise (then unknown: None).
+        pretraining: the data of the matching cells that the backbone starts from; none where it starts otherwise (then
+            unknown: None).
     """
-    of = {part: file_hashes(plan.manifest, [plan.index.items[i].image for i in plan.part(part).tolist()]) for part in PARTS}
+    of = {
+        part: file_hashes(plan.manifest, [plan.index.items[i].image for i in plan.part(part).tolist()])
+        for part in PARTS
+    }
     seen = [digest for other in pretraining for _, _, digest in other.manifest.files.values()]
     return {
         "test_files_in_training": shared_files(of["test"], of["train"] + of["validation"]),

@@ -1,4 +1,6 @@
-"""A validated detection section -> cells: data sets, splits, detectors, pretrainings and seeds, narrowed by the command line."""
+"""A validated detection section -> cells: data sets, splits, detectors, pretrainings and seeds, narrowed by the command
+line.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bench.config import Suite, validate
-from bench.data import DATASETS
-from bench.detection import DETECTORS
+from bench.core.errors import BenchError, NotSelected
+from bench.core.options import option_values
+from bench.core.registries import BACKBONES, DATASETS, DETECTORS
 from bench.detection.pretraining import Arm, matching_cell, parse_arm
 from bench.detection.spec import DetectionSection, DetectorEntry, ShipsEntry
-from bench.errors import BenchError, NotSelected
-from bench.expansion import (
+from bench.execution.task import Cell, Origin, Selection
+from bench.suite.config import Suite, validate
+from bench.suite.expansion import (
     allowed,
     bare,
     check_known,
@@ -28,10 +31,7 @@ from bench.expansion import (
     split_spec,
     with_folds,
 )
-from bench.models import BACKBONES
-from bench.options import option_values
-from bench.smoke import options_for
-from bench.task import Cell, Origin, Selection
+from bench.suite.smoke import options_for
 
 Methods = dict[str, tuple[DetectorEntry, dict[str, str]]]  # label -> the entry, and the options that select it again
 
@@ -48,12 +48,17 @@ class _Row:
 
 
 def expand_section(suite: Suite, section: DetectionSection, selection: Selection, origin: Origin) -> list[Cell]:
-    """Return the cells in board order: data set, split, detector, pretraining, seed; each names the matching cell it starts from.
+    """Return the cells in board order: data set, split, detector, pretraining, seed; each names the matching cell it
+    starts from.
 
     Raises:
-        BenchError: unknown detector, backbone, pretraining, data set or label; options that the detector does not know; an empty selection.
+        BenchError: unknown detector, backbone, pretraining, data set or label; options that the detector does not know;
+            an empty selection.
     """
-    datasets = {label: entry.model_copy(update={"splits": with_folds(entry.splits)}) for label, entry in section.datasets.items()}
+    datasets = {
+        label: entry.model_copy(update={"splits": with_folds(entry.splits)})
+        for label, entry in section.datasets.items()
+    }
     check_reference("detection", section.reference, _labels(section))
     rows = _rows(suite, section, selection)
     for label, method in section.methods.items():
@@ -105,9 +110,13 @@ def _resolve(
 ) -> dict[str, Any]:
     """Return the full spec of a row: every default written out, no label and no folder in it."""
     _, split_label, entry = block
-    written: BaseModel = validate(DETECTORS.get(row.method.detector).Options, row.method.options, f"{row.where}.options")
+    written: BaseModel = validate(
+        DETECTORS.get(row.method.detector).Options, row.method.options, f"{row.where}.options"
+    )
     options = options_for(written, smoke)
-    dataset_options: BaseModel = validate(DATASETS.get(entry.dataset).Options, entry.options, f"{entry.dataset} options")
+    dataset_options: BaseModel = validate(
+        DATASETS.get(entry.dataset).Options, entry.options, f"{entry.dataset} options"
+    )
     return {
         "dataset": {
             "name": entry.dataset,
@@ -121,7 +130,9 @@ def _resolve(
             "backbone": row.method.backbone,
             "pretrain": row.arm.label,
             "pretrained_by": required[0].row_key if required else None,
-            "options": {key: Path(value).name if key == "results" else value for key, value in option_values(options).items()},
+            "options": {
+                key: Path(value).name if key == "results" else value for key, value in option_values(options).items()
+            },
             "precision": row.method.precision,
         },
         "protocol": section.protocol.model_dump(mode="json"),
@@ -158,7 +169,9 @@ def _rows(suite: Suite, section: DetectionSection, selection: Selection) -> list
         for arm in _arms(method, selection, where):
             rows.append(_Row(f"{label}/{arm.label}", method, arm, {**how, "pretrain": arm.text}, where))
     if not rows:
-        raise NotSelected(f"no method of the suite fits {shown(selection.filters)}; it has: {', '.join(section.methods)}")
+        raise NotSelected(
+            f"no method of the suite fits {shown(selection.filters)}; it has: {', '.join(section.methods)}"
+        )
     return rows
 
 
@@ -171,7 +184,9 @@ def _with_backbone(method: DetectorEntry, detector: Any, where: str) -> Detector
     backbone = method.backbone or detector.backbones[0]
     BACKBONES.entry(backbone)
     if backbone not in detector.backbones:
-        raise BenchError(f"{where}: detector {method.detector!r} is built on {', '.join(detector.backbones)}, not on {backbone!r}")
+        raise BenchError(
+            f"{where}: detector {method.detector!r} is built on {', '.join(detector.backbones)}, not on {backbone!r}"
+        )
     return method.model_copy(update={"backbone": backbone})
 
 
@@ -184,7 +199,8 @@ def _arms(method: DetectorEntry, selection: Selection, where: str) -> list[Arm]:
 def _select_methods(section: DetectionSection, selection: Selection) -> Methods:
     """Return the methods that pass --method, --detector and --backbone.
 
-    A detector without a row of its own joins with its default options; a backbone without one re-targets the rows that can be built on it.
+    A detector without a row of its own joins with its default options; a backbone without one re-targets the rows that
+    can be built on it.
     """
     filters = selection.filters
     methods: Methods = {label: (method, {"method": label}) for label, method in section.methods.items()}

@@ -1,4 +1,6 @@
-"""The predict stage of a detection cell: every validation and test scene through the detector, one file with truth and detections."""
+"""The predict stage of a detection cell: every validation and test scene through the detector, one file with truth and
+detections.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.manifest import file_sha256
 from bench.data.ships.view import SceneView
 from bench.detection.data import LoadedShips
-from bench.detection.detector import Detections, Detector, ScenePrediction
-from bench.detection.predictions import DetectionPredictions, PartPredictions, build_part, save_predictions, whole_scenes
-from bench.detection.submission import read_submission
-from bench.detection.tiling import boxes_in
-from bench.errors import BenchError
-from bench.records import PREDICTIONS
-from bench.task import Job
+from bench.detection.detectors.base import Detections, Detector, ScenePrediction
+from bench.detection.scoring.predictions import (
+    DetectionPredictions,
+    PartPredictions,
+    build_part,
+    save_predictions,
+    whole_scenes,
+)
+from bench.detection.submission.submission import read_submission
+from bench.detection.tiles.tiling import boxes_in
+from bench.execution.records import PREDICTIONS
+from bench.execution.task import Job
 
 
 def predict_cell(job: Job, data: LoadedShips, detector: Detector) -> dict[str, Any]:
@@ -31,7 +39,7 @@ def predict_submission(job: Job, data: LoadedShips) -> dict[str, Any]:
     """Take the test scenes' boxes from the results file of another tool.
 
     Raises:
-        BenchError: the file is no results file of these scenes (`bench.detection.submission`).
+        BenchError: the file is no results file of these scenes (`bench.detection.submission.submission`).
     """
     scenes = [data.test.item(k) for k in range(len(data.test))]
     submitted = read_submission(job.cell, scenes, data.plan.identity())
@@ -60,11 +68,17 @@ def _outside(boxes: np.ndarray, height: int, width: int) -> bool:
 
 
 def _write(
-    job: Job, data: LoadedShips, validation: Sequence[ScenePrediction], test: Sequence[ScenePrediction], facts: dict[str, Any]
+    job: Job,
+    data: LoadedShips,
+    validation: Sequence[ScenePrediction],
+    test: Sequence[ScenePrediction],
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     spec = job.cell.spec
     visible = spec["dataset"]["tiles"]["min_visible"]
-    parts = [_part(job, data.part(name), found, visible) for name, found in (("validation", validation), ("test", test))]
+    parts = [
+        _part(job, data.part(name), found, visible) for name, found in (("validation", validation), ("test", test))
+    ]
     tiled = any(len(part.tile_scene) for part in parts)
     save_predictions(job.folder / PREDICTIONS, DetectionPredictions(parts[0], parts[1], visible if tiled else None))
     return {**facts, "outputs": {"predictions_sha256": file_sha256(job.folder / PREDICTIONS, None)}}
@@ -76,7 +90,8 @@ def _part(job: Job, view: SceneView, found: Sequence[ScenePrediction], visible: 
     scenes = [view.item(k) for k in range(len(found))]
     floored = [_floored(each, protocol["score_floor"]) for each in found]
     truth = [
-        [boxes_in(window, scene.boxes, scene.ignore, visible) for window in each.tiles] for scene, each in zip(scenes, found, strict=True)
+        [boxes_in(window, scene.boxes, scene.ignore, visible) for window in each.tiles]
+        for scene, each in zip(scenes, found, strict=True)
     ]
     strata = [scene.attributes.get(protocol["strata"] or "", "") for scene in scenes]
     return build_part(scenes, floored, strata, truth)

@@ -1,7 +1,8 @@
 """Pretraining arms: what a detector's backbone starts from, and the matching cell that an OSM arm depends on.
 
-The SAR branch of a network trained for matching *is* the OSM pretraining. Detection knows the matching task by its cells alone: it asks the
-task to expand the suite's `matching` section and picks the trained row with its own backbone, so that Table II's cell is Table III's start.
+The SAR branch of a network trained for matching *is* the OSM pretraining. Detection knows the matching task by its
+cells alone: it asks the task to expand the suite's `matching` section and picks the trained row with its own backbone,
+so that Table II's cell is Table III's start.
 """
 
 from __future__ import annotations
@@ -11,20 +12,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import Suite, validate
+from bench.core.errors import BenchError, nearest
+from bench.core.workspace import Workspace
 from bench.detection.spec import ARMS, COMPUTE, OSM_ARMS, OsmSource
-from bench.errors import BenchError, nearest
-from bench.smoke import find_initial_weights
-from bench.task import Cell, Origin, Selection, get_task
-from bench.workspace import Workspace
+from bench.execution.task import Cell, Origin, Selection, get_task
+from bench.suite.config import Suite, validate
+from bench.suite.smoke import find_initial_weights
 
 if TYPE_CHECKING:
-    from bench.detection.detector import InitialWeights
+    from bench.detection.detectors.base import InitialWeights
 
 MATCHING, SAR_BRANCH = "matching", "sar.backbone."
 CHECKPOINT = "checkpoint:"
 DENSE, OSM_DENSE = "dense", "osm-dense"  # the matcher of dense features, and the arms that start from it
-_BRANCHES = (SAR_BRANCH, "sar.", "model.backbone.", "backbone.")  # in our matchers, two-branch files, our detectors, mmdet's
+_BRANCHES = (
+    SAR_BRANCH,
+    "sar.",
+    "model.backbone.",
+    "backbone.",
+)  # in our matchers, two-branch files, our detectors, mmdet's
 
 
 @dataclass(frozen=True)
@@ -81,12 +87,21 @@ def parse_arm(text: str, where: str) -> Arm:
     if word not in ARMS:
         raise BenchError(f"{where}: unknown pretraining {text!r}{nearest(word, [*ARMS, 'checkpoint:PATH'])}")
     if compute and word.startswith("osm"):
-        raise BenchError(f"{where}: {text!r} makes no sense: the control {COMPUTE} gives another start what {word} has had already")
+        raise BenchError(
+            f"{where}: {text!r} makes no sense: the control {COMPUTE} gives another start what {word} has had already"
+        )
     return Arm(text, word, None, compute)
 
 
 def matching_cell(
-    arm: Arm, source: OsmSource, suite: Suite, backbone: str, seed: int | None, selection: Selection, origin: Origin, where: str
+    arm: Arm,
+    source: OsmSource,
+    suite: Suite,
+    backbone: str,
+    seed: int | None,
+    selection: Selection,
+    origin: Origin,
+    where: str,
 ) -> Cell:
     """Return the matching cell that an arm depends on: same backbone, same seed, same limit.
 
@@ -94,7 +109,9 @@ def matching_cell(
         BenchError: the suite has no matching section, or no trained row there for this backbone.
     """
     if MATCHING not in suite.tasks:
-        raise BenchError(f"{where}: {arm.text!r} starts from a matching network, and the suite has no `matching` section; add one")
+        raise BenchError(
+            f"{where}: {arm.text!r} starts from a matching network, and the suite has no `matching` section; add one"
+        )
     task = get_task(MATCHING)
     section = validate(task.Section, suite.tasks[MATCHING], f"{suite.name}: {MATCHING}")
     rows, controls = (source.dense, source.dense_shuffled) if arm.dense else (source.methods, source.shuffled)
@@ -111,16 +128,17 @@ def matching_cell(
         fits = [cell for cell in mine if (cell.spec["method"]["matcher"] == DENSE) == arm.dense]
         if mine and not fits and chosen.get("method"):
             raise BenchError(
-                f"{where}: {arm.text!r} starts from {'a' if arm.dense else 'no'} `{DENSE}` matcher, and row {chosen['method'][0]!r} is "
-                f"{mine[0].spec['method']['matcher']!r}; name another under detection.osm{'.dense' if arm.dense else '.methods'}"
+                f"{where}: {arm.text!r} starts from {'a' if arm.dense else 'no'} `{DENSE}` matcher, and row"
+                f" {chosen['method'][0]!r} is {mine[0].spec['method']['matcher']!r}; name another under"
+                f" detection.osm{'.dense' if arm.dense else '.methods'}"
             )
         return [cell for cell in fits if cell.dataset == fits[0].dataset]
 
     true = cells(backbone=backbone, control="none")
     if not true:
         raise BenchError(
-            f"{where}: the suite's matching section has no trained {'dense ' if arm.dense else ''}row with backbone {backbone!r}; add one, "
-            f"or name it under detection.osm{'.dense' if arm.dense else ''}"
+            f"{where}: the suite's matching section has no trained {'dense ' if arm.dense else ''}row with backbone"
+            f" {backbone!r}; add one, or name it under detection.osm{'.dense' if arm.dense else ''}"
         )
     if not arm.shuffled:
         return true[0]
@@ -132,7 +150,9 @@ def matching_cell(
         found = [cell for cell in twins if _twin(cell, true[0])] or _retargeted(cells, true[0])
     if not found:
         key = "detection.osm.dense_shuffled" if arm.dense else "detection.osm.shuffled"
-        raise BenchError(f"{where}: no matching row trains backbone {backbone!r} on shuffled pairs; name one under {key}")
+        raise BenchError(
+            f"{where}: no matching row trains backbone {backbone!r} on shuffled pairs; name one under {key}"
+        )
     return found[0]
 
 
@@ -148,7 +168,8 @@ def _retargeted(cells: Callable[..., list[Cell]], true: Cell) -> list[Cell]:
 
 
 def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
-    """Return the file that a cell's backbone starts from; None for a random start, and for an OSM arm, whose file does not exist yet.
+    """Return the file that a cell's backbone starts from; None for a random start, and for an OSM arm, whose file does
+    not exist yet.
 
     Raises:
         BenchError: the file is missing; the message names it, where to put it, and the command that downloads it.
@@ -160,13 +181,18 @@ def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
         return None
     path = Path(cell.places["pretrain"])
     if not path.is_file():
-        raise BenchError(f"{cell.describe()}: pretrain checkpoint {path} does not exist; write checkpoint:PATH of a file that is there")
+        raise BenchError(
+            f"{cell.describe()}: pretrain checkpoint {path} does not exist; write checkpoint:PATH of a file that is"
+            " there"
+        )
     return path
 
 
 def initial_weights(path: Path | None) -> InitialWeights | None:
-    """Return the file with the prefix under which the backbone stands in it: the SAR branch of a two-branch file, a detector's backbone."""
-    from bench.detection.detector import InitialWeights
+    """Return the file with the prefix under which the backbone stands in it: the SAR branch of a two-branch file, a
+    detector's backbone.
+    """
+    from bench.detection.detectors.base import InitialWeights
     from bench.models.weights import first_prefix, load_weights
 
     if path is None:

@@ -1,4 +1,6 @@
-"""What a user writes under `detection:`: data sets with their splits and tiles, methods with their pretrainings, and the protocol."""
+"""What a user writes under `detection:`: data sets with their splits and tiles, methods with their pretrainings, and
+the protocol.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from bench.config import Spec, check_seeds
 from bench.data.splits import SplitSpec
+from bench.suite.config import Spec, check_seeds
 
-TRAINING_VERSION = 1  # raise when the training of networks changes (sampling, targets, losses): they are then trained again
+TRAINING_VERSION = (
+    1  # raise when the training of networks changes (sampling, targets, losses): they are then trained again
+)
 PREDICT_VERSION = 1  # raise when tiling or merging change: every cell is then predicted and scored again
 METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is then scored again, none is trained again
 
@@ -22,11 +26,14 @@ class Tiles(Spec):
     """How scenes are cut for detectors that look at tiles.
 
     Attributes:
-        size_px: edge of a square tile; smaller scenes are padded at the right and the bottom with what the scaling maps to 0.
-        overlap_px: pixels shared by neighbours. The last tile of a row or column is moved inwards to end with the scene, so no pixel is
-            left out. A ship no longer than the overlap lies whole in at least one tile; longer ones are joined from their parts
-            (`Merging`), which needs some overlap: with 0, a ship on the border of two tiles stays in two pieces.
-        min_visible: training keeps the cut box of a ship when at least this share of its area is in the tile, and ignores it otherwise.
+        size_px: edge of a square tile; smaller scenes are padded at the right and the bottom with what the scaling maps
+            to 0.
+        overlap_px: pixels shared by neighbours. The last tile of a row or column is moved inwards to end with the
+            scene, so no pixel is left out. A ship no longer than the overlap lies whole in at least one tile; longer
+            ones are joined from their parts (`Merging`), which needs some overlap: with 0, a ship on the border of two
+            tiles stays in two pieces.
+        min_visible: training keeps the cut box of a ship when at least this share of its area is in the tile, and
+            ignores it otherwise.
     """
 
     size_px: int = Field(default=512, ge=32)
@@ -41,14 +48,15 @@ class Tiles(Spec):
 
 
 class Merging(Spec):
-    """How detections in tiles become detections in the scene (the rule in full: `bench.detection.merging`).
+    """How detections in tiles become detections in the scene (the rule in full: `bench.detection.tiles.merging`).
 
     Attributes:
-        iou: of two detections of different tiles that overlap by more than this IoU the surer one stays (greedy NMS; inside a tile the
-            detector has judged). Two ends of a ship longer than the overlap that agree by more than this where both tiles look are joined.
+        iou: of two detections of different tiles that overlap by more than this IoU the surer one stays (greedy NMS;
+            inside a tile the detector has judged). Two ends of a ship longer than the overlap that agree by more than
+            this where both tiles look are joined.
         margin_px: a tile answers for its core, which ends in the middle of the overlap, widened by this margin.
-        contained: a detection that touches an inner edge of its tile goes when at least this share of it lies in a larger one of
-            another tile.
+        contained: a detection that touches an inner edge of its tile goes when at least this share of it lies in a
+            larger one of another tile.
     """
 
     iou: float = Field(default=0.5, gt=0, lt=1)
@@ -61,7 +69,8 @@ class ShipsEntry(Spec):
 
     Attributes:
         dataset: registry name; `options` are the reader's.
-        splits: split label -> how the scenes are parted; each is a block of the board, each fold of "folds" one of its own.
+        splits: split label -> how the scenes are parted; each is a block of the board, each fold of "folds" one of its
+            own.
         sar_scaling: how native values become [0, 1]; null means by data type (see `bench.data.scaling`).
         tiles: for every detector that looks at tiles.
         root: where the data lie; context only. `--root` and the environment win over it.
@@ -82,8 +91,8 @@ class DetectorEntry(Spec):
     Attributes:
         detector, options: registry name and the detector's own options.
         backbone: registry name; null for the detector's first.
-        pretrain: arms: "none", "imagenet", "osm", "osm-shuffled", "osm-dense", "osm-dense-shuffled", "checkpoint:PATH"; with "+compute"
-            behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
+        pretrain: arms: "none", "imagenet", "osm", "osm-shuffled", "osm-dense", "osm-dense-shuffled", "checkpoint:PATH";
+            with "+compute" behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
         precision: arithmetic of training (docs/many-gpus.md, section 2); predictions are fp32 always.
         datasets: run on these only (labels "data set" or "data set/split"); null means all.
         seeds: null means the suite's.
@@ -120,10 +129,13 @@ class OsmSource(Spec):
 
     Attributes:
         dataset, split: their block; null for the section's first.
-        methods: backbone -> row of the `osm` arm; where a backbone is not named, the first trained row with it that is not `dense`.
-        dense: backbone -> row of the `osm-dense` arm; where a backbone is not named, the first trained `dense` row with it.
-        shuffled: backbone -> row of the `osm-shuffled` arm, dense_shuffled: of the `osm-dense-shuffled` arm; where not named, the twin of
-            the true row with `control: shuffled`, else the true row trained on shuffled pairs, as a row of its own.
+        methods: backbone -> row of the `osm` arm; where a backbone is not named, the first trained row with it that is
+            not `dense`.
+        dense: backbone -> row of the `osm-dense` arm; where a backbone is not named, the first trained `dense` row with
+            it.
+        shuffled: backbone -> row of the `osm-shuffled` arm, dense_shuffled: of the `osm-dense-shuffled` arm; where not
+            named, the twin of the true row with `control: shuffled`, else the true row trained on shuffled pairs, as a
+            row of its own.
     """
 
     dataset: str | None = None
@@ -154,8 +166,8 @@ class DetectionSection(Spec):
     """The `detection:` section of a suite.
 
     Attributes:
-        reference: row ("detector/pretraining", or the detector alone where it takes none) that differences on the board are taken
-            against; null: the first row, in detection the detector's first pretraining. It enters no key.
+        reference: row ("detector/pretraining", or the detector alone where it takes none) that differences on the board
+            are taken against; null: the first row, in detection the detector's first pretraining. It enters no key.
     """
 
     protocol: DetectionProtocol = Field(default_factory=lambda: DetectionProtocol.model_validate({}))

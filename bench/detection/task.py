@@ -7,31 +7,38 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.config import Suite
+from bench.boards.evidence import Evidence
+from bench.boards.tables import Table
+from bench.core.errors import BenchError, MissingInputs
+from bench.core.registries import BACKBONES, DETECTORS
+from bench.core.store import canonical_hash, read_json
+from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
-from bench.detection import DETECTORS
 from bench.detection.data import LoadedShips, count_shared_files, count_ships, fit_sar_scaling, load_ships
-from bench.detection.detector import Detector, FitData, Setup
+from bench.detection.detectors.base import Detector, FitData, Setup
 from bench.detection.expand import expand_section
 from bench.detection.pretraining import find_initial, initial_weights
-from bench.detection.spec import COMPUTE, METRICS_VERSION, PREDICT_VERSION, TRAINING_VERSION, DetectionSection, Merging, Tiles
-from bench.detection.submission import Submission, read_submission
-from bench.errors import BenchError, MissingInputs
-from bench.evidence import Evidence
-from bench.models import BACKBONES
+from bench.detection.spec import (
+    COMPUTE,
+    METRICS_VERSION,
+    PREDICT_VERSION,
+    TRAINING_VERSION,
+    DetectionSection,
+    Merging,
+    Tiles,
+)
+from bench.detection.submission.submission import Submission, read_submission
+from bench.execution.records import MODEL, PREDICTIONS, TRAIN, Record, find_model
+from bench.execution.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task, get_task
 from bench.models.states import load_state, save_state
-from bench.planning import PlannedData, plan_data, plugin_sha256
-from bench.records import MODEL, PREDICTIONS, TRAIN, Record, find_model
-from bench.resampling import Resampled
-from bench.selftest import Known
-from bench.smoke import replaced_by
-from bench.store import canonical_hash, read_json
-from bench.submissions import FORMATS, existing_file
-from bench.tables import Table
-from bench.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task, get_task
-from bench.workspace import Workspace
+from bench.statistics.resampling import Resampled
+from bench.suite.config import Suite
+from bench.suite.data_plan import PlannedData, plan_data, plugin_sha256
+from bench.suite.smoke import replaced_by
+from bench.tools.selftest import Known
+from bench.tools.submissions import FORMATS, existing_file
 
 
 class DetectionTask(Task):
@@ -78,14 +85,18 @@ class DetectionTask(Task):
             "split_counts": plan.counts(),
             "split_summary": plan.split.summary,
             "ships": count_ships(plan),
-            "pretrained_by": [_source(required, source) for required, source in zip(cell.requires, sources, strict=True)],
+            "pretrained_by": [
+                _source(required, source) for required, source in zip(cell.requires, sources, strict=True)
+            ],
             "extra_pixels": extra,
         }
         pretraining = [plan_data(required, workspace) for required in cell.requires] if extra == 0 else []
         inputs |= count_shared_files(plan, pretraining)
         if replaced_by(files.get("initial")) is not None:
             inputs["replaced_weights"] = replaced_by(files["initial"])
-        requires = tuple((required.task, source.keys.train) for required, source in zip(cell.requires, sources, strict=True))
+        requires = tuple(
+            (required.task, source.keys.train) for required, source in zip(cell.requires, sources, strict=True)
+        )
         samples = _trained_tiles(method["options"]) + _test_tiles(plan, dataset["tiles"]["size_px"])
         return Identity(Keys(train, predict, score), inputs, samples, plan.data_key(), requires)
 
@@ -125,28 +136,30 @@ class DetectionTask(Task):
         return predict_cell(job, data, detector)
 
     def score(self, folder: Path) -> Scores:
-        from bench.detection.predictions import load_predictions
-        from bench.detection.scoring import score_predictions
+        from bench.detection.scoring.predictions import load_predictions
+        from bench.detection.scoring.score import score_predictions
 
         return score_predictions(load_predictions(folder / PREDICTIONS))
 
     def draw(self, job: Job) -> list[Path]:
-        from bench.detection.figures import draw_cell
+        from bench.detection.board.figures import draw_cell
 
         return draw_cell(job.folder, job.cell.describe(), _load(job).test)
 
     def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
-        from bench.detection.evidence import resampled
+        from bench.detection.scoring.resampled import resampled
 
         return resampled(metric, record, samples)
 
-    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
-        from bench.detection.board import detection_table
+    def table(
+        self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence
+    ) -> Table:
+        from bench.detection.board.table import detection_table
 
         return detection_table(title, description, records, evidence)
 
     def selftest(self) -> Sequence[Known]:
-        from bench.detection.selftest import known_predictions
+        from bench.detection.scoring.selftest import known_predictions
 
         return known_predictions()
 
@@ -189,19 +202,27 @@ def _is_submitted(cell: Cell) -> bool:
 
 
 def _extra_pixels(cell: Cell, sources: Sequence[Identity]) -> int:
-    """Return the backbone input pixels that the compute-matched control trains longer: what the OSM pretraining saw in both branches."""
+    """Return the backbone input pixels that the compute-matched control trains longer: what the OSM pretraining saw in
+    both branches.
+    """
     if not cell.spec["method"]["pretrain"].endswith(COMPUTE):
         return 0
     pixels = sources[0].inputs.get("training_pixels")
     if not pixels:
-        raise MissingInputs([f"{cell.describe()}: the cost of {cell.requires[0].describe()} is unknown; give its row an input_px"])
+        raise MissingInputs(
+            [f"{cell.describe()}: the cost of {cell.requires[0].describe()} is unknown; give its row an input_px"]
+        )
     return int(pixels)
 
 
 def _source(cell: Cell, identity: Identity) -> dict[str, Any]:
     """Return where the backbone comes from, and what of it a comparison with published numbers has to know."""
     how = {name: cell.spec["method"][name] for name in ("matcher", "backbone", "init", "control")}
-    saw = {"dataset": cell.spec["dataset"]["name"], "pairs": sum(identity.inputs["split_summary"]["pairs"].values()), **how}
+    saw = {
+        "dataset": cell.spec["dataset"]["name"],
+        "pairs": sum(identity.inputs["split_summary"]["pairs"].values()),
+        **how,
+    }
     keys = {"train": identity.keys.train, "score": identity.keys.score}
     return {"task": cell.task, "cell": cell.describe(), "command": cell.command, **keys, **saw}
 
@@ -213,7 +234,9 @@ def _trained_tiles(options: dict[str, Any]) -> int:
 
 def _test_tiles(plan: PlannedData, size_px: int) -> int:
     """Return the area of the test scenes in tiles: what prediction costs."""
-    return sum(plan.index.items[i].height * plan.index.items[i].width for i in plan.split.test.tolist()) // size_px**2 + 1
+    return (
+        sum(plan.index.items[i].height * plan.index.items[i].width for i in plan.split.test.tolist()) // size_px**2 + 1
+    )
 
 
 def _load(job: Job) -> LoadedShips:
@@ -229,12 +252,16 @@ def _detector(job: Job, scaling: ScalingParams, data: LoadedShips) -> Detector:
     detector: Detector = cls(cls.Options.model_validate(spec["method"]["options"]))
     dataset = data.plan.dataset
     tiles, merging = Tiles.model_validate(spec["dataset"]["tiles"]), Merging.model_validate(spec["protocol"]["merging"])
-    detector.prepare(Setup(spec["method"]["backbone"], scaling, tiles, merging, job.context, dataset.gsd_m, dataset.sar_scale))
+    detector.prepare(
+        Setup(spec["method"]["backbone"], scaling, tiles, merging, job.context, dataset.gsd_m, dataset.sar_scale)
+    )
     return detector
 
 
 def _initial_file(job: Job) -> Path | None:
-    """Return the file that the backbone starts from: a published one, a checkpoint, or the model of the required matching cell."""
+    """Return the file that the backbone starts from: a published one, a checkpoint, or the model of the required
+    matching cell.
+    """
     if job.cell.spec["method"]["pretrain"].startswith("osm"):
         ((task, train_key),) = job.identity.requires
         return find_model(job.workspace.runs, task, train_key)

@@ -1,4 +1,6 @@
-"""The data of a matching cell, loaded as views on the decoded cache (planned by `bench.planning`), and its scalings."""
+"""The data of a matching cell, loaded as views on the decoded cache (planned by `bench.suite.data_plan`), and its
+scalings.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from typing import Any
 
 from bench.data.cache import PairView, open_cache
 from bench.data.scaling import check_scaling, default_scaling, fit_scaling
-from bench.matching.matcher import Scalings
-from bench.planning import PARTS, PlannedData
+from bench.matching.matchers.base import Scalings
+from bench.suite.data_plan import PARTS, PlannedData
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""A validated matching section -> cells: the product of data sets, splits, methods and seeds, narrowed by the command line."""
+"""A validated matching section -> cells: the product of data sets, splits, methods and seeds, narrowed by the command
+line.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from bench.config import Suite, validate
-from bench.data import DATASETS
-from bench.errors import BenchError, NotSelected
-from bench.expansion import (
+from bench.core.errors import BenchError, NotSelected
+from bench.core.options import option_values
+from bench.core.registries import BACKBONES, DATASETS, MATCHERS
+from bench.execution.task import Cell, Origin, Selection
+from bench.matching.spec import DatasetEntry, MatchingSection, MethodEntry
+from bench.suite.config import Suite, validate
+from bench.suite.expansion import (
     allowed,
     bare,
     check_known,
@@ -23,12 +28,7 @@ from bench.expansion import (
     shown,
     split_spec,
 )
-from bench.matching import MATCHERS
-from bench.matching.spec import DatasetEntry, MatchingSection, MethodEntry
-from bench.models import BACKBONES
-from bench.options import option_values
-from bench.smoke import options_for
-from bench.task import Cell, Origin, Selection
+from bench.suite.smoke import options_for
 
 INITS = ("none", "imagenet")  # any other `init:` is the path of a checkpoint
 Methods = dict[str, tuple[MethodEntry, dict[str, str]]]  # row label -> the method, and the options that select it again
@@ -38,7 +38,8 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
     """Return the cells in board order: data set, split, method, seed.
 
     Raises:
-        BenchError: unknown matcher, backbone, data set or label; options that the matcher does not know; an empty selection.
+        BenchError: unknown matcher, backbone, data set or label; options that the matcher does not know; an empty
+            selection.
     """
     check_reference("matching", section.reference, section.methods)
     methods = _select_methods(section, selection)
@@ -50,7 +51,9 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
         for label, (method, how) in methods.items():
             if not allowed(method.datasets, data_label, split_label, entry.splits[split_label]):
                 continue
-            spec = _resolve(f"{suite.name}: matching.methods.{label}", entry, split_label, method, section, selection.smoke)
+            spec = _resolve(
+                f"{suite.name}: matching.methods.{label}", entry, split_label, method, section, selection.smoke
+            )
             names = {"dataset": data_label, "split": split_label, **how}
             for seed in _seeds(method, suite, selection):
                 cells.append(
@@ -85,20 +88,26 @@ def _seeds(method: MethodEntry, suite: Suite, selection: Selection) -> tuple[int
     return chosen_seeds(method.seeds, suite, selection)
 
 
-def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, section: MatchingSection, smoke: bool) -> dict[str, Any]:
+def _resolve(
+    where: str, entry: DatasetEntry, split: str, method: MethodEntry, section: MatchingSection, smoke: bool
+) -> dict[str, Any]:
     """Return the full spec of a row: every default written out, no label and no folder in it (see `places_of`)."""
     matcher = MATCHERS.get(method.matcher)
     options = options_for(validate(matcher.Options, method.options, f"{where}.options"), smoke)
     if matcher.uses_backbone:
         if method.backbone is None:
-            raise BenchError(f"{where}: matcher {method.matcher!r} needs a backbone: one of {', '.join(BACKBONES.names())}")
+            raise BenchError(
+                f"{where}: matcher {method.matcher!r} needs a backbone: one of {', '.join(BACKBONES.names())}"
+            )
         BACKBONES.entry(method.backbone)
     elif method.backbone is not None or method.init != "none":
         raise BenchError(f"{where}: matcher {method.matcher!r} takes neither backbone nor init; remove them")
     if method.init_branch and method.init in INITS:
         raise BenchError(f"{where}: init_branch goes with the path of a checkpoint as init, not with {method.init!r}")
     if method.control != "none" and not matcher.trains:
-        raise BenchError(f"{where}: control {method.control!r} needs a matcher that trains; {method.matcher!r} does not")
+        raise BenchError(
+            f"{where}: control {method.control!r} needs a matcher that trains; {method.matcher!r} does not"
+        )
     dataset = DATASETS.get(entry.dataset)
     dataset_options: BaseModel = validate(dataset.Options, entry.options, f"{entry.dataset} options")
     return {
@@ -114,7 +123,9 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
             "backbone": method.backbone,
             "init": method.init if method.init in INITS else f"checkpoint:{Path(method.init).name}",
             "init_branch": method.init_branch,
-            "options": {key: Path(value).name if key == "results" else value for key, value in option_values(options).items()},
+            "options": {
+                key: Path(value).name if key == "results" else value for key, value in option_values(options).items()
+            },
             "control": method.control,
             "precision": method.precision,
         },
@@ -125,8 +136,8 @@ def _resolve(where: str, entry: DatasetEntry, split: str, method: MethodEntry, s
 def _select_methods(section: MatchingSection, selection: Selection) -> Methods:
     """Return the methods that pass --method, --matcher, --backbone and --control.
 
-    A matcher without a row of its own joins with its default options; a backbone or control without one re-targets the rows with a
-    network to it: `bench run matching --backbone resnet50` works on every suite.
+    A matcher without a row of its own joins with its default options; a backbone or control without one re-targets the
+    rows with a network to it: `bench run matching --backbone resnet50` works on every suite.
     """
     filters = selection.filters
     methods: Methods = {label: (method, {"method": label}) for label, method in section.methods.items()}
@@ -150,7 +161,9 @@ def _select_methods(section: MatchingSection, selection: Selection) -> Methods:
 
 
 def _with_controls(methods: Methods, wanted: Iterable[str]) -> Methods:
-    """Keep the rows with a wanted control; where none of the selected has it, each network's row joins once more with it."""
+    """Keep the rows with a wanted control; where none of the selected has it, each network's row joins once more with
+    it.
+    """
     out = {label: m for label, m in methods.items() if m[0].control in wanted}
     for name in wanted:
         if not any(m.control == name for m, _ in methods.values()):

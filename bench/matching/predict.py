@@ -9,26 +9,30 @@ import numpy as np
 
 from bench.data.cache import PairView
 from bench.data.manifest import file_sha256
+from bench.execution.records import PREDICTIONS
+from bench.execution.task import Job
 from bench.matching.data import LoadedData
-from bench.matching.distances import matrix, paired
-from bench.matching.drawing import Drawn, draw
-from bench.matching.matcher import Matcher, View
-from bench.matching.pairs import PairList, view_features
-from bench.matching.predictions import PartPredictions, Predictions, save_predictions
-from bench.matching.submission import read_submission
-from bench.records import PREDICTIONS
-from bench.task import Job
+from bench.matching.matchers.base import Matcher, View
+from bench.matching.matchers.distances import matrix, paired
+from bench.matching.scoring.pairs import PairList, view_features
+from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
+from bench.matching.scoring.sampling import Drawn, draw
+from bench.matching.submission.submission import read_submission
 
 READ_BLOCK = 256  # images in memory at once
 SIDE_BLOCK = 48  # images a side whose pairs are scored together by matchers without embeddings
 
 
 def predict_cell(job: Job, data: LoadedData, matcher: Matcher) -> dict[str, Any]:
-    """Score the drawn pairs of validation and test and the sampled gallery; write the predictions file; return facts."""
+    """Score the drawn pairs of validation and test and the sampled gallery; write the predictions file; return
+    facts.
+    """
     protocol = job.cell.spec["protocol"]
     drawn = draw(data.plan, protocol, lambda part: view_features(data.part(part)))
     lists, gallery = dict(drawn.pairs), drawn.gallery
-    with job.context.progress.bar("predict", _work(matcher, data, lists, gallery), unit="image" if matcher.embeds else "pair") as bar:
+    with job.context.progress.bar(
+        "predict", _work(matcher, data, lists, gallery), unit="image" if matcher.embeds else "pair"
+    ) as bar:
         predict = _by_embeddings if matcher.embeds else _by_pairs
         predictions = predict(matcher, data, lists, gallery, bar)
     save_predictions(job.folder / PREDICTIONS, predictions)
@@ -39,7 +43,7 @@ def predict_submission(job: Job, data: LoadedData) -> dict[str, Any]:
     """Take the distances of the drawn pairs and of the gallery from the file of another tool.
 
     Raises:
-        BenchError: the file does not answer what was asked (`bench.matching.submission`).
+        BenchError: the file does not answer what was asked (`bench.matching.submission.submission`).
     """
     drawn = draw(data.plan, job.cell.spec["protocol"], lambda part: view_features(data.part(part)))
     submitted = read_submission(job.cell, data.plan, drawn)
@@ -76,11 +80,14 @@ def _work(matcher: Matcher, data: LoadedData, lists: dict[str, PairList], galler
     return sum(len(pairs) for pairs in lists.values()) + len(gallery) ** 2
 
 
-def _by_embeddings(matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray, bar: Any) -> Predictions:
+def _by_embeddings(
+    matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray, bar: Any
+) -> Predictions:
     """Embed every image once; distances follow from the embeddings alone."""
     name = matcher.embedding_distance()
     embedded = {
-        part: {view: _embed_all(matcher, data.part(part), view, bar) for view in ("sar", "optical")} for part in ("validation", "test")
+        part: {view: _embed_all(matcher, data.part(part), view, bar) for view in ("sar", "optical")}
+        for part in ("validation", "test")
     }
     parts = {}
     for part, pairs in lists.items():
@@ -107,7 +114,9 @@ def _embed_all(matcher: Matcher, part: PairView, view: View, bar: Any) -> np.nda
     return np.concatenate(out) if out else np.zeros((0, 1), dtype=np.float32)
 
 
-def _by_pairs(matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray, bar: Any) -> Predictions:
+def _by_pairs(
+    matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray, bar: Any
+) -> Predictions:
     """Score the drawn pairs and the gallery's matrix block by block; each block reads its images once."""
     parts = {}
     for part, pairs in lists.items():
@@ -144,7 +153,9 @@ def _score(matcher: Matcher, view: PairView, sar: np.ndarray, optical: np.ndarra
 
 
 def _blocks_of_pairs(pairs: PairList, side: int) -> Iterator[np.ndarray]:
-    """Yield blocks of pair indices that need at most `side` SAR images (and hence at most `side` times the kinds optical ones)."""
+    """Yield blocks of pair indices that need at most `side` SAR images (and hence at most `side` times the kinds
+    optical ones).
+    """
     order = np.argsort(pairs.sar, kind="stable")
     block = pairs.sar[order] // side
     yield from np.split(order, np.flatnonzero(np.diff(block)) + 1)

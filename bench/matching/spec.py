@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from bench.config import Spec, check_seeds
 from bench.data.splits import SplitSpec
+from bench.suite.config import Spec, check_seeds
 
-TRAINING_VERSION = 1  # raise when the training of networks changes (batches, engine, losses): they are then trained again
+TRAINING_VERSION = (
+    1  # raise when the training of networks changes (batches, engine, losses): they are then trained again
+)
 METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is then scored again, none is trained again
 PAIRS_VERSION = 1  # raise when the drawing of test pairs changes: every cell is then predicted and scored again
 
@@ -20,7 +22,8 @@ class DatasetEntry(Spec):
     Attributes:
         dataset: registry name; `options` are the reader's.
         splits: split label -> how the samples are parted; each is a block of the board.
-        sar_scaling, optical_scaling: how native values become [0, 1]; null means by data type (see `bench.data.scaling`).
+        sar_scaling, optical_scaling: how native values become [0, 1]; null means by data type (see
+            `bench.data.scaling`).
         root: where the data lie; context only. `--root` and the environment win over it.
     """
 
@@ -39,9 +42,11 @@ class MethodEntry(Spec):
     Attributes:
         matcher, options: registry name and the matcher's own options.
         backbone: registry name, for matchers with a network.
-        init: initial weights of the backbones: "none" (random), "imagenet", or the path of a checkpoint in any supported layout. A
-            two-branch checkpoint of this task (`model.safetensors`) initialises each view's backbone with its own.
-        init_branch: prefix under which the backbone stands in that checkpoint, e.g. "backbone." of a detector; "" for the whole file.
+        init: initial weights of the backbones: "none" (random), "imagenet", or the path of a checkpoint in any
+            supported layout. A two-branch checkpoint of this task (`model.safetensors`) initialises each view's
+            backbone with its own.
+        init_branch: prefix under which the backbone stands in that checkpoint, e.g. "backbone." of a detector; "" for
+            the whole file.
         control: "shuffled" trains on shuffled pairs: on a clean split the row must collapse to chance.
         precision: arithmetic of training (docs/many-gpus.md, section 2); predictions are fp32 always.
         datasets: run on these only (labels "data set" or "data set/split"); null means all.
@@ -69,12 +74,12 @@ class Protocol(Spec):
 
     Attributes:
         name: identifier shown on the board (docs/protocols.md, section 8).
-        hard: how the hard negatives are found: "scene" (another patch of the same scene), "cluster" (another patch of the same k-means
-            cluster of low-level features, fitted on the training part), or "none".
+        hard: how the hard negatives are found: "scene" (another patch of the same scene), "cluster" (another patch of
+            the same k-means cluster of low-level features, fitted on the training part), or "none".
         clusters: number of clusters for hard="cluster".
         negative_seed: seed of the one drawing of negatives and gallery; it is part of the protocol, not of a run.
-        gallery: size of the sampled gallery on which every method's retrieval is reported; "all" takes the whole test part, which a
-            matcher without embeddings pays for with a distance for each pair of test samples.
+        gallery: size of the sampled gallery on which every method's retrieval is reported; "all" takes the whole test
+            part, which a matcher without embeddings pays for with a distance for each pair of test samples.
     """
 
     name: str = "match/clean-v1"

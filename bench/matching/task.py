@@ -9,30 +9,29 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import Suite
+from bench.boards.evidence import Evidence
+from bench.boards.tables import Table
+from bench.core.errors import BenchError, MissingInputs
+from bench.core.registries import BACKBONES, MATCHERS
+from bench.core.store import canonical_hash, read_json
+from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
-from bench.errors import BenchError, MissingInputs
-from bench.evidence import Evidence
-from bench.matching import MATCHERS
+from bench.execution.records import MODEL, PREDICTIONS, TRAIN, Record
+from bench.execution.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task
 from bench.matching.data import LoadedData, fit_scalings, load_data
 from bench.matching.expand import expand_section
-from bench.matching.matcher import FitData, Matcher, Scalings, Setup
+from bench.matching.matchers.base import FitData, Matcher, Scalings, Setup
 from bench.matching.spec import METRICS_VERSION, PAIRS_VERSION, TRAINING_VERSION, MatchingSection
-from bench.matching.submission import OURS, Submission
-from bench.models import BACKBONES
+from bench.matching.submission.submission import OURS, Submission
 from bench.models.states import load_state, save_state
-from bench.planning import PlannedData, plan_data, plugin_sha256
-from bench.records import MODEL, PREDICTIONS, TRAIN, Record
-from bench.resampling import Resampled
-from bench.selftest import Known
-from bench.smoke import find_initial_weights, replaced_by
-from bench.store import canonical_hash, read_json
-from bench.submissions import FORMATS, existing_file
-from bench.tables import Table
-from bench.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task
-from bench.workspace import Workspace
+from bench.statistics.resampling import Resampled
+from bench.suite.config import Suite
+from bench.suite.data_plan import PlannedData, plan_data, plugin_sha256
+from bench.suite.smoke import find_initial_weights, replaced_by
+from bench.tools.selftest import Known
+from bench.tools.submissions import FORMATS, existing_file
 
 
 class MatchingTask(Task):
@@ -65,7 +64,11 @@ class MatchingTask(Task):
                 "initial_weights": initial,
                 **submitted,
                 "data": plan.identity(),
-                "scaling": [SCALING_VERSION, cell.spec["dataset"]["sar_scaling"], cell.spec["dataset"]["optical_scaling"]],
+                "scaling": [
+                    SCALING_VERSION,
+                    cell.spec["dataset"]["sar_scaling"],
+                    cell.spec["dataset"]["optical_scaling"],
+                ],
                 "seed": cell.seed,
             }
         )
@@ -96,7 +99,7 @@ class MatchingTask(Task):
     def train(self, job: Job) -> dict[str, Any]:
         if _is_submitted(job.cell):
             return {"outputs": {}}  # nothing is trained, so nothing is looked at
-        from bench.matching.batches import derangement
+        from bench.matching.matchers.batches import derangement
 
         spec = job.cell.spec
         data = _load(job)
@@ -141,34 +144,38 @@ class MatchingTask(Task):
         return predict_cell(job, data, matcher)
 
     def score(self, folder: Path) -> Scores:
-        from bench.matching.predictions import load_predictions
-        from bench.matching.scoring import score_predictions
+        from bench.matching.scoring.predictions import load_predictions
+        from bench.matching.scoring.score import score_predictions
 
         return score_predictions(load_predictions(folder / PREDICTIONS))
 
     def draw(self, job: Job) -> list[Path]:
-        from bench.matching.figures import draw_cell
+        from bench.matching.board.figures import draw_cell
 
         return draw_cell(job.folder, job.cell.describe(), _load(job))
 
     def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
-        from bench.matching.evidence import resampled
+        from bench.matching.scoring.resampled import resampled
 
         return resampled(metric, record, samples)
 
-    def table(self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
-        from bench.matching.board import matching_table
+    def table(
+        self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence
+    ) -> Table:
+        from bench.matching.board.table import matching_table
 
         return matching_table(title, description, records, evidence)
 
     def selftest(self) -> Sequence[Known]:
-        from bench.matching.selftest import known_predictions
+        from bench.matching.scoring.selftest import known_predictions
 
         return known_predictions()
 
 
 def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Path | None, Path | None]:
-    """Return the planned data, the file of the initial weights and a submitted one; what is missing of them is told together."""
+    """Return the planned data, the file of the initial weights and a submitted one; what is missing of them is told
+    together.
+    """
     missing: list[str] = []
     plan, weights, results = None, None, None
     try:
@@ -218,5 +225,8 @@ def _initial_weights(cell: Cell, workspace: Workspace) -> Path | None:
         return find_initial_weights(backbone, cell, workspace)
     path = Path(cell.places["init"])
     if not path.is_file():
-        raise BenchError(f"matching.methods.{cell.method}.init: {path} does not exist; give none, imagenet, or the path of a checkpoint")
+        raise BenchError(
+            f"matching.methods.{cell.method}.init: {path} does not exist; give none, imagenet, or the path of a"
+            " checkpoint"
+        )
     return path

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, nearest
+from bench.core.errors import BenchError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,8 +60,8 @@ class BackboneFacts:
 
     Attributes:
         version: raise it when the network changes; enters the train key.
-        out_channels, strides: channels and pixel strides of the four stages C2..C5 that `forward_stages` returns; a network without a
-            pyramid returns four maps of one stride.
+        out_channels, strides: channels and pixel strides of the four stages C2..C5 that `forward_stages` returns; a
+            network without a pyramid returns four maps of one stride.
         mean, std: per-channel input normalisation, in [0, 1] units, RGB: x_normalised = (x - mean) / std.
         weights: known initial weights by name; the first is the default.
         target: "module:function" that builds the network.
@@ -85,7 +85,8 @@ class BackboneFacts:
         """Return the network with random weights, on the CPU in float32.
 
         Its `forward` maps (N, 3, H, W) float32 to the last stage (N, out_channels[3], H/32, W/32); `forward_stages`
-        returns all four. The weights are drawn from torch's global generator: seed it first (`bench.training.reseed`).
+        returns all four. The weights are drawn from torch's global generator: seed it first
+        (`bench.training.api.reseed`).
         """
         module, _, attribute = self.target.partition(":")
         network: nn.Module = getattr(importlib.import_module(module), attribute)()
@@ -153,4 +154,6 @@ DARKNET53 = BackboneFacts(
     target="bench.models.darknet:darknet53",
 )
 
-SHALLOW = BackboneFacts("shallow", 1, (32, 32, 32, 32), (2, 2, 2, 2), IMAGENET_MEAN, IMAGENET_STD, {}, "bench.models.shallow:shallow")
+SHALLOW = BackboneFacts(
+    "shallow", 1, (32, 32, 32, 32), (2, 2, 2, 2), IMAGENET_MEAN, IMAGENET_STD, {}, "bench.models.shallow:shallow"
+)

@@ -1,6 +1,8 @@
-"""A trained backbone in the layout of another framework, and how to load it there. Owns targets and words; renaming is in `keymaps.py`.
+"""A trained backbone in the layout of another framework, and how to load it there. Owns targets and words; renaming is
+in `keymaps.py`.
 
-No framework is imported: the files hold tensors alone (or, for darknet, bytes), so nothing has to be installed and no code is pickled.
+No framework is imported: the files hold tensors alone (or, for darknet, bytes), so nothing has to be installed and no
+code is pickled.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, first_line
-from bench.models import BACKBONES, keymaps
-from bench.store import atomic_write, write_text
+from bench.core.errors import BenchError, first_line
+from bench.core.registries import BACKBONES
+from bench.core.store import atomic_write, write_text
+from bench.models import keymaps
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +84,10 @@ TARGETS: Mapping[str, Target] = {
     ),
     "torchvision": Target(".pth", _RESNET, "", dict.fromkeys(RESNETS, _TORCHVISION)),
     "timm": Target(
-        ".pth", {**_RESNET, DARKNET: keymaps.darknet_to_timm}, "", {**dict.fromkeys(RESNETS, _TIMM_RESNET), DARKNET: _TIMM_DARKNET}
+        ".pth",
+        {**_RESNET, DARKNET: keymaps.darknet_to_timm},
+        "",
+        {**dict.fromkeys(RESNETS, _TIMM_RESNET), DARKNET: _TIMM_DARKNET},
     ),
     "ultralytics": Target(".pt", {DARKNET: keymaps.darknet_to_ultralytics}, "", {DARKNET: _ULTRALYTICS}),
     "darknet": Target(".conv.74", {DARKNET: lambda state: state}, "", {DARKNET: _DARKNET_FILE}),
@@ -98,8 +104,8 @@ def check_target(target: str, backbone: str) -> None:
 
 
 def write_export(backbone: str, state: State, target: str, file: Path) -> str:
-    """Write a neutral state for `target`; return how to load it, with the input that the backbone expects. The text is kept beside the
-    file, as `file`.txt; for ultralytics also the model's description, as `file`.yaml.
+    """Write a neutral state for `target`; return how to load it, with the input that the backbone expects. The text is
+    kept beside the file, as `file`.txt; for ultralytics also the model's description, as `file`.yaml.
 
     Raises:
         BenchError: the framework has no such backbone, or a file cannot be written.
@@ -118,7 +124,9 @@ def write_export(backbone: str, state: State, target: str, file: Path) -> str:
             try:
                 torch.save(content, temporary)
             except RuntimeError as error:  # torch's zip writer reports a full disk this way
-                raise BenchError(f"cannot write {file}: {first_line(error)}; free space or choose another folder") from error
+                raise BenchError(
+                    f"cannot write {file}: {first_line(error)}; free space or choose another folder"
+                ) from error
     description = Path(f"{file}.yaml")
     if target == "ultralytics":
         write_text(description, json.dumps(keymaps.ultralytics_darknet(), indent=1) + "\n")
@@ -131,6 +139,7 @@ def write_export(backbone: str, state: State, target: str, file: Path) -> str:
 def _input(facts: BackboneFacts) -> str:
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (facts.mean, facts.std))
     return (
-        f"# input: SAR repeated on 3 channels, scaled to [0, 1], then (x - mean) / std with mean ({mean}), std ({std})\n"
-        "# a loader that only logs missing keys (mmdet, ultralytics) must be checked: no key of the backbone may be missing\n"
+        f"# input: SAR repeated on 3 channels, scaled to [0, 1], then (x - mean) / std with mean ({mean}), std"
+        f" ({std})\n# a loader that only logs missing keys (mmdet, ultralytics) must be checked: no key of the backbone"
+        " may be missing\n"
     )

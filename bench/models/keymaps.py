@@ -8,7 +8,8 @@ Neutral layouts: torchvision's names for ResNet, those of `darknet.py` for Darkn
 - "mmdet-darknet": `conv1`, `conv_res_block{i}.conv`, `conv_res_block{i}.res{j}.conv{1,2}`, i = 1..5; no classifier.
 - "darknet": the authors' binary file (a 20-byte header, then float32 per convolution in graph order: beta, gamma, mean,
   variance, kernel).
-- "timm": ResNet as torchvision; `darknet53` as `stem.conv1`, `stages.{i}.conv_down`, `stages.{i}.blocks.{j}.conv{1,2}`. Its own
+- "timm": ResNet as torchvision; `darknet53` as `stem.conv1`, `stages.{i}.conv_down`, `stages.{i}.blocks.{j}.conv{1,2}`.
+Its own
   LeakyReLU has slope 0.01: build it with 0.1.
 - "ultralytics": a Darknet-53 described by us (`ultralytics_darknet`), since the one of its own yolov3.yaml is another
   network: `model.0`, `model.{2i-1}`, `model.{2i}[.{j}].cv{1,2}`. It sets the epsilon of batch norm to 1e-3; the map
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.models.darknet import BLOCKS, LEAKY_SLOPE
 
 if TYPE_CHECKING:
@@ -107,10 +108,14 @@ def darknet_from_binary(data: bytes, where: str) -> State:
 
 
 def darknet_to_binary(state: Mapping[str, Tensor]) -> bytes:
-    """Return a neutral Darknet-53 state as the contents of `darknet53.conv.74`: header of version 0.2, no images seen."""
+    """Return a neutral Darknet-53 state as the contents of `darknet53.conv.74`: header of version 0.2, no images
+    seen.
+    """
     parts = [np.array([0, 2, 0], "<i4").tobytes(), np.array([0], "<u8").tobytes()]
     for name, *_ in darknet_convolutions():
-        keys = [f"{name}.bn.{part}" for part in ("bias", "weight", "running_mean", "running_var")] + [f"{name}.conv.weight"]
+        keys = [f"{name}.bn.{part}" for part in ("bias", "weight", "running_mean", "running_var")] + [
+            f"{name}.conv.weight"
+        ]
         parts += [state[key].detach().cpu().numpy().astype("<f4").tobytes() for key in keys]
     return b"".join(parts)
 
@@ -131,11 +136,14 @@ def darknet_from_timm(state: Mapping[str, Tensor]) -> State:
         BenchError: a key is none of timm's.
     """
     kept = {key: value for key, value in state.items() if not key.startswith("head.fc.")}
-    return with_counters(_rename(kept, {_timm_unit(ours): ours for ours, *_ in darknet_convolutions()}, "timm darknet53"))
+    return with_counters(
+        _rename(kept, {_timm_unit(ours): ours for ours, *_ in darknet_convolutions()}, "timm darknet53")
+    )
 
 
 def darknet_to_ultralytics(state: Mapping[str, Tensor], epsilon: float = ULTRALYTICS_EPSILON) -> State:
-    """Return a neutral Darknet-53 state as the backbone of `ultralytics_darknet`, scales corrected for the other `epsilon`.
+    """Return a neutral Darknet-53 state as the backbone of `ultralytics_darknet`, scales corrected for the other
+    `epsilon`.
 
     Raises:
         BenchError: a key is none of the neutral layout.
@@ -155,8 +163,8 @@ def darknet_from_ultralytics(state: Mapping[str, Tensor], epsilon: float = ULTRA
 
 
 def ultralytics_darknet(classes: int = 1) -> dict[str, object]:
-    """Return a model description for `ultralytics.YOLO`: Darknet-53 (Redmon and Farhadi 2018: 1x1 then 3x3 in each residual block, slope
-    0.1) with a three-scale neck and ultralytics' own anchor-free head.
+    """Return a model description for `ultralytics.YOLO`: Darknet-53 (Redmon and Farhadi 2018: 1x1 then 3x3 in each
+    residual block, slope 0.1) with a three-scale neck and ultralytics' own anchor-free head.
 
     Layers are [from, repeats, module, arguments]; strides 8, 16 and 32 are taken from layers 6, 8 and 10.
     """
@@ -175,14 +183,23 @@ def ultralytics_darknet(classes: int = 1) -> dict[str, object]:
     for channels, skip in ((512, None), (256, 8), (128, 6)):
         if skip is not None:
             head.extend(
-                [[at - 2, 1, "Conv", [channels, 1, 1]], [-1, 1, "nn.Upsample", [None, 2, "nearest"]], [[-1, skip], 1, "Concat", [1]]]
+                [
+                    [at - 2, 1, "Conv", [channels, 1, 1]],
+                    [-1, 1, "nn.Upsample", [None, 2, "nearest"]],
+                    [[-1, skip], 1, "Concat", [1]],
+                ]
             )
         narrow(channels)
         head.append([-1, 1, "Conv", [2 * channels, 3, 1]])
         at = len(backbone) + len(head)
         outputs.append(at - 1)
     head.append([outputs[::-1], 1, "Detect", ["nc"]])
-    return {"nc": classes, "activation": f"torch.nn.LeakyReLU({LEAKY_SLOPE}, inplace=True)", "backbone": backbone, "head": head}
+    return {
+        "nc": classes,
+        "activation": f"torch.nn.LeakyReLU({LEAKY_SLOPE}, inplace=True)",
+        "backbone": backbone,
+        "head": head,
+    }
 
 
 def darknet_convolutions() -> Iterator[tuple[str, int, int, int]]:

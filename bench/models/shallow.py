@@ -1,9 +1,10 @@
-"""A shallow fully convolutional network: fine detail, a small field of view, no padding. For matching by dense features.
+"""A shallow fully convolutional network: fine detail, a small field of view, no padding. For matching by dense
+features.
 
-In the spirit of SFcNet (Zhang, Lei, Zou et al., "Explore better network framework for high-resolution optical and SAR image matching",
-TGRS 2022): a few 3x3 convolutions keep the place of an edge that deep networks blur. Ours: the first one has stride 2, which loses little
-at a few pixels of registration error and saves three quarters of the work; no convolution pads, so no feature depends on where the border
-of a patch lies.
+In the spirit of SFcNet (Zhang, Lei, Zou et al., "Explore better network framework for high-resolution optical and SAR
+image matching", TGRS 2022): a few 3x3 convolutions keep the place of an edge that deep networks blur. Ours: the first
+one has stride 2, which loses little at a few pixels of registration error and saves three quarters of the work; no
+convolution pads, so no feature depends on where the border of a patch lies.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Shallow(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward_stages(self, x: Tensor) -> list[Tensor]:
-        """Map (N, 3, H, W) to the outputs of the last four units, 32 channels at stride 2, each 2 shorter than the one before."""
+        """Map (N, 3, H, W) to the outputs of the last four units, 32 channels at stride 2, each 2 shorter than the one
+        before.
+        """
         outputs = []
         for unit in self.units:
             x = unit(x)

@@ -1,4 +1,6 @@
-"""The fitted state of a method on disk: named arrays as safetensors, the `model.safetensors` of a cell. Imports no torch."""
+"""The fitted state of a method on disk: named arrays as safetensors, the `model.safetensors` of a cell. Imports no
+torch.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.errors import BenchError, first_line
-from bench.store import atomic_write
+from bench.core.errors import BenchError, first_line
+from bench.core.store import atomic_write
 
 
 class Stateful:
@@ -40,7 +42,9 @@ def save_state(path: Path, state: dict[str, np.ndarray]) -> None:
         try:
             save_file({name: np.asarray(array, order="C") for name, array in state.items()}, str(temporary))
         except SafetensorError as error:
-            raise BenchError(f"cannot write {path}: {first_line(error)}; free space or choose another folder") from error
+            raise BenchError(
+                f"cannot write {path}: {first_line(error)}; free space or choose another folder"
+            ) from error
 
 
 def load_state(path: Path) -> dict[str, np.ndarray]:

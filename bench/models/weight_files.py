@@ -13,17 +13,19 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.errors import BenchError, first_line
-from bench.models import BACKBONES
+from bench.core.errors import BenchError, first_line
+from bench.core.progress import Progress
+from bench.core.registries import BACKBONES
+from bench.core.store import atomic_write
 from bench.models.backbones import BackboneFacts, WeightFile
-from bench.progress import Progress
-from bench.store import atomic_write
 
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 30
 
 
-def find_weights(backbone: str, env: Mapping[str, str], explicit: Path | None = None, variant: str | None = None) -> Path:
+def find_weights(
+    backbone: str, env: Mapping[str, str], explicit: Path | None = None, variant: str | None = None
+) -> Path:
     """Return the local file with initial weights for `backbone`.
 
     Looked for by its published name in $BENCH_WEIGHTS, ./weights and torch's hub cache, in this order. Its size is
@@ -133,7 +135,8 @@ def fetch(weights: WeightFile, dest: Path, progress: Progress) -> Path:
                         bar.advance(len(block) // _BLOCK_BYTES)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise BenchError(
-                f"cannot fetch {weights.url} ({first_line(error)}); offline? Fetch it on another machine and put it into {dest}"
+                f"cannot fetch {weights.url} ({first_line(error)}); offline? Fetch it on another machine and put it"
+                f" into {dest}"
             ) from error
         size = temporary.stat().st_size
         if total and size != total:
@@ -145,7 +148,9 @@ def fetch(weights: WeightFile, dest: Path, progress: Progress) -> Path:
 def _check_size(path: Path, weights: WeightFile) -> None:
     size = path.stat().st_size
     if weights.size_bytes is not None and size != weights.size_bytes:
-        raise BenchError(f"{path} has {size:,} bytes, published are {weights.size_bytes:,}; delete it and fetch it again")
+        raise BenchError(
+            f"{path} has {size:,} bytes, published are {weights.size_bytes:,}; delete it and fetch it again"
+        )
     if size == 0:
         raise BenchError(f"{path} is empty; delete it and fetch it again from {weights.url}")
 

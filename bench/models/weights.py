@@ -17,11 +17,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, first_line
-from bench.models import BACKBONES
+from bench.core.errors import BenchError, first_line
+from bench.core.registries import BACKBONES
+from bench.core.store import atomic_write, canonical_json
 from bench.models.backbones import BackboneFacts
 from bench.models.weight_files import verify_weights
-from bench.store import atomic_write, canonical_json
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,7 +55,9 @@ def save_weights(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str,
         try:
             save_file(tensors, str(temporary), metadata=header)
         except SafetensorError as error:
-            raise BenchError(f"cannot write {path}: {first_line(error)}; free space or choose another folder") from error
+            raise BenchError(
+                f"cannot write {path}: {first_line(error)}; free space or choose another folder"
+            ) from error
 
 
 def load_weights(path: Path) -> tuple[State, dict[str, str]]:
@@ -146,7 +148,9 @@ def load_initial_weights(backbone: str, source: Path, branch: str = "", heads: I
 
 
 def first_prefix(keys: Iterable[str], prefixes: Iterable[str]) -> str:
-    """Return the first of `prefixes` that any of `keys` begins with; "" if none does. It is what `load_initial_weights` takes as branch."""
+    """Return the first of `prefixes` that any of `keys` begins with; "" if none does. It is what `load_initial_weights`
+    takes as branch.
+    """
     keys = list(keys)
     return next((prefix for prefix in prefixes if any(key.startswith(prefix) for key in keys)), "")
 
@@ -171,7 +175,9 @@ def _load_safetensors(path: Path) -> tuple[State, dict[str, str]]:
             metadata = dict(stream.metadata() or {})
             state = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as error:
-        raise BenchError(f"{path} is no intact safetensors file ({first_line(error)}); fetch or make it again") from error
+        raise BenchError(
+            f"{path} is no intact safetensors file ({first_line(error)}); fetch or make it again"
+        ) from error
     if set(metadata) == {_METADATA_KEY}:
         try:
             metadata = {str(key): str(value) for key, value in json.loads(metadata[_METADATA_KEY]).items()}
@@ -202,7 +208,9 @@ def _load_torch(path: Path) -> State:
         raise BenchError(f"{path} holds no state dict but {type(content).__name__}; save a network's state_dict()")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise BenchError(f"{path}: entry {key!r} is no tensor but {type(value).__name__}; save a network's state_dict()")
+            raise BenchError(
+                f"{path}: entry {key!r} is no tensor but {type(value).__name__}; save a network's state_dict()"
+            )
     if all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return dict(content)
@@ -231,7 +239,11 @@ def _other_network(source: Path, backbone: str, state: State, found: str | None)
         return f"{source} holds a {found} network, not {backbone}; checkpoint of another network?"
     for depth in (1, 2, 3):
         prefixes = sorted({".".join(key.split(".")[:depth]) for key in state if key.count(".") > depth})
-        good = [p for p in prefixes if layout_of({k.removeprefix(p + "."): v for k, v in state.items() if k.startswith(p + ".")})]
+        good = [
+            p
+            for p in prefixes
+            if layout_of({k.removeprefix(p + "."): v for k, v in state.items() if k.startswith(p + ".")})
+        ]
         if good:
             names = ", ".join(repr(p + ".") for p in good[:4])
             return f"{source} holds its backbone under a prefix; name it as branch: {names}"
@@ -248,6 +260,8 @@ def _check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str)
         if key in state and state[key].shape != wanted[key].shape
     ]
     parts = [("missing", missing), ("left over", unexpected), ("of another shape", shapes)]
-    told = [f"{len(keys)} {word} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" for word, keys in parts if keys]
+    told = [
+        f"{len(keys)} {word} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" for word, keys in parts if keys
+    ]
     if told:
         raise BenchError(f"{what} do not fit: {'; '.join(told)}; checkpoint of another network?")

@@ -1,7 +1,8 @@
-"""A detector of your own in one file: `bright-blob`, bright spots against their surroundings, with a threshold learned from labelled ships.
+"""A detector of your own in one file: `bright-blob`, bright spots against their surroundings, with a threshold learned
+from labelled ships.
 
-Copy this file, change the marked places, and name it under `plugins:` in a config (see my_ships.yaml beside it). It is meant to be read in
-two minutes and to find something, not to win: it knows no land and one size of ship.
+Copy this file, change the marked places, and name it under `plugins:` in a config (see my_ships.yaml beside it). It is
+meant to be read in two minutes and to find something, not to win: it knows no land and one size of ship.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.detection import DETECTORS
-from bench.detection.detector import Detections, Detector, DetectorOptions, FitData, ScenePrediction
+from bench.core.registries import DETECTORS
+from bench.detection.detectors.base import Detections, Detector, DetectorOptions, FitData, ScenePrediction
 
 
-# 1. The options: what a user may write under `options:`. They are checked, their defaults are written into the record, and they
+# 1. The options: what a user may write under `options:`. They are checked, their defaults are written into the record,
+# and they
 #    enter the train key. An unknown key is an error that names the nearest one, without a line of code here.
 class BrightBlobOptions(DetectorOptions):
     """Options of `bright-blob`.
@@ -33,11 +35,16 @@ class BrightBlobOptions(DetectorOptions):
 
 
 # 2. The name and the one line of `bench list detectors`. In a plug-in this decorator is the whole registration.
-@DETECTORS.register("bright-blob", "bright spots against their surroundings (the template of docs/adding-a-detector.md)")
+@DETECTORS.register(
+    "bright-blob", "bright spots against their surroundings (the template of docs/adding-a-detector.md)"
+)
 class BrightBlob(Detector):
-    """Boxes around connected pixels whose local mean exceeds the mean around them; the score is the highest contrast inside."""
+    """Boxes around connected pixels whose local mean exceeds the mean around them; the score is the highest contrast
+    inside.
+    """
 
-    # 3. What the harness has to know. Raise `version` whenever the same options give other boxes: it enters the train key, and
+    # 3. What the harness has to know. Raise `version` whenever the same options give other boxes: it enters the train
+    # key, and
     #    without it an old result would be taken for the new code's.
     version: ClassVar[int] = 1
     Options: ClassVar[type[BaseModel]] = BrightBlobOptions
@@ -48,7 +55,8 @@ class BrightBlob(Detector):
         super().__init__(options)
         self._threshold = np.inf
 
-    # 4. Fitting, where there is something to fit: training scenes with their boxes, never a test scene. What it returns is kept in the
+    # 4. Fitting, where there is something to fit: training scenes with their boxes, never a test scene. What it returns
+    # is kept in the
     #    record. A detector without training leaves this out.
     def _fit(self, data: FitData) -> dict[str, Any]:
         peaks = []
@@ -67,7 +75,8 @@ class BrightBlob(Detector):
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         self._threshold = float(state["threshold"][0])
 
-    # 6. The work: one scene (H, W) in the native dtype of the data set, of any size. Return boxes x1, y1, x2, y2 in its pixels, and
+    # 6. The work: one scene (H, W) in the native dtype of the data set, of any size. Return boxes x1, y1, x2, y2 in its
+    # pixels, and
     #    scores, higher = surer. Shapes, NaN and inverted boxes are checked by the caller.
     def _predict(self, image: np.ndarray) -> ScenePrediction:
         from scipy import ndimage  # imported here, so that `bench list` and `bench plan` do without
@@ -87,5 +96,7 @@ class BrightBlob(Detector):
         from scipy.ndimage import uniform_filter
 
         values = image.astype(np.float64)
-        inner, outer = (uniform_filter(values, side, mode="nearest") for side in (self.options.inner_px, self.options.outer_px))
+        inner, outer = (
+            uniform_filter(values, side, mode="nearest") for side in (self.options.inner_px, self.options.outer_px)
+        )
         return np.log((inner + 1.0) / (outer + 1.0))

@@ -1,9 +1,10 @@
-"""A matcher of your own in one file: `edge-map`, coarse maps of edge strength compared by correlation. NumPy only, no training.
+"""A matcher of your own in one file: `edge-map`, coarse maps of edge strength compared by correlation. NumPy only, no
+training.
 
-Copy this file, change the marked places, and name it under `plugins:` in a config (see my_suite.yaml beside it). The idea of this
-matcher: an edge lies at the same place in both views whatever the tones on its two sides are, so it keeps where edges are and forgets
-the tones. It is meant to be read in two minutes and to beat chance, not to win: it has no tolerance to displacement and looks at no
-orientation. `cfog` does both.
+Copy this file, change the marked places, and name it under `plugins:` in a config (see my_suite.yaml beside it). The
+idea of this matcher: an edge lies at the same place in both views whatever the tones on its two sides are, so it keeps
+where edges are and forgets the tones. It is meant to be read in two minutes and to beat chance, not to win: it has no
+tolerance to displacement and looks at no orientation. `cfog` does both.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, Field
 
-from bench.errors import BenchError
-from bench.matching import MATCHERS
-from bench.matching.matcher import Matcher, MatcherOptions, View
+from bench.core.errors import BenchError
+from bench.core.registries import MATCHERS
+from bench.matching.matchers.base import Matcher, MatcherOptions, View
 
 
-# 1. The options: what a user may write under `options:`. They are checked, their defaults are written into the record, and they
+# 1. The options: what a user may write under `options:`. They are checked, their defaults are written into the record,
+# and they
 #    enter the train key. An unknown key is an error that names the nearest one, without a line of code here.
 class EdgeMapOptions(MatcherOptions):
     """Options of `edge-map`.
@@ -33,11 +35,16 @@ class EdgeMapOptions(MatcherOptions):
 
 
 # 2. The name and the one line of `bench list matchers`. In a plug-in this decorator is the whole registration.
-@MATCHERS.register("edge-map", "coarse maps of edge strength, compared by correlation (the template of docs/adding-a-matcher.md)")
+@MATCHERS.register(
+    "edge-map", "coarse maps of edge strength, compared by correlation (the template of docs/adding-a-matcher.md)"
+)
 class EdgeMap(Matcher):
-    """Distance = 1 - correlation of two edge maps, in [0, 2]; a patch without any edge is at distance 1 of everything."""
+    """Distance = 1 - correlation of two edge maps, in [0, 2]; a patch without any edge is at distance 1 of
+    everything.
+    """
 
-    # 3. What the harness has to know. Raise `version` whenever the same options give other distances: it enters the train key, and
+    # 3. What the harness has to know. Raise `version` whenever the same options give other distances: it enters the
+    # train key, and
     #    without it an old result would be taken for the new code's.
     version: ClassVar[int] = 1
     Options: ClassVar[type[BaseModel]] = EdgeMapOptions
@@ -45,20 +52,23 @@ class EdgeMap(Matcher):
     seeded: ClassVar[bool] = False  # the seed changes nothing: run once, whatever seeds the suite has
     embeds: ClassVar[bool] = True  # each image has an embedding, so the whole test part can be the gallery
 
-    # 4. How embeddings are compared: a name of `bench.matching.distances`, so that `bench score` needs no matcher.
+    # 4. How embeddings are compared: a name of `bench.matching.matchers.distances`, so that `bench score` needs no
+    # matcher.
     def embedding_distance(self) -> str:
         return "cosine"
 
-    # 5. The work. `images` arrive in the native dtype of the data set: (n, H, W) for "sar", (n, H, W, 3) for "optical", up to some
-    #    hundred at a time. Return (n, d) float32 with the same d for both views. Shapes and NaN are checked by the caller.
+    # 5. The work. `images` arrive in the native dtype of the data set: (n, H, W) for "sar", (n, H, W, 3) for "optical",
+    # up to some
+    # hundred at a time. Return (n, d) float32 with the same d for both views. Shapes and NaN are checked by the caller.
     def _embed(self, view: View, images: np.ndarray) -> np.ndarray:
         grey = images.astype(np.float32) if view == "sar" else images.mean(axis=3, dtype=np.float32)
         if min(grey.shape[1:]) < self.options.grid + self.options.smooth_px + 1:
             raise BenchError(
-                f"edge-map: patches of {grey.shape[1]} x {grey.shape[2]} px are too small for a grid of {self.options.grid} and "
-                f"smooth_px {self.options.smooth_px}; lower one of them"
+                f"edge-map: patches of {grey.shape[1]} x {grey.shape[2]} px are too small for a grid of"
+                f" {self.options.grid} and smooth_px {self.options.smooth_px}; lower one of them"
             )
-        # Speckle multiplies the SAR amplitude; after the logarithm an edge is as strong in dark ground as in bright ground.
+        # Speckle multiplies the SAR amplitude; after the logarithm an edge is as strong in dark ground as in bright
+        # ground.
         grey = np.log1p(_box_mean(grey, self.options.smooth_px))
         edges = np.hypot(grey[:, 1:, :-1] - grey[:, :-1, :-1], grey[:, :-1, 1:] - grey[:, :-1, :-1])
         cells = _cell_means(np.sqrt(edges), self.options.grid).reshape(len(images), -1)
@@ -69,7 +79,9 @@ class EdgeMap(Matcher):
 
 
 def _box_mean(images: np.ndarray, side: int) -> np.ndarray:
-    """Return the means (n, H - side + 1, W - side + 1) of `images` (n, H, W) in every side x side window; no pixel is invented."""
+    """Return the means (n, H - side + 1, W - side + 1) of `images` (n, H, W) in every side x side window; no pixel is
+    invented.
+    """
     for axis in (1, 2):
         total = np.cumsum(images, axis=axis, dtype=np.float64)
         total = np.concatenate([np.zeros_like(total.take([0], axis)), total], axis=axis)

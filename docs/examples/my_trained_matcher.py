@@ -6,22 +6,26 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from bench.matching import MATCHERS
-from bench.matching.trained import TrainedMatcher, TrainedOptions
+from bench.core.registries import MATCHERS
+from bench.matching.matchers.trained import TrainedMatcher, TrainedOptions
 
 if TYPE_CHECKING:
-    from bench.matching.networks import PairNetwork
+    from bench.matching.matchers.networks import PairNetwork
 
 
 class SigmoidOptions(TrainedOptions):
-    """Those of every trained matcher (epochs, lr, augment, ...), and the `scale` that the cosine similarities start with."""
+    """Those of every trained matcher (epochs, lr, augment, ...), and the `scale` that the cosine similarities start
+    with.
+    """
 
     scale: float = Field(default=10.0, gt=0)
 
 
 @MATCHERS.register("pairwise-sigmoid", "two encoders, one logistic decision for every pair of the batch")
 class PairwiseSigmoid(TrainedMatcher):
-    """Batches, augmentation, checkpoints, exact resume, embedding and state are the base class's; a subclass names three things."""
+    """Batches, augmentation, checkpoints, exact resume, embedding and state are the base class's; a subclass names
+    three things.
+    """
 
     version = 1
     Options = SigmoidOptions
@@ -34,19 +38,24 @@ class PairwiseSigmoid(TrainedMatcher):
 
 
 def _network(backbone: str, options: SigmoidOptions) -> PairNetwork:
-    """Return the network with its loss. torch is imported here and not above, so that `bench plan` and `bench list` do without."""
+    """Return the network with its loss. torch is imported here and not above, so that `bench plan` and `bench list` do
+    without.
+    """
     import torch
     from torch import Tensor, nn
     from torch.nn import functional as F
 
-    from bench.matching.networks import PairNetwork
+    from bench.matching.matchers.networks import PairNetwork
 
     class SigmoidNetwork(PairNetwork):
         """Loss of Zhai et al. 2023 (SigLIP). Parameters of its own are trained and stored with the rest."""
 
         def __init__(self) -> None:
             super().__init__(backbone, options.dim, options.input_px)
-            self.scale, self.bias = nn.Parameter(torch.tensor(options.scale)), nn.Parameter(torch.tensor(-options.scale / 2))
+            self.scale, self.bias = (
+                nn.Parameter(torch.tensor(options.scale)),
+                nn.Parameter(torch.tensor(-options.scale / 2)),
+            )
 
         def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
             """`batch`: sar (n, h, w) and optical (n, h, w, 3), float32 in [0, 1]; every entry is a true pair."""

@@ -1,4 +1,6 @@
-"""Boxes of the scenes that a detection board asks for, without saropt-bench: python submit_boxes.py ROOT truth.json boxes.json [SEED]"""
+"""Boxes of the scenes that a detection board asks for, without saropt-bench: python submit_boxes.py ROOT truth.json
+boxes.json [SEED]
+"""
 
 import json
 import sys

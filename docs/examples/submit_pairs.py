@@ -1,4 +1,6 @@
-"""Distances of the pairs that a matching board asks for, without saropt-bench: python submit_pairs.py ROOT pairs.csv mine.csv"""
+"""Distances of the pairs that a matching board asks for, without saropt-bench: python submit_pairs.py ROOT pairs.csv
+mine.csv
+"""
 
 import csv
 import sys
@@ -22,7 +24,9 @@ def describe(file):
 rows = list(csv.DictReader(asked.open(newline="")))
 known = {file: describe(file) for file in {row[view] for row in rows for view in ("sar_file", "optical_file")}}
 for row in rows:
-    row["distance"] = 1 - float(known[row["sar_file"]] @ known[row["optical_file"]])  # smaller = more alike; "" where a method fails
+    row["distance"] = 1 - float(
+        known[row["sar_file"]] @ known[row["optical_file"]]
+    )  # smaller = more alike; "" where a method fails
 with answer.open("w", newline="") as stream:
     table = csv.DictWriter(stream, rows[0])
     table.writeheader()

@@ -1,4 +1,6 @@
-"""The benchmarks run at toy size, say what they promise, and derive the work of the paper's trainings from its config. Nothing is timed."""
+"""The benchmarks run at toy size, say what they promise, and derive the work of the paper's trainings from its config.
+Nothing is timed.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +49,12 @@ def run(script: str, *words: str, code: int = 0) -> subprocess.CompletedProcess[
 
 
 def cells_of(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")
+    ]
 
 
-# -- memory --------------------------------------------------------------------------------------------------------------------------
+# -- memory ------------------------------------------------------------------------------------------------------------
 def test_memory_of_a_process_and_its_child_is_summed(tmp_path: Path) -> None:
     hold = "b = bytearray(80 * 2**20); b[::4096] = b'x' * len(b[::4096]); import time; time.sleep(0.6)"
     parent = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {hold!r}]); {hold}; p.wait()"
@@ -75,8 +79,14 @@ def test_stages_at_toy_size(tmp_path: Path) -> None:
     assert [row[0] for row in rows] == [full_size.STAGES[name].title for name in stages[1:]]
     for row in rows:
         named = dict(zip(head, row, strict=True))
-        assert named["limit 6 GiB"] == "kept" and 100 < float(named["peak memory MiB"]) < 6144 and named["of it the stage s"] != "-"
-    predicted = sorted((tmp_path / "work/runs/matching").glob("*/predictions.npz"), key=lambda path: path.stat().st_mtime)
+        assert (
+            named["limit 6 GiB"] == "kept"
+            and 100 < float(named["peak memory MiB"]) < 6144
+            and named["of it the stage s"] != "-"
+        )
+    predicted = sorted(
+        (tmp_path / "work/runs/matching").glob("*/predictions.npz"), key=lambda path: path.stat().st_mtime
+    )
     sizes = [np.load(path)["gallery.distance"].shape for path in predicted]
     assert sizes == [(2, 2), (7, 7)]  # 30 % of 24 pairs: the whole test part
 
@@ -93,7 +103,7 @@ def test_what_cannot_be_measured_is_told_in_one_line(tmp_path: Path) -> None:
     assert "data set qxs-saropt is not here" in done.stderr and "| failed |" in done.stdout
 
 
-# -- steps ---------------------------------------------------------------------------------------------------------------------------
+# -- steps -------------------------------------------------------------------------------------------------------------
 def test_work_of_the_paper_follows_from_its_config() -> None:
     groups, left_out = paper_steps._trainings("paper")
     assert left_out == 0 and [len(cells) for cells in groups] == [5, 5, 10, 10]
@@ -109,7 +119,10 @@ def test_tiles_are_counted_where_the_scenes_are_at_hand(tmp_path: Path) -> None:
     generated_sets.write_scenes(tmp_path / "scenes", 1000, 1)
     cells = next(cells for cells in paper_steps._trainings("paper")[0] if cells[0].method.startswith("yolov3"))
     work = paper_steps._work(cells[0], tmp_path / "scenes", tmp_path / "cache")
-    assert work.inferred == 9 and work.steps in (72, 144)  # 9 tiles at most, of which one ship shows in 1 to 4, as many empty ones
+    assert work.inferred == 9 and work.steps in (
+        72,
+        144,
+    )  # 9 tiles at most, of which one ship shows in 1 to 4, as many empty ones
 
 
 def test_trainings_that_are_not_estimated_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,14 +139,16 @@ def test_trainings_that_are_not_estimated_are_told(tmp_path: Path, capsys: pytes
 
 def test_step_times_at_toy_size(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
-    done = run("paper_steps.py", "--config", str(tmp_path / "small.yaml"), "--device", "cpu", "--warmup", "0", "--steps", "1")
+    done = run(
+        "paper_steps.py", "--config", str(tmp_path / "small.yaml"), "--device", "cpu", "--warmup", "0", "--steps", "1"
+    )
     head, _, *rows, total = cells_of(done.stdout)
     assert [row[0] for row in rows] == ["bnn-resnet50", "faster-rcnn"] and total[0] == "**all**"
     for row in rows:
         named = dict(zip(head, row, strict=True))
         assert all(float(named[name].replace(",", "")) > 0 for name in head[1:])
-        hours = int(named["steps"].replace(",", "")) * float(named["step s"]) + int(named["samples"].replace(",", "")) * float(
-            named["inference s a sample"]
-        )
+        hours = int(named["steps"].replace(",", "")) * float(named["step s"]) + int(
+            named["samples"].replace(",", "")
+        ) * float(named["inference s a sample"])
         assert float(named["hours each"].replace(",", "")) == pytest.approx(hours / 3600, rel=0.1, abs=0.06)
     assert [row[head.index("cells")] for row in rows] == ["2", "4"]

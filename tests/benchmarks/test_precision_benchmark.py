@@ -1,4 +1,6 @@
-"""The benchmark of precision names what it measures and computes its ratios rightly; slow: it measures at toy size. Nothing is timed."""
+"""The benchmark of precision names what it measures and computes its ratios rightly; slow: it measures at toy size.
+Nothing is timed.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,29 @@ from benchmarks.step_times import Times  # noqa: E402
 def test_every_combination_once_and_plain_first() -> None:
     full, quick = precision.variants(False, True), precision.variants(True, False)
     assert len(set(full)) == len(full) == 12 and full[0] == quick[0] == Variant("fp32", False, False)
-    assert [way.words for way in quick] == ["fp32", "fp32, channels last", "bf16", "bf16, channels last", "bf16, channels last, compiled"]
+    assert [way.words for way in quick] == [
+        "fp32",
+        "fp32, channels last",
+        "bf16",
+        "bf16, channels last",
+        "bf16, channels last, compiled",
+    ]
 
 
 @pytest.mark.parametrize("network", precision.NETWORKS)
 def test_the_cells_compute_as_they_are_called(network: str, tmp_path: Path) -> None:
     method = precision.cell_of(network, Variant("bf16", True, True), QUICK, tmp_path).spec["method"]
-    assert (method["precision"], method["options"]["channels_last"], method["options"]["compile"]) == ("bf16", True, True)
+    assert (method["precision"], method["options"]["channels_last"], method["options"]["compile"]) == (
+        "bf16",
+        True,
+        True,
+    )
     plain = precision.cell_of(network, Variant("fp32", False, False), QUICK, tmp_path).spec["method"]
-    assert plain["precision"] == "fp32" and plain["options"]["channels_last"] is False and "compile" not in plain["options"]
+    assert (
+        plain["precision"] == "fp32"
+        and plain["options"]["channels_last"] is False
+        and "compile" not in plain["options"]
+    )
 
 
 def test_ratios_are_to_the_plain_row_of_the_same_network() -> None:
@@ -52,8 +68,25 @@ def test_an_unknown_network_is_one_line(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.slow
 def test_it_measures(tmp_path: Path) -> None:
-    words = ["--quick", "--device", "cpu", "--threads", "1", "--steps", "1", "--networks", "bnn-resnet18", "--out", str(tmp_path / "t.md")]
-    done = subprocess.run([sys.executable, str(ROOT / "benchmarks/precision.py"), *words], capture_output=True, text=True, check=False)
+    words = [
+        "--quick",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--steps",
+        "1",
+        "--networks",
+        "bnn-resnet18",
+        "--out",
+        str(tmp_path / "t.md"),
+    ]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/precision.py"), *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "t.md").read_text().splitlines()
-    assert done.stdout == (tmp_path / "t.md").read_text() and len([line for line in lines if line.startswith("| bnn-resnet18 |")]) == 5
+    assert (
+        done.stdout == (tmp_path / "t.md").read_text()
+        and len([line for line in lines if line.startswith("| bnn-resnet18 |")]) == 5
+    )

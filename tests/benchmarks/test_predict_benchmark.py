@@ -1,4 +1,6 @@
-"""`bench predict` on generated scenes: memory does not follow the size of a scene, and the benchmark finds the ships that it planted."""
+"""`bench predict` on generated scenes: memory does not follow the size of a scene, and the benchmark finds the ships
+that it planted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.detection.scene_reader import _CACHE_BYTES
+from bench.detection.scenes.scene_reader import _CACHE_BYTES
 
 pytest.importorskip("rasterio")
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,11 +20,11 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
 from predict_toys import EIGHT_BIT, Blobs, context_of
-from bench.detection.detector import Setup
-from bench.detection.scene_predictions import predict_scene
-from bench.detection.scene_reader import open_scene
+from bench.detection.detectors.base import Setup
+from bench.detection.scenes.scene_predictions import predict_scene
+from bench.detection.scenes.scene_reader import open_scene
 from bench.detection.spec import Merging, Tiles
-from bench.provenance import peak_memory_bytes
+from bench.core.provenance import peak_memory_bytes
 from benchmarks.predict_scene import write_scene
 place, height = Path({place!r}), {height}
 place.mkdir()
@@ -51,14 +53,18 @@ def mebibytes(row: list[str]) -> float:
 
 
 def cached(height: int, width: int, itemsize: int) -> float:
-    """Return how many MiB of a scene's decoded blocks GDAL keeps: all of a small scene, and of a large one no more than its limit."""
+    """Return how many MiB of a scene's decoded blocks GDAL keeps: all of a small scene, and of a large one no more than
+    its limit.
+    """
     return min(height * width * itemsize, _CACHE_BYTES) / 2**20
 
 
 @pytest.mark.slow
 def test_the_memory_of_cfar_does_not_follow_the_size_of_the_scene(tmp_path: Path) -> None:
     how = ("--place", str(tmp_path), "--set", "land=none", "--dtype", "db")
-    small, large = (table("--height", str(height), "--width", "3000", "--limit-gib", "0.6", *how) for height in (3000, 12_000))
+    small, large = (
+        table("--height", str(height), "--width", "3000", "--limit-gib", "0.6", *how) for height in (3000, 12_000)
+    )
     assert mebibytes(large) - cached(12_000, 3000, 4) < mebibytes(small) - cached(3000, 3000, 4) + MORE_MIB
     for row in (small, large):
         hits, planted = (int(text) for text in row[3].split(" of "))
@@ -70,7 +76,12 @@ def test_the_memory_of_cfar_does_not_follow_the_size_of_the_scene(tmp_path: Path
 def test_the_memory_of_tiles_does_not_follow_the_size_of_the_scene(tmp_path: Path) -> None:
     peaks = []
     for height in (3000, 12_000):
-        names = {"tests": str(ROOT / "tests" / "detection"), "root": str(ROOT), "place": str(tmp_path / str(height)), "height": height}
+        names = {
+            "tests": str(ROOT / "tests" / "detection"),
+            "root": str(ROOT),
+            "place": str(tmp_path / str(height)),
+            "height": height,
+        }
         subprocess.run([sys.executable, "-c", TILES.format(**names)], check=True, timeout=600)
         look = TILES.split("place.mkdir()")[0].format(**names) + LOOK.format()
         done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=False, timeout=600)

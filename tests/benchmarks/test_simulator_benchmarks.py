@@ -1,4 +1,6 @@
-"""The simulator's benchmarks run at toy size, and what they measure has the value that it must have. Nothing is timed."""
+"""The simulator's benchmarks run at toy size, and what they measure has the value that it must have. Nothing is
+timed.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,15 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
-from bench.data.simulator.like import Request, hrsid, qxs_saropt  # noqa: E402
-from bench.data.simulator.produce import produce  # noqa: E402
+from bench.simulator.like import Request, hrsid, qxs_saropt  # noqa: E402
+from bench.simulator.produce import produce  # noqa: E402
 from benchmarks import simulator, simulator_gallery, simulator_realism, simulator_truth  # noqa: E402
 
 
 def rows_of(text: str) -> dict[str, list[str]]:
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")
+    ]
     return {first: rest for first, *rest in cells}
 
 
@@ -31,7 +35,7 @@ def run(module: object, *words: str) -> None:
         sys.argv = before
 
 
-# -- gallery -------------------------------------------------------------------------------------------------------------------------
+# -- gallery -----------------------------------------------------------------------------------------------------------
 def test_gallery_renders_every_picture_and_always_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(simulator_gallery, "--out", str(tmp_path), "--scale", "0.12")
     assert sorted(path.stem for path in tmp_path.glob("*.jpg")) == sorted(simulator_gallery.PICTURES)
@@ -49,7 +53,7 @@ def test_gallery_pictures_of_the_docs_are_those_of_the_script() -> None:
     assert all(f"images/simulator/{name}.jpg" in page for name in simulator_gallery.PICTURES)
 
 
-# -- realism -------------------------------------------------------------------------------------------------------------------------
+# -- realism -----------------------------------------------------------------------------------------------------------
 def test_statistics_of_images_whose_statistics_are_known() -> None:
     rng = np.random.default_rng(0)
     white = rng.normal(100, 10, (256, 256))
@@ -58,7 +62,9 @@ def test_statistics_of_images_whose_statistics_are_known() -> None:
     area = [np.pi * (b**2 - a**2) for a, b in simulator_realism.BANDS]
     assert np.allclose([low, middle, high], np.array(area) / sum(area), atol=0.02)
     same_rows = np.repeat(rng.normal(100, 10, (1, 256)), 256, axis=0)
-    assert simulator_realism.autocorrelation(same_rows, (1,))[0] == pytest.approx(0.5, abs=0.05)  # mean of 1 down and 0 across
+    assert simulator_realism.autocorrelation(same_rows, (1,))[0] == pytest.approx(
+        0.5, abs=0.05
+    )  # mean of 1 down and 0 across
 
 
 def test_ship_to_clutter_is_a_ratio_of_mean_intensities() -> None:
@@ -88,18 +94,24 @@ def test_realism_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     produce(tmp_path / "hrsid", plan.stamp, plan.tasks, plan.make, plan.finish, jobs=1)
     for name, shape in (("opt", (256, 256, 3)), ("sar", (256, 256))):
         (tmp_path / "s1s2" / name).mkdir(parents=True)
-        Image.fromarray(np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)).save(tmp_path / "s1s2" / name / "1.png")
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)).save(
+            tmp_path / "s1s2" / name / "1.png"
+        )
     words = ("--hrsid", str(tmp_path / "hrsid"), "--hrsid-list", "train_test2017", "--images", "4", "--scenes", "1")
     run(simulator_realism, *words, "--s1s2", str(tmp_path / "s1s2"))
     rows = rows_of(capsys.readouterr().out)
-    assert {"sea, coefficient of variation", "SAR, autocorrelation at 1 px", "optical, coefficient of variation"} <= set(rows)
+    assert {
+        "sea, coefficient of variation",
+        "SAR, autocorrelation at 1 px",
+        "optical, coefficient of variation",
+    } <= set(rows)
     assert all(len(row) == 2 for row in rows.values())
     assert float(rows["SAR, autocorrelation at 1 px"][0].split()[0]) == pytest.approx(0, abs=0.02)
     with pytest.raises(SystemExit):
         run(simulator_realism)
 
 
-# -- speed ---------------------------------------------------------------------------------------------------------------------------
+# -- speed -------------------------------------------------------------------------------------------------------------
 def test_speed_tables(capsys: pytest.CaptureFixture[str]) -> None:
     run(simulator, "--side", "256", "--repeats", "1", "--pairs", "3", "--images", "0")
     rows = rows_of(capsys.readouterr().out)
@@ -110,8 +122,10 @@ def test_speed_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert minutes == pytest.approx(seconds * 20_000 / 3 / 60, rel=0.1)
 
 
-# -- the audit against the truth -----------------------------------------------------------------------------------------------------
-def test_the_audit_of_a_stand_in_is_what_its_truth_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+# -- the audit against the truth ---------------------------------------------------------------------------------------
+def test_the_audit_of_a_stand_in_is_what_its_truth_file_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = qxs_saropt.plan(Request(60, seed=3))
     produce(tmp_path / "set", plan.stamp, plan.tasks, plan.make, plan.finish, jobs=1)
     run(simulator_truth, "--root", str(tmp_path / "set"))

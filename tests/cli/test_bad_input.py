@@ -1,4 +1,6 @@
-"""Bad input: one clear line that says what, where and what to do; exit code 2 (1 for a failing cell); nothing half-written."""
+"""Bad input: one clear line that says what, where and what to do; exit code 2 (1 for a failing cell); nothing
+half-written.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import numpy as np
 import pytest
 from command_line import NET, TINY, Bench
 
+from bench.core.store import atomic_write
 from bench.data.images import write_image
-from bench.store import atomic_write
 
 PAIRS = """\
 name: pairs
@@ -55,34 +57,58 @@ def failed_cells(bench: Bench, *words: str) -> str:
     return stderr
 
 
-# -- names and keys ------------------------------------------------------------------------------------------------------------
+# -- names and keys ----------------------------------------------------------------------------------------------------
 NAMES = {
     "verb": (["rnu"], "unknown verb 'rnu'; nearest: run"),
     "kind": (["list", "matcher5"], "unknown kind 'matcher5'; nearest: matchers"),
     "task": (["run", "matchin"], "unknown task 'matchin'; nearest: matching"),
     "config": (["run", "--config", "quikstart"], "unknown config 'quikstart'"),
-    "config file": (["run", "--config", "quickstar.yaml"], "config file quickstar.yaml does not exist; nearest: quickstart"),
+    "config file": (
+        ["run", "--config", "quickstar.yaml"],
+        "config file quickstar.yaml does not exist; nearest: quickstart",
+    ),
     "option": (["run", "--config", "quickstart", "--sedes", "1"], "no option '--sedes'; nearest: --seeds"),
     "matcher": (["run", "--config", "quickstart", "--matcher", "bn"], "unknown matcher 'bn'; nearest: bnn"),
-    "backbone": (["run", "--config", "quickstart", "--backbone", "resnet19"], "unknown backbone 'resnet19'; nearest: resnet18"),
-    "dataset": (["run", "--config", "quickstart", "--dataset", "prt"], "--dataset 'prt' is not in this suite; nearest: port"),
-    "split": (["run", "--config", "quickstart", "--split", "citis"], "--split 'citis' is not in this suite; nearest: cities"),
-    "method": (["run", "--config", "quickstart", "--method", "cfg"], "--method 'cfg' is not in this suite; nearest: cfog"),
+    "backbone": (
+        ["run", "--config", "quickstart", "--backbone", "resnet19"],
+        "unknown backbone 'resnet19'; nearest: resnet18",
+    ),
+    "dataset": (
+        ["run", "--config", "quickstart", "--dataset", "prt"],
+        "--dataset 'prt' is not in this suite; nearest: port",
+    ),
+    "split": (
+        ["run", "--config", "quickstart", "--split", "citis"],
+        "--split 'citis' is not in this suite; nearest: cities",
+    ),
+    "method": (
+        ["run", "--config", "quickstart", "--method", "cfg"],
+        "--method 'cfg' is not in this suite; nearest: cfog",
+    ),
     "board": (["leaderboard", "nosuch"], "no board 'nosuch'"),
     "kind to clean": (["clean", "cach"], "unknown kind 'cach'; nearest: cache"),
     "data set": (["data", "info", "qxs-saropd"], "unknown dataset 'qxs-saropd'; nearest: qxs-saropt"),
     "weights": (["data", "weights", "resnet19"], "unknown backbone 'resnet19'"),
     "action": (["data", "verfy"], "invalid choice: 'verfy'"),
-    "reader option": (["data", "verify", "toy-pairs", "--option", "scens: 3"], "has no option 'scens'; nearest: scenes"),
+    "reader option": (
+        ["data", "verify", "toy-pairs", "--option", "scens: 3"],
+        "has no option 'scens'; nearest: scenes",
+    ),
     "set key": (["run", "--config", "quickstart", "--set", "sedes=[1]"], "unknown key 'sedes'; nearest: seeds"),
-    "set section": (["run", "--config", "quickstart", "--set", "matchng.x=1"], "no section 'matchng'; nearest: matching"),
+    "set section": (
+        ["run", "--config", "quickstart", "--set", "matchng.x=1"],
+        "no section 'matchng'; nearest: matching",
+    ),
     "set method option": (
         ["run", "--config", "quickstart", "--set", "matching.methods.cfog.options.max_shft=1"],
         "unknown key 'max_shft'; nearest: max_shift_px",
     ),
     "set nothing": (["run", "--config", "quickstart", "--set", "seeds"], "expected key=value"),
     "zero seeds": (["run", "--config", "quickstart", "--set", "seeds=[]"], "at least one seed is needed"),
-    "repeated seeds": (["run", "--config", "quickstart", "--seeds", "1", "1"], "--seeds: seed 1 is given more than once"),
+    "repeated seeds": (
+        ["run", "--config", "quickstart", "--seeds", "1", "1"],
+        "--seeds: seed 1 is given more than once",
+    ),
     "negative seed": (["run", "--config", "quickstart", "--seeds", "-1"], "seed -1 is negative"),
     "no number": (["run", "--config", "quickstart", "--seeds", "x"], "argument --seeds: invalid int value: 'x'"),
     "threads": (["run", "--config", "quickstart", "--threads", "0"], "--threads 0"),
@@ -110,17 +136,32 @@ KEYS = {
     "number as a key": ("5: x", "unknown key 5"),
     "section key": ("matching: {protocl: {gallery: 4}}", "unknown key 'protocl'; nearest: protocol"),
     "protocol key": ("matching: {protocol: {galery: 4}}", "unknown key 'protocol.galery'; nearest: gallery"),
-    "gallery": ("matching: {protocol: {gallery: every}}", "protocol.gallery: a number of test samples from 2 on, or all; got 'every'"),
-    "gallery of one": ("matching: {protocol: {gallery: 1}}", "protocol.gallery: a number of test samples from 2 on, or all; got 1"),
+    "gallery": (
+        "matching: {protocol: {gallery: every}}",
+        "protocol.gallery: a number of test samples from 2 on, or all; got 'every'",
+    ),
+    "gallery of one": (
+        "matching: {protocol: {gallery: 1}}",
+        "protocol.gallery: a number of test samples from 2 on, or all; got 1",
+    ),
     "data set": ("matching: {datasets: {toy: {dataset: toy-pair}}}", "unknown dataset 'toy-pair'; nearest: toy-pairs"),
     "data set option": ("matching: {datasets: {toy: {options: {scens: 3}}}}", "unknown key 'scens'; nearest: scenes"),
-    "split key": ("matching: {datasets: {toy: {splits: {grouped: {bi: scene}}}}}", "unknown key 'datasets.toy.splits.grouped.bi'"),
+    "split key": (
+        "matching: {datasets: {toy: {splits: {grouped: {bi: scene}}}}}",
+        "unknown key 'datasets.toy.splits.grouped.bi'",
+    ),
     "split kind": ("matching: {datasets: {toy: {splits: {grouped: {kind: radnom}}}}}", "got 'radnom'"),
     "matcher": ("matching: {methods: {x: {matcher: inofnce}}}", "unknown matcher 'inofnce'; nearest: infonce"),
     "no matcher": ("matching: {methods: {x: {options: {epochs: 1}}}}", "key 'methods.x.matcher' is missing"),
     "no backbone": ("matching: {methods: {x: {matcher: bnn}}}", "matcher 'bnn' needs a backbone: one of darknet53"),
-    "backbone": ("matching: {methods: {x: {matcher: bnn, backbone: resnet}}}", "unknown backbone 'resnet'; nearest: resnet"),
-    "needless backbone": ("matching: {methods: {x: {matcher: cfog, backbone: resnet18}}}", "takes neither backbone nor init"),
+    "backbone": (
+        "matching: {methods: {x: {matcher: bnn, backbone: resnet}}}",
+        "unknown backbone 'resnet'; nearest: resnet",
+    ),
+    "needless backbone": (
+        "matching: {methods: {x: {matcher: cfog, backbone: resnet18}}}",
+        "takes neither backbone nor init",
+    ),
     "control": ("matching: {methods: {x: {matcher: cfog, control: shuffled}}}", "needs a matcher that trains"),
     "data set of a method": ("matching: {methods: {cfog: {datasets: [toi]}}}", "unknown data set 'toi'; nearest: toy"),
     "seeds of a method": ("matching: {methods: {random: {seeds: [3, 3]}}}", "seed 3 is given more than once"),
@@ -130,7 +171,10 @@ KEYS = {
     ),
     "shares": ("matching: {datasets: {toy: {splits: {grouped: {train: 0.9, test: 0.4}}}}}", "must add up to 1"),
     "column": ("matching: {datasets: {toy: {splits: {grouped: {by: scen}}}}}", "scene"),
-    "missing checkpoint": ("matching: {methods: {x: {matcher: bnn, backbone: resnet18, init: no/such.pth}}}", "no/such.pth does not exist"),
+    "missing checkpoint": (
+        "matching: {methods: {x: {matcher: bnn, backbone: resnet18, init: no/such.pth}}}",
+        "no/such.pth does not exist",
+    ),
     "plug-in": ("plugins: [nosuch.py]", "plug-in nosuch.py: no such file"),
     "plug-in module": ("plugins: [no_such_module]", "plug-in no_such_module cannot be imported"),
     "itself": ("extends: case.yaml", "extends itself"),
@@ -159,7 +203,7 @@ def test_a_missing_data_set_ends_in_one_message_that_says_what_to_place_where(be
     assert "QXSLAB_SAROPT from BENCH_DATA" in elsewhere
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------------------
 def test_a_partner_that_is_missing(pairs: Bench) -> None:
     (pairs.folder / "pairs/sar/7.png").unlink()
     message = pairs.error("run", "--config", "pairs.yaml")
@@ -244,7 +288,7 @@ def test_constant_images_are_legal_and_counted(pairs: Bench) -> None:
     assert record["facts"]["constant_images"]["sar"] <= 1 and record["metrics"]["uniform.accuracy"] is not None
 
 
-# -- devices, checkpoints ------------------------------------------------------------------------------------------------------
+# -- devices, checkpoints ----------------------------------------------------------------------------------------------
 def test_more_gpus_than_there_are(tiny: Bench) -> None:
     message = tiny.error("run", "--config", "tiny.yaml", "--seeds", "5", "--device", "cuda:7")
     assert "device 'cuda:7' does not exist: this machine has" in message
@@ -284,7 +328,7 @@ def test_a_checkpoint_of_another_network_and_a_pickle_bomb(bench: Bench) -> None
     assert not [name for name in bench.files("runs/matching") if name.endswith((".safetensors", ".npz"))]
 
 
-# -- disks and damaged files ---------------------------------------------------------------------------------------------------
+# -- disks and damaged files -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("option", ["--runs", "--boards"])
 def test_an_output_folder_that_cannot_be_written_to(bench: Bench, option: str) -> None:
     bench.write("tiny.yaml", TINY)
@@ -301,7 +345,14 @@ def limited_files(bench: Bench, size: int, *words: str) -> subprocess.CompletedP
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     return subprocess.run(
-        bench.words(*words), cwd=bench.folder, env=bench.env, capture_output=True, text=True, timeout=120, check=False, preexec_fn=limit
+        bench.words(*words),
+        cwd=bench.folder,
+        env=bench.env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=limit,
     )
 
 
@@ -316,7 +367,10 @@ def test_a_full_disk_ends_in_a_clear_line_and_the_next_run_repairs_it(tiny_run: 
     assert not list(bench.folder.rglob("*.tmp*")) and not list((bench.folder / "runs").glob("matching/*/*.npz"))
     bench(*words)
     same = ("model.safetensors", "predictions.npz", "scores.npz")
-    assert all((bench.cell("histogram") / name).read_bytes() == (tiny_run.cell("histogram") / name).read_bytes() for name in same)
+    assert all(
+        (bench.cell("histogram") / name).read_bytes() == (tiny_run.cell("histogram") / name).read_bytes()
+        for name in same
+    )
 
 
 def test_a_disk_that_fills_up_during_training(bench: Bench) -> None:
@@ -354,13 +408,21 @@ def test_a_damaged_record(tiny: Bench) -> None:
         path.write_text(damaged)
         if damaged in ("[]", newer):  # its cell fails, and the rest of the board stands
             ran = tiny("run", "--config", "tiny.yaml", "--no-figures", code=1)
-            assert "cfog on toy/grouped: FAILED: " in ran.stderr and wanted in ran.stderr and "record.json" in ran.stderr
-            assert path.read_text() == damaged and re.search(r"cfog ‡ .*1/1 failed", ran.stdout) and "2 (0, 1)" in ran.stdout
+            assert (
+                "cfog on toy/grouped: FAILED: " in ran.stderr and wanted in ran.stderr and "record.json" in ran.stderr
+            )
+            assert (
+                path.read_text() == damaged
+                and re.search(r"cfog ‡ .*1/1 failed", ran.stdout)
+                and "2 (0, 1)" in ran.stdout
+            )
         planned = tiny("plan", "--config", "tiny.yaml", code=1).stdout
         assert wanted in planned and "record.json" in planned and "PROBLEM" in planned and "3 finished" in planned
         scored = tiny("score", code=1).stdout  # it names the damaged one, and scores the others
         assert wanted in scored and "PROBLEM" in scored and scored.count("numbers as recorded") == 3
-    assert "4 finished" not in tiny("plan", "--config", "tiny.yaml", "--method", "random").stdout  # other cells do not care
+    assert (
+        "4 finished" not in tiny("plan", "--config", "tiny.yaml", "--method", "random").stdout
+    )  # other cells do not care
     path.unlink()
     tiny("run", "--config", "tiny.yaml", "--no-figures")
     assert json.loads(path.read_text())["metrics"] == json.loads(whole)["metrics"]

@@ -44,7 +44,9 @@ def test_a_leaking_split_is_shown_and_a_tight_one_is_written(overlapping: Bench)
     assert overlapping.files("audit") == ["audit/layout.csv", "audit/report.json", "audit/split.csv"]
     report = json.loads((overlapping.folder / "audit/report.json").read_text())
     assert report["overlaps"]["pairs"] == 2 * (2 * 42 + 2 * 36) and report["split"]["touching_train_share"] > 0.9
-    assert report["grouped_split"]["touching_train_or_validation"] == 0 and str(overlapping.folder) not in json.dumps(report)
+    assert report["grouped_split"]["touching_train_or_validation"] == 0 and str(overlapping.folder) not in json.dumps(
+        report
+    )
     assert "0 of" in overlapping(*AUDIT, "--spec", "{kind: file, path: audit/split.csv}").stdout.split("this split")[1]
     with (overlapping.folder / "audit/split.csv").open() as stream:
         assert sum(row["part"] == "dropped" for row in csv.DictReader(stream)) == report["grouped_split"]["dropped"]
@@ -64,7 +66,11 @@ def test_the_layout_is_a_table_for_grouped_splits(overlapping: Bench) -> None:
 def test_a_set_without_overlap_has_no_problem(bench: Bench) -> None:
     bench("data", "toy", "--out", "toy", "--scenes", "3", "--patches-per-scene", "12", "--patch-px", "32")
     out = bench("data", "audit", "toy-pairs", "--root", "toy", "--option", "patch_px: 32").stdout
-    assert "0 pairs by equal pixels" in out and "0 connected, 36 single patches" in out and "no test patch shares ground" in out
+    assert (
+        "0 pairs by equal pixels" in out
+        and "0 connected, 36 single patches" in out
+        and "no test patch shares ground" in out
+    )
 
 
 def test_bad_words_end_in_one_line(overlapping: Bench) -> None:

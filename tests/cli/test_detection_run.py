@@ -18,8 +18,8 @@ import hashlib
 
 import numpy as np
 
-from bench.detection import DETECTORS
-from bench.detection.detector import Detections, Detector, ScenePrediction
+from bench.core.registries import DETECTORS
+from bench.detection.detectors.base import Detections, Detector, ScenePrediction
 
 
 @DETECTORS.register("probe", "boxes everything bright")
@@ -78,7 +78,9 @@ def ships(tmp_path: Path) -> Bench:
 
 
 def record(bench: Bench, task: str, part: str) -> dict[str, Any]:
-    (path,) = [path for path in (bench.folder / "leaderboards/ships/entries").glob(f"{task}--*.json") if part in path.name]
+    (path,) = [
+        path for path in (bench.folder / "leaderboards/ships/entries").glob(f"{task}--*.json") if part in path.name
+    ]
     return dict(json.loads(path.read_text()))
 
 
@@ -88,7 +90,12 @@ RUN = ("run", "detection", "--config", "ships.yaml", "--no-figures", "--threads"
 def test_the_pretraining_is_trained_first_once_and_shared(ships: Bench) -> None:
     done = ships(*RUN)
     order = [line.split("] ")[1].split(":")[0] for line in done.stderr.splitlines() if "train, predict, score" in line]
-    assert order == ["probe/none on toy/half, seed 0", "nce on toy/grouped, seed 0", "probe/osm on toy/half, seed 0", "cfar on toy/half"]
+    assert order == [
+        "probe/none on toy/half, seed 0",
+        "nce on toy/grouped, seed 0",
+        "probe/osm on toy/half, seed 0",
+        "cfar on toy/half",
+    ]
     osm, matching = record(ships, "detection", "probe-osm"), record(ships, "matching", "nce")
     assert osm["requires"] == [f"matching:{matching['keys']['train']}"]
     assert osm["facts"]["start"] == matching["outputs"]["weights_sha256"] == osm["facts"]["initial_weights"]["sha256"]
@@ -96,9 +103,15 @@ def test_the_pretraining_is_trained_first_once_and_shared(ships: Bench) -> None:
     assert osm["inputs"]["pretrained_by"][0]["cell"] == "nce on toy/grouped, seed 0"
     assert record(ships, "detection", "probe-none")["facts"]["start"] is None
     board = (ships.folder / "leaderboards/ships/detection.md").read_text()
-    assert "| pretraining | seeds | probe AP ↑ |" in board and "| OSM | 1 (0) |" in board and "osm: nce on toy/grouped" in board
+    assert (
+        "| pretraining | seeds | probe AP ↑ |" in board
+        and "| OSM | 1 (0) |" in board
+        and "osm: nce on toy/grouped" in board
+    )
     assert (ships.folder / "leaderboards/ships/matching.md").is_file()
-    again = ships("run", "--config", "ships.yaml", "--no-figures", "--threads", "1")  # both tables: Table II's cell is there already
+    again = ships(
+        "run", "--config", "ships.yaml", "--no-figures", "--threads", "1"
+    )  # both tables: Table II's cell is there already
     assert "5 cells, 4 finished already, 1 to run" in again.stderr and "random on toy/grouped" in again.stderr
 
 
@@ -115,7 +128,10 @@ def test_a_pretraining_whose_model_was_cleaned_away_is_trained_again(ships: Benc
 
 def test_a_failed_pretraining_fails_its_dependants_without_running_them(ships: Bench) -> None:
     done = ships(*RUN, "--set", "matching.methods.nce.options.lr=1e30", code=1)
-    assert "probe/osm on toy/half, seed 0: not run, the cell it starts from failed: matching toy-grouped--nce--seed0" in done.stderr
+    assert (
+        "probe/osm on toy/half, seed 0: not run, the cell it starts from failed: matching toy-grouped--nce--seed0"
+        in done.stderr
+    )
     assert record(ships, "detection", "probe-osm")["status"] == "failed"
     assert record(ships, "detection", "probe-none")["status"] == "finished"
     assert "1/1 failed" in (ships.folder / "leaderboards/ships/detection.md").read_text()
@@ -126,13 +142,18 @@ def test_folds_are_averaged_and_shown(ships: Bench) -> None:
     ships(*RUN, "--detector", "cfar", "--set", folds)
     board = (ships.folder / "leaderboards/ships/detection.md").read_text()
     assert "toy/cv, mean over 3 folds: all metrics" in board and board.count("## toy/cv-") == 6
-    rows = [line.split(" | ")[2] for line in board.split("all metrics")[1:] for line in line.splitlines() if line.startswith("| cfar")]
+    rows = [
+        line.split(" | ")[2]
+        for line in board.split("all metrics")[1:]
+        for line in line.splitlines()
+        if line.startswith("| cfar")
+    ]
     values = [float(row.split(" ")[0]) for row in rows]
     found = [record(ships, "detection", f"cv-{k}of3")["metrics"]["scene.ap_area"] for k in (1, 2, 3)]
     assert values[0] == pytest.approx(np.mean(found), abs=5e-4)
 
 
-# -- bad input ---------------------------------------------------------------------------------------------------------------------
+# -- bad input ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("words", "message"),
     [

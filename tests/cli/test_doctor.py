@@ -16,16 +16,15 @@ from command_line import Bench
 
 from bench.cli.doctor import _shortened
 from bench.cli.main import main
-from bench.data import DATASETS
+from bench.core.registries import DATASETS, MATCHERS
+from bench.core.workspace import Workspace
 from bench.data.images import write_image
-from bench.doctor import Finding, backends, networks, packages, places
-from bench.doctor.backends import Outcome, examine_backends, examine_plugins, run_probes
-from bench.doctor.data import examine_data, examine_weights, place_line
-from bench.doctor.packages import examine_packages, read_declared
-from bench.doctor.places import examine_machine, examine_places, try_folder
-from bench.matching import MATCHERS
 from bench.models.backbones import DARKNET53, RESNET18
-from bench.workspace import Workspace
+from bench.tools.doctor import Finding, backends, networks, packages, places
+from bench.tools.doctor.backends import Outcome, examine_backends, examine_plugins, run_probes
+from bench.tools.doctor.data import examine_data, examine_weights, place_line
+from bench.tools.doctor.packages import examine_packages, read_declared
+from bench.tools.doctor.places import examine_machine, examine_places, try_folder
 
 
 def silent(text: str) -> None:
@@ -38,7 +37,9 @@ def by_name(findings: Any) -> dict[str, Finding]:
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Return a function that puts a package of one's own in front of an installed one, for the processes of the doctor."""
+    """Return a function that puts a package of one's own in front of an installed one, for the processes of the
+    doctor.
+    """
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fakes"))
 
     def put(name: str, text: str) -> None:
@@ -52,10 +53,12 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, s
 @pytest.fixture
 def no_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """All backends work, without trying."""
-    monkeypatch.setattr(backends, "run_probes", lambda names, device: iter([Outcome(name, True, "works", 0.0, {}) for name in names]))
+    monkeypatch.setattr(
+        backends, "run_probes", lambda names, device: iter([Outcome(name, True, "works", 0.0, {}) for name in names])
+    )
 
 
-# -- as a user types it ------------------------------------------------------------------------------------------------------------------
+# -- as a user types it ------------------------------------------------------------------------------------------------
 def test_quick_names_everything_and_leaves_nothing_behind(bench: Bench) -> None:
     done = bench("doctor", "--quick")
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -81,7 +84,11 @@ def test_json_holds_no_path_and_names_what_is_broken(
     (tmp_path / DARKNET53.weights["imagenet-darknet"].file).write_bytes(b"half a download")
     (tmp_path / "runs").write_text("a file where the folder belongs")
     monkeypatch.chdir(tmp_path)
-    for name, value in (("BENCH_ROOT_QXS_SAROPT", tmp_path / "nowhere"), ("BENCH_WEIGHTS", tmp_path), ("BENCH_CACHE", tmp_path / "cache")):
+    for name, value in (
+        ("BENCH_ROOT_QXS_SAROPT", tmp_path / "nowhere"),
+        ("BENCH_WEIGHTS", tmp_path),
+        ("BENCH_CACHE", tmp_path / "cache"),
+    ):
         monkeypatch.setenv(name, str(value))
     assert main(["doctor", "--json", "--runs", str(tmp_path / "runs")]) == 1
     out = capsys.readouterr().out
@@ -89,7 +96,13 @@ def test_json_holds_no_path_and_names_what_is_broken(
     state = {each["name"]: each["state"] for each in told["findings"]}
     assert not told["ok"] and state["runs"] == "broken" and state["darknet53"] == "broken"
     assert state["qxs-saropt"] == "warn" and state["hrsid"] == "missing" and state["cache"] == "ok"
-    for secret in (str(tmp_path), tmp_path.parent.name, str(Path.home()) + "/", f"/{getpass.getuser()}/", platform.node()):
+    for secret in (
+        str(tmp_path),
+        tmp_path.parent.name,
+        str(Path.home()) + "/",
+        f"/{getpass.getuser()}/",
+        platform.node(),
+    ):
         assert secret not in out
 
 
@@ -117,7 +130,16 @@ def test_every_matcher_with_a_network_and_a_training_can_be_tried() -> None:
 @pytest.mark.slow
 def test_the_whole_examination_of_this_installation(bench: Bench) -> None:
     out = bench("doctor").stdout
-    for name in ("backbone darknet53", "matcher infonce", "training", "faster-rcnn", "yolov3", "pycocotools", "matplotlib", "cfar"):
+    for name in (
+        "backbone darknet53",
+        "matcher infonce",
+        "training",
+        "faster-rcnn",
+        "yolov3",
+        "pycocotools",
+        "matplotlib",
+        "cfar",
+    ):
         assert any(line.strip().startswith(f"ok       {name} ") for line in out.splitlines()), name
     assert bench.files() == []
 
@@ -137,14 +159,16 @@ def test_the_exit_code_tells_needed_from_optional(
     assert out.splitlines()[-1].endswith("do not work: scipy")
 
 
-# -- packages ----------------------------------------------------------------------------------------------------------------------------
+# -- packages ----------------------------------------------------------------------------------------------------------
 def test_every_declared_dependency_is_looked_at_against_its_range(monkeypatch: pytest.MonkeyPatch) -> None:
     found = by_name(examine_packages())
     wanted = {text.split(">")[0].split("<")[0] for text in read_declared().needed}
     assert len(wanted) > 15 and wanted <= set(found) and all(found[name].state == "ok" for name in wanted)
     monkeypatch.setattr(packages, "installed", lambda name: "0.1" if name in ("torch", "mypy") else "2.99")
     found = by_name(examine_packages())
-    assert found["torch"].state == "warn" and "0.1 is outside >=2.6,<3" in found["torch"].text and not found["torch"].fails
+    assert (
+        found["torch"].state == "warn" and "0.1 is outside >=2.6,<3" in found["torch"].text and not found["torch"].fails
+    )
     assert found["extra dev"].state == "warn" and "mypy" in found["extra dev"].text
     assert found["mmcv and mmcv-lite"].state == "warn"  # every name is installed here, these two into one folder
     monkeypatch.setattr(packages.platform, "python_version", lambda: "3.9.1")
@@ -159,13 +183,17 @@ def test_an_installed_wheel_is_asked_what_it_declares(tmp_path: Path, monkeypatc
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(packages, "NAME", "toy")  # not what the pyproject.toml beside the code is called
     declared = read_declared()
-    assert (declared.python, declared.needed, declared.extras) == (">=3.11", ("numpy>=2", "absent-thing>=1"), {"dev": ("pytest>=8",)})
+    assert (declared.python, declared.needed, declared.extras) == (
+        ">=3.11",
+        ("numpy>=2", "absent-thing>=1"),
+        {"dev": ("pytest>=8",)},
+    )
     found = by_name(examine_packages())
     assert found["numpy"].state == found["extra dev"].state == "ok" and found["absent-thing"].fails
     assert found["absent-thing"].advice == "pip install 'absent-thing>=1'"
 
 
-# -- backends ----------------------------------------------------------------------------------------------------------------------------
+# -- backends ----------------------------------------------------------------------------------------------------------
 def test_a_crash_costs_one_probe_and_no_other(library: Callable[[str, str], None]) -> None:
     library("sklearn", "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     library("matplotlib", "raise ImportError('libfreetype.so.6: cannot open shared object file')\n")
@@ -193,7 +221,10 @@ def test_a_wrong_number_is_as_bad_as_a_crash(library: Callable[[str, str], None]
 
 
 def test_findings_say_how_to_see_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes = {"torch": Outcome("torch", True, "2.9", 1.0, {}), "accelerator": Outcome("accelerator", True, "H200", 0.1, {"cuda": True})}
+    outcomes = {
+        "torch": Outcome("torch", True, "2.9", 1.0, {}),
+        "accelerator": Outcome("accelerator", True, "H200", 0.1, {"cuda": True}),
+    }
 
     def probes(names: Any, device: str) -> Any:
         bad = "yolov3" if device == "cuda" else ""
@@ -201,14 +232,19 @@ def test_findings_say_how_to_see_all_of_it(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(backends, "run_probes", probes)
     found = by_name(examine_backends(False, silent))
-    assert found["backbone resnet50"].state == found["faster-rcnn on CUDA"].state == found["matcher bnn on CUDA"].state == "ok"
+    assert (
+        found["backbone resnet50"].state
+        == found["faster-rcnn on CUDA"].state
+        == found["matcher bnn on CUDA"].state
+        == "ok"
+    )
     assert found["yolov3 on CUDA"].fails and found["yolov3"].state == "ok"
-    assert found["yolov3 on CUDA"].advice.endswith("python -m bench.doctor.probes --device cuda 'yolov3'")
+    assert found["yolov3 on CUDA"].advice.endswith("python -m bench.tools.doctor.probes --device cuda 'yolov3'")
     assert set(by_name(examine_backends(True, silent))) == {"torch", "accelerator"}
 
 
 def test_a_gpu_that_torch_cannot_use_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.doctor.networks import accelerator
+    from bench.tools.doctor.networks import accelerator
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -233,7 +269,7 @@ def test_plug_ins_are_told_one_by_one(tmp_path: Path, library: Callable[[str, st
     assert "two matchers are called 'bnn'" in found["matcher entry points"].text and found["matcher entry points"].fails
 
 
-# -- data and weights --------------------------------------------------------------------------------------------------------------------
+# -- data and weights --------------------------------------------------------------------------------------------------
 def write_qxs(folder: Path, pairs: int) -> Path:
     for view, shape in (("opt_256_oc_0.2", (16, 16, 3)), ("sar_256_oc_0.2", (16, 16))):
         (folder / view).mkdir(parents=True)
@@ -248,7 +284,9 @@ def test_data_sets_are_counted(tmp_path: Path) -> None:
     found = by_name(examine_data(Workspace(env={"BENCH_DATA": str(tmp_path)})))
     qxs = found["qxs-saropt"]
     assert (
-        (qxs.state, qxs.text) == ("warn", "3 of 20,000 pairs") and "bench data verify" in qxs.advice and qxs.place.endswith("QXSLAB_SAROPT")
+        (qxs.state, qxs.text) == ("warn", "3 of 20,000 pairs")
+        and "bench data verify" in qxs.advice
+        and qxs.place.endswith("QXSLAB_SAROPT")
     )
     assert found["hrsid"].state == "warn" and str(tmp_path) not in found["hrsid"].text
     assert found["s1s2-scenes"].state == "missing" and not found["s1s2-scenes"].fails
@@ -264,7 +302,9 @@ def test_a_complete_set_is_ok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     cls = DATASETS.get("qxs-saropt")
     monkeypatch.setattr(cls, "facts", replace(cls.facts, expected_pairs=2))
-    found = by_name(examine_data(Workspace(env={"BENCH_ROOT_QXS_SAROPT": str(write_qxs(tmp_path / "q", 2))})))["qxs-saropt"]
+    found = by_name(examine_data(Workspace(env={"BENCH_ROOT_QXS_SAROPT": str(write_qxs(tmp_path / "q", 2))})))[
+        "qxs-saropt"
+    ]
     assert (found.state, found.text, found.advice) == ("ok", "2 of 2 pairs", "")
 
 
@@ -285,11 +325,13 @@ def test_weight_files_are_found_and_their_damage_too(tmp_path: Path) -> None:
     found = by_name(examine_weights(workspace, quick=False))
     assert found["resnet18"].fails and "bench data weights resnet18 --download" in found["resnet18"].advice
     assert found["resnet50"].state == "missing" and not found["resnet50"].fails
-    quick = by_name(examine_weights(workspace, quick=True))["resnet18"]  # sizes alone: this file's size is not published
+    quick = by_name(examine_weights(workspace, quick=True))[
+        "resnet18"
+    ]  # sizes alone: this file's size is not published
     assert quick.state == "ok" and "size" in quick.text
 
 
-# -- the machine and the folders ---------------------------------------------------------------------------------------------------------
+# -- the machine and the folders ---------------------------------------------------------------------------------------
 def test_folders_are_tried_where_they_will_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(tmp_path / "a" / "runs", tmp_path / "boards", env={})
     (tmp_path / "boards").mkdir()
@@ -304,7 +346,9 @@ def test_folders_are_tried_where_they_will_be(tmp_path: Path, monkeypatch: pytes
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(places.fcntl, "flock", refuse)
-    assert try_folder(tmp_path) == "cannot be locked (flock): two runs would not see each other (Operation not supported)"
+    assert (
+        try_folder(tmp_path) == "cannot be locked (flock): two runs would not see each other (Operation not supported)"
+    )
     assert by_name(examine_places(workspace))["cache"].fails
 
 

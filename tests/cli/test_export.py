@@ -8,7 +8,7 @@ import pytest
 import torch
 from command_line import NET, Bench
 
-from bench.models import BACKBONES
+from bench.core.registries import BACKBONES
 from bench.models.weights import load_weights, save_weights
 
 
@@ -40,8 +40,12 @@ def test_what_cannot_be_exported_is_told(bench: Bench) -> None:
     assert "--out runs is a folder" in bench.refused("export", cell, "--to", "mmdet", "--out", "runs")
     save_weights(bench.folder / "bare.safetensors", BACKBONES.get("resnet18").build().state_dict())
     assert "say what it holds with --backbone" in bench.refused("export", "bare.safetensors", *wanted)
-    assert "has no two branches" in bench.refused("export", "bare.safetensors", "--backbone", "resnet18", "--branch", "sar", *wanted)
-    assert "unknown backbone 'resnet81'" in bench.refused("export", "bare.safetensors", "--backbone", "resnet81", *wanted)
+    assert "has no two branches" in bench.refused(
+        "export", "bare.safetensors", "--backbone", "resnet18", "--branch", "sar", *wanted
+    )
+    assert "unknown backbone 'resnet81'" in bench.refused(
+        "export", "bare.safetensors", "--backbone", "resnet81", *wanted
+    )
     assert not (bench.folder / "x.pth").exists()
     (bench.folder / "damaged.safetensors").write_bytes(b"no")
     assert "damaged.safetensors" in bench.refused("export", "damaged.safetensors", "--backbone", "resnet18", *wanted)

@@ -1,4 +1,6 @@
-"""Failing disks, damaged files, two runs at once: one clear message, the rest of the board stands, and the next run repairs it."""
+"""Failing disks, damaged files, two runs at once: one clear message, the rest of the board stands, and the next run
+repairs it.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,11 @@ def harness(bench: Bench, mode: str, template: Path, *words: str, stdin: str = "
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-# -- the n-th call that changes the disk fails ---------------------------------------------------------------------------------
+# -- the n-th call that changes the disk fails -------------------------------------------------------------------------
 def swept(tiny_run: Bench, bench: Bench, kinds: tuple[str, ...], first: int, every: int) -> int:
-    """Let every `every`-th call of a run that adds a row to a board fail; check each trial, return how many there were."""
+    """Let every `every`-th call of a run that adds a row to a board fail; check each trial, return how many there
+    were.
+    """
     template = bench.folder / "template"
     shutil.copytree(tiny_run.folder, template)
     for folder in (template / "runs" / "matching").glob("*random--seed0*"):
@@ -79,7 +83,10 @@ def test_a_real_full_disk(bench: Bench) -> None:
     """A file system of 96 kB, mounted where the kernel lets us: runs and boards do not fit."""
     bench.write("tiny.yaml", TINY)
     (bench.folder / "full").mkdir()
-    shell = 'mount -t tmpfs -o size=96k tmpfs full 2>/dev/null || exit 77; "$@"; code=$?; find full -name "*.tmp*" -type f; exit $code'
+    shell = (
+        'mount -t tmpfs -o size=96k tmpfs full 2>/dev/null || exit 77; "$@"; code=$?; find full -name "*.tmp*" -type f;'
+        " exit $code"
+    )
     words = bench.words(*RUN, "--method", "cfog", "--runs", "full/runs", "--boards", "full/boards")
     try:
         done = subprocess.run(
@@ -99,7 +106,7 @@ def test_a_real_full_disk(bench: Bench) -> None:
     assert ".tmp" not in done.stdout
 
 
-# -- damaged files -------------------------------------------------------------------------------------------------------------
+# -- damaged files -----------------------------------------------------------------------------------------------------
 def write(path: str, content: bytes) -> dict[str, str]:
     return {"write": path, "hex": content.hex()}
 
@@ -145,18 +152,51 @@ def test_damaged_files_of_a_cell_and_of_a_board(tiny_run: Bench, bench: Bench) -
     found = dict(zip(steps, lines, strict=True))
     told = {name: line["told"] for name, line in found.items()}
     said(told["untouched"], 0, 0, "1 finished already")
-    said(told["scores"], 0, 1, "FAILED", "damaged per-sample scores", "delete it and the record.json beside it, then run the cell again")
-    said(told["record"], 0, 1, "FAILED: ", "record.json is not valid JSON", "delete it and run the command again", "2 (0, 1)")
+    said(
+        told["scores"],
+        0,
+        1,
+        "FAILED",
+        "damaged per-sample scores",
+        "delete it and the record.json beside it, then run the cell again",
+    )
+    said(
+        told["record"],
+        0,
+        1,
+        "FAILED: ",
+        "record.json is not valid JSON",
+        "delete it and run the command again",
+        "2 (0, 1)",
+    )
     said(told["record"], 1, 1, "PROBLEM", "record.json is not valid JSON", "3 finished")
-    said(told["predictions"], 0, 1, "FAILED in score: ", "predictions.npz: damaged predictions file", "delete it and run the cell again")
-    said(told["entry"], 0, 1, "PROBLEM", "histogram--seed0.json is not valid JSON", "wrote leaderboards/tiny/matching.md")
-    said(told["entry of another slot"], 0, 1, "PROBLEM", "histogram--seed0.json", "cfog--once.json; delete it and run the suite again")
+    said(
+        told["predictions"],
+        0,
+        1,
+        "FAILED in score: ",
+        "predictions.npz: damaged predictions file",
+        "delete it and run the cell again",
+    )
+    said(
+        told["entry"], 0, 1, "PROBLEM", "histogram--seed0.json is not valid JSON", "wrote leaderboards/tiny/matching.md"
+    )
+    said(
+        told["entry of another slot"],
+        0,
+        1,
+        "PROBLEM",
+        "histogram--seed0.json",
+        "cfog--once.json; delete it and run the suite again",
+    )
     said(told["scores of an entry"], 0, 1, "PROBLEM", "histogram--seed0.npz", "delete it and run the suite again")
     said(told["suite"], 0, 1, "suite.json is damaged; delete it and run the suite again")
     said(told["suite"], 1, 2, "suite.json is damaged; delete it and run the suite again")
     said(told["suite beside another"], 0, 1, "a/suite.json is damaged", "wrote leaderboards/tiny/matching.md")
     said(told["job"], 0, 2, "bench.worker: error: ", "job.json: damaged job", "run the command again")
-    said(told["a file for a folder"], 0, 1, "FAILED: cannot write", "Not a directory" if os.getuid() else "", "2 (0, 1)")
+    said(
+        told["a file for a folder"], 0, 1, "FAILED: cannot write", "Not a directory" if os.getuid() else "", "2 (0, 1)"
+    )
     said(told["a file for the entries"], 0, 2, "bench: error: cannot write", "leaderboards/tiny/entries")
     reference = found["untouched"]["results"]
     for name, line in found.items():
@@ -168,7 +208,7 @@ def test_damaged_files_of_a_cell_and_of_a_board(tiny_run: Bench, bench: Bench) -
         assert differs == [], f"{name}: not repaired by what the message says"
 
 
-# -- two runs at once ----------------------------------------------------------------------------------------------------------
+# -- two runs at once --------------------------------------------------------------------------------------------------
 def test_overlapping_runs_at_once_from_nothing_compute_each_cell_once(tiny_run: Bench, bench: Bench) -> None:
     """Two runs that start together, with an empty cache and no board, one of them of a part of the suite."""
     bench.write("tiny.yaml", TINY)
@@ -177,7 +217,9 @@ def test_overlapping_runs_at_once_from_nothing_compute_each_cell_once(tiny_run: 
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert not any("Traceback" in text for output in outputs for text in output)
     logs = {path.parent.name: path.read_text() for path in (bench.folder / "runs/matching").glob("*/log.txt")}
-    assert len(logs) == 4 and {log.count(" finished ") - log.count("finished by another") for log in logs.values()} == {1}, logs
+    assert len(logs) == 4 and {log.count(" finished ") - log.count("finished by another") for log in logs.values()} == {
+        1
+    }, logs
     for name in ("matching.md", "matching.csv", "suite.json"):
         path = Path("leaderboards/tiny") / name
         assert (bench.folder / path).read_bytes() == (tiny_run.folder / path).read_bytes(), name

@@ -12,7 +12,7 @@ import pytest
 from command_line import TINY, Bench
 from lineage_toys import METRIC, detected, put_cell, put_entry, write
 
-from bench.store import read_json, save_arrays, write_json
+from bench.core.store import read_json, save_arrays, write_json
 
 CFOG = "tiny/matching--toy-grouped--cfog--once"
 
@@ -21,27 +21,39 @@ def edited(path: Path, **changes: object) -> None:
     write_json(path, {**read_json(path), **changes})
 
 
-# -- explain -----------------------------------------------------------------------------------------------------------------------
+# -- explain -----------------------------------------------------------------------------------------------------------
 def test_explain_says_where_a_number_comes_from(tiny: Bench) -> None:
     fingerprint = json.loads((tiny.cell("cfog") / "record.json").read_text())["fingerprint"]
     out = tiny("explain", fingerprint[:6]).stdout
     said = {line[:13].strip(): line[13:] for line in out.splitlines() if line[:13].strip()}
     assert out.startswith("matching cfog on toy/grouped: finished\n")
     assert said["command"] == "bench run matching --config tiny.yaml --dataset toy --split grouped --method cfog"
-    assert said["number"].startswith("uniform.accuracy 0.7083") and said["data"].startswith("toy-pairs (reader version 1), manifest ")
+    assert said["number"].startswith("uniform.accuracy 0.7083") and said["data"].startswith(
+        "toy-pairs (reader version 1), manifest "
+    )
     assert said["boards"] == "leaderboards/tiny/matching.md" and "predictions.npz unchanged" in out
     assert said["used by"] == "no cell at hand" and "commit unknown" in said["code"] and "numpy " in said["versions"]
     assert max(map(len, out.splitlines())) <= 128 and str(tiny.folder) not in out
-    for name in (CFOG, "toy-grouped--cfog--once", f"leaderboards/tiny/entries/{CFOG.split('/')[1]}.json", str(tiny.cell("cfog"))):
+    for name in (
+        CFOG,
+        "toy-grouped--cfog--once",
+        f"leaderboards/tiny/entries/{CFOG.split('/')[1]}.json",
+        str(tiny.cell("cfog")),
+    ):
         assert tiny("explain", name).stdout == out
 
 
 def test_explain_as_json_holds_every_hash_in_full_and_no_path_of_this_machine(tiny: Bench) -> None:
     told = json.loads(tiny("explain", CFOG, "--json").stdout)
     record = json.loads((tiny.cell("cfog") / "record.json").read_text())
-    assert told["fingerprint"] == record["fingerprint"] and told["metrics"] == record["metrics"] and told["problems"] == []
+    assert (
+        told["fingerprint"] == record["fingerprint"] and told["metrics"] == record["metrics"] and told["problems"] == []
+    )
     assert told["weights"]["predictions_sha256"] == record["outputs"]["predictions_sha256"]
-    assert {file["path"] for file in told["files"]} == {f"tiny/entries/{CFOG.split('/')[1]}.json", f"matching/{tiny.cell('cfog').name}"}
+    assert {file["path"] for file in told["files"]} == {
+        f"tiny/entries/{CFOG.split('/')[1]}.json",
+        f"matching/{tiny.cell('cfog').name}",
+    }
     assert str(tiny.folder) not in json.dumps(told)
 
 
@@ -64,26 +76,37 @@ def test_explain_shows_the_cell_that_a_detector_starts_from(bench: Bench) -> Non
     below = out.split("starts from the training of\n")[1]
     assert below.startswith("  detection start on toy/half, seed 0  ") and "    command      bench run start\n" in below
     assert "    versions     the same as above" in below and below.count("commit 000000000000, clean") == 1
-    assert "used by      detection net on toy/half, seed 0" in bench("explain", "ships/detection--toy-half--start--seed0").stdout
+    assert (
+        "used by      detection net on toy/half, seed 0"
+        in bench("explain", "ships/detection--toy-half--start--seed0").stdout
+    )
 
 
 def test_explain_tells_what_it_cannot_find(tiny: Bench, bench: Bench) -> None:
     assert "nearest: tiny/matching--toy-grouped--cfog--once" in tiny.error("explain", CFOG.replace("cfog", "cgof"))
     assert "'ab' is too short" in tiny.error("explain", "ab")
-    assert "no record under nowhere or leaderboards" in bench.error("explain", "abcd", "--runs", "nowhere", "--boards", "leaderboards")
+    assert "no record under nowhere or leaderboards" in bench.error(
+        "explain", "abcd", "--runs", "nowhere", "--boards", "leaderboards"
+    )
     write(tiny.folder / "leaderboards/tiny/entries/matching--x.json", b"[]")
     done = tiny("explain", CFOG)
     assert "left out: " in done.stderr and "matching--x.json" in done.stderr and "finished" in done.stdout
 
 
-# -- compare -----------------------------------------------------------------------------------------------------------------------
+# -- compare -----------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def board(bench: Bench) -> Bench:
     """A board made by hand: ten scenes; `twin` finds what `good` finds, `poor` half of it, `once` has one seed."""
-    found = {"good": [4, 4, 3, 4, 4, 4, 3, 4, 4, 4], "twin": [4, 4, 3, 4, 4, 4, 3, 4, 4, 4], "poor": [2, 1, 2, 2, 3, 2, 1, 2, 2, 2]}
+    found = {
+        "good": [4, 4, 3, 4, 4, 4, 3, 4, 4, 4],
+        "twin": [4, 4, 3, 4, 4, 4, 3, 4, 4, 4],
+        "poor": [2, 1, 2, 2, 3, 2, 1, 2, 2, 2],
+    }
     for method, ships in found.items():
         for seed in range(3):
-            put_entry(bench.folder / "leaderboards", "ships", *detected(method, seed, [*ships[:-1], ships[-1] - seed % 2]))
+            put_entry(
+                bench.folder / "leaderboards", "ships", *detected(method, seed, [*ships[:-1], ships[-1] - seed % 2])
+            )
     put_entry(bench.folder / "leaderboards", "ships", *detected("once", 0, found["poor"]))
     put_cell(bench.folder / "runs", *detected("cell", 0, found["good"]))
     return bench
@@ -93,7 +116,12 @@ def test_compare_prints_both_rows_their_difference_and_a_verdict(board: Bench) -
     out = board("compare", "ships:good", "ships:poor").stdout
     rows = {line[0]: re.split(r"  +", line)[1:] for line in out.splitlines() if line[:3] in ("a  ", "b  ")}
     mean = (38 / 40 + 37 / 40 + 38 / 40) / 3
-    assert rows["a"][:4] == ["ships:toy/half/good", "3 (0, 1, 2)", f"{mean:.4f}", f"{np.std([38 / 40, 37 / 40, 38 / 40], ddof=1):.4f}"]
+    assert rows["a"][:4] == [
+        "ships:toy/half/good",
+        "3 (0, 1, 2)",
+        f"{mean:.4f}",
+        f"{np.std([38 / 40, 37 / 40, 38 / 40], ddof=1):.4f}",
+    ]
     assert rows["b"][0] == "ships:toy/half/poor" and rows["b"][2] == f"{mean - 19 / 40:.4f}"
     assert f"a - b        {19 / 40:+.4f}, interval 95% +" in out and "clusters     10, worth 10.0 equal ones" in out
     assert "paired seeds 0, 1, 2" in out and out.strip().splitlines()[-1].startswith("a is better (p ")
@@ -103,7 +131,12 @@ def test_compare_prints_both_rows_their_difference_and_a_verdict(board: Bench) -
 def test_compare_says_so_where_nothing_can_be_concluded(board: Bench) -> None:
     last = board("compare", "good", "twin").stdout.strip().splitlines()[-1]
     assert last == "not separable on this test set (p 1.000)"
-    assert board("compare", "good", "once").stdout.strip().splitlines()[-1].startswith("one seed: training scatter unknown")
+    assert (
+        board("compare", "good", "once")
+        .stdout.strip()
+        .splitlines()[-1]
+        .startswith("one seed: training scatter unknown")
+    )
     out = board("compare", "runs:cell", "ships:good").stdout  # a cell that no board has yet
     assert "runs:toy/half/cell" in out and "paired seeds 0\n" in out
 
@@ -119,7 +152,7 @@ def test_compare_refuses_what_is_not_comparable(board: Bench, tiny: Bench) -> No
     assert "nothing can be said: one cluster" in out
 
 
-# -- merge -------------------------------------------------------------------------------------------------------------------------
+# -- merge -------------------------------------------------------------------------------------------------------------
 def test_cells_of_two_machines_come_together_and_are_filed(tiny: Bench, bench: Bench) -> None:
     bench.write("tiny.yaml", TINY)
     for machine, methods in (("a", ("cfog", "seed0")), ("b", ("seed1", "cfog"))):
@@ -135,28 +168,44 @@ def test_cells_of_two_machines_come_together_and_are_filed(tiny: Bench, bench: B
     assert "4 finished already, 0 to run" in bench("run", "--config", "tiny.yaml").stderr
     assert before == {path: path.stat().st_mtime_ns for path in (bench.folder / "runs/matching").rglob("*.npz")}
     for name in ("matching.md", "matching.csv"):
-        assert (bench.folder / "leaderboards/tiny" / name).read_bytes() == (tiny.folder / "leaderboards/tiny" / name).read_bytes()
+        assert (bench.folder / "leaderboards/tiny" / name).read_bytes() == (
+            tiny.folder / "leaderboards/tiny" / name
+        ).read_bytes()
     assert bench("score").stdout.count("numbers as recorded") == 4
 
 
 def test_a_conflict_and_a_damaged_cell_are_told_and_the_others_come(tiny: Bench) -> None:
     shutil.copytree(tiny.folder / "runs/matching", tiny.folder / "other/matching")
     shutil.rmtree(tiny.cell("random--seed0"))
-    other = {path.name.split("--")[1] + path.name.split("--")[2]: path for path in (tiny.folder / "other/matching").iterdir()}
+    other = {
+        path.name.split("--")[1] + path.name.split("--")[2]: path for path in (tiny.folder / "other/matching").iterdir()
+    }
     metrics = json.loads((other["cfogonce"] / "record.json").read_text())["metrics"]
     edited(other["cfogonce"] / "record.json", metrics={**metrics, "uniform.accuracy": 0.5})
     (other["randomseed1"] / "record.json").write_text("{")
     out = tiny("merge", "other", code=1).stdout
-    assert "conflict: matching cfog on toy/grouped" in out and "such as uniform.accuracy: 0.70833" in out and "0.5 there; ours stays" in out
-    assert "damaged: " in out and "is not valid JSON" in out and "taken over: matching random on toy/grouped, seed 0" in out
+    assert (
+        "conflict: matching cfog on toy/grouped" in out
+        and "such as uniform.accuracy: 0.70833" in out
+        and "0.5 there; ours stays" in out
+    )
+    assert (
+        "damaged: " in out
+        and "is not valid JSON" in out
+        and "taken over: matching random on toy/grouped, seed 0" in out
+    )
     assert out.strip().splitlines()[-1] == "1 conflict, 1 finished here already, 1 taken over, 1 damaged"
-    assert "is the runs folder itself" in tiny.error("merge", "runs") and "is not a folder" in tiny.error("merge", "nowhere")
+    assert "is the runs folder itself" in tiny.error("merge", "runs") and "is not a folder" in tiny.error(
+        "merge", "nowhere"
+    )
 
 
-# -- score -------------------------------------------------------------------------------------------------------------------------
+# -- score -------------------------------------------------------------------------------------------------------------
 def test_score_all_compares_every_cell_and_every_entry(tiny: Bench) -> None:
     out = tiny("score", "--all").stdout
-    assert out.count("numbers as recorded") == 8 and "from per-sample scores" not in out  # predictions are at hand for the entries too
+    assert (
+        out.count("numbers as recorded") == 8 and "from per-sample scores" not in out
+    )  # predictions are at hand for the entries too
     shutil.rmtree(tiny.folder / "runs")
     out = tiny("score", "--all").stdout
     assert out.count("numbers as recorded, of ") == 4 and out.count("from per-sample scores") == 4
@@ -171,7 +220,11 @@ def test_score_all_compares_every_cell_and_every_entry(tiny: Bench) -> None:
 def test_score_goes_on_after_what_it_cannot_read(tiny: Bench) -> None:
     tiny.cell("cfog").joinpath("predictions.npz").write_bytes(b"damaged")
     out = tiny("score", code=1).stdout
-    assert out.count("numbers as recorded") == 3 and "damaged predictions file" in out and "1 cells or entries have a problem" in out
+    assert (
+        out.count("numbers as recorded") == 3
+        and "damaged predictions file" in out
+        and "1 cells or entries have a problem" in out
+    )
     source, target = (tiny.cell(f"random--seed{seed}") / "predictions.npz" for seed in (0, 1))
     shutil.copy(source, target)  # whole, but of another cell
     out = tiny("score", code=1).stdout
@@ -181,7 +234,9 @@ def test_score_goes_on_after_what_it_cannot_read(tiny: Bench) -> None:
     (entries / "matching--toy-grouped--cfog--once.npz").write_bytes(b"damaged")
     (entries / "matching--toy-grouped--random--seed0.npz").unlink()
     samples = dict(np.load(entries / "matching--toy-grouped--random--seed1.npz"))
-    save_arrays(entries / "matching--toy-grouped--random--seed1.npz", {**samples, "pair_sar": samples["pair_sar"] + 1000})
+    save_arrays(
+        entries / "matching--toy-grouped--random--seed1.npz", {**samples, "pair_sar": samples["pair_sar"] + 1000}
+    )
     write(entries / "matching--toy-grouped--zzz--once.json", b"{")
     out = tiny("score", "--all", code=1).stdout
     assert out.count("PROBLEM") == 4 and out.count("numbers as recorded") == 1

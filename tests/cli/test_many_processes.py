@@ -16,7 +16,7 @@ import torch
 from command_line import NET, Bench
 
 from bench.cli.run import _device
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 RUN = ("run", "--config", "net.yaml", "--no-figures", "--processes", "2", "--threads", "1")
 LEARNING = """\
@@ -57,7 +57,11 @@ def ranks_below(pid: int) -> list[int]:
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"bench.worker" in words and b"bench.launch" not in words and b"torch.distributed.run" not in words:
+        if (
+            b"bench.worker" in words
+            and b"bench.execution.launch" not in words
+            and b"torch.distributed.run" not in words
+        ):
             found.append(child)
     return found
 
@@ -79,7 +83,12 @@ def test_bad_numbers_are_refused(net: Bench, monkeypatch: pytest.MonkeyPatch) ->
     assert net.refused("run", "--config", "net.yaml", "--processes", "0") == "--processes 0: from 1"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert _device("cuda", 2) == "cuda" and _device("auto", 2) == "cuda" and _device("cpu", 4) == "cpu" and _device("cuda", 1) == "cuda:0"
+    assert (
+        _device("cuda", 2) == "cuda"
+        and _device("auto", 2) == "cuda"
+        and _device("cpu", 4) == "cpu"
+        and _device("cuda", 1) == "cuda:0"
+    )
     with pytest.raises(BenchError, match="--device cuda:1 --processes 2: each process takes a GPU of its own"):
         _device("cuda:1", 2)
     with pytest.raises(BenchError, match="device 'cuda:2' does not exist: this machine has 2 CUDA devices"):
@@ -106,9 +115,10 @@ def test_two_processes_train_a_cell_and_a_killed_one_is_resumed_to_the_same_byte
     os.kill(ranks_below(process.pid)[-1], signal.SIGKILL)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1 and "Traceback" not in stderr, stderr
-    assert re.search(r"FAILED in (worker|train): (the worker process was killed by signal 9|another of the 2 processes is gone)", stderr), (
-        stderr
-    )
+    assert re.search(
+        r"FAILED in (worker|train): (the worker process was killed by signal 9|another of the 2 processes is gone)",
+        stderr,
+    ), stderr
     again(*RUN)
     assert "training goes on after epoch" in (folder / "log.txt").read_text()
     for name in ("model.safetensors", "predictions.npz", "curves.csv", "scores.npz"):
@@ -120,7 +130,9 @@ def test_no_process_outlives_a_killed_or_interrupted_run(net: Bench) -> None:
     for number in (signal.SIGKILL, signal.SIGINT):
         process = net.start(*RUN)
         wait_for(
-            lambda process=process: len(ranks_below(process.pid)) == 2 and list(net.folder.glob("runs/matching/*/checkpoints/last.pt"))
+            lambda process=process: (
+                len(ranks_below(process.pid)) == 2 and list(net.folder.glob("runs/matching/*/checkpoints/last.pt"))
+            )
         )
         below = children_of(process.pid)
         process.send_signal(number)  # to the run alone
@@ -139,7 +151,16 @@ def test_the_same_batch_shared_by_two_processes_gives_the_same_row_within_the_sc
     bench.write("learning.yaml", LEARNING)
     values: dict[int, list[float]] = {}
     for processes in (1, 2):
-        words = ("--processes", str(processes), "--threads", "1", "--runs", f"runs-{processes}", "--boards", f"boards-{processes}")
+        words = (
+            "--processes",
+            str(processes),
+            "--threads",
+            "1",
+            "--runs",
+            f"runs-{processes}",
+            "--boards",
+            f"boards-{processes}",
+        )
         for seed in ("0", "1", "2"):
             bench("run", "--config", "learning.yaml", "--no-figures", "--seeds", seed, *words)
         cells = sorted((bench.folder / f"runs-{processes}/matching").iterdir())

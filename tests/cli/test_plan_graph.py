@@ -1,4 +1,6 @@
-"""`bench plan`: the graph of a suite, its shared cells, the cost that past records tell; and the options that select cells of two tasks."""
+"""`bench plan`: the graph of a suite, its shared cells, the cost that past records tell; and the options that select
+cells of two tasks.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,21 @@ import pytest
 from command_line import Bench
 from ship_files import write_air_sarship
 
-from bench.config import load_suite
-from bench.costs import PastCosts
+from bench.core.errors import BenchError
 from bench.data.images import write_image
-from bench.errors import BenchError
-from bench.expansion import expand
-from bench.records import Record
-from bench.runner import PlanItem
-from bench.task import Cell, Identity, Keys, Origin, Selection
+from bench.execution.costs import PastCosts
+from bench.execution.records import Record
+from bench.execution.runner import PlanItem
+from bench.execution.task import Cell, Identity, Keys, Origin, Selection
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
 
 
 @pytest.fixture(scope="module")
 def papers(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A folder with both sets of the paper in miniature and files that bear the names of the published weights: enough to plan with."""
+    """A folder with both sets of the paper in miniature and files that bear the names of the published weights: enough
+    to plan with.
+    """
     bench = Bench(tmp_path_factory.mktemp("papers"))
     data = bench.folder / "data"
     write_air_sarship(data / "AIR-SARShip-1.0", {number: [[2, 2, 9, 9]] for number in range(1, 32)})
@@ -56,7 +60,9 @@ def test_the_papers_suite_is_one_screen_and_its_tables_share_cells(papers: Bench
         row = next(k for k, line in enumerate(shown) if f"bnn-{backbone} on qxs-saropt/random, seeds 0-4" in line)
         assert re.search(r"[0-9a-f]{12} \+4  train, predict, score$", shown[row])
         assert shown[row + 1].strip() == f"-> also the pretraining behind 5 detection cells: {detector}/osm"
-        osm = next(k for k, line in enumerate(shown) if f"{detector}/osm on air-sarship-1.0/circulating, seeds 0-4" in line)
+        osm = next(
+            k for k, line in enumerate(shown) if f"{detector}/osm on air-sarship-1.0/circulating, seeds 0-4" in line
+        )
         assert shown[osm + 1].strip() == f"<- matching bnn-{backbone} on qxs-saropt/random, seed by seed"
         assert any(f"{detector}/imagenet on air-sarship-1.0/circulating, seeds 0-4" in line for line in shown)
     assert "10 cells are shared: their trainings are the pretraining behind 10 cells of another table" in shown
@@ -72,7 +78,9 @@ def test_one_line_a_cell_names_the_cell_that_each_starts_from(papers: Bench) -> 
     prints = [found[1] for line in shown if (found := re.search(r"  ([0-9a-f]{12})  train", line))]
     assert len(prints) == len(set(prints)) == 42
     for seed in range(5):
-        osm = next(k for k, line in enumerate(shown) if f"yolov3/osm on air-sarship-1.0/circulating, seed {seed} " in line)
+        osm = next(
+            k for k, line in enumerate(shown) if f"yolov3/osm on air-sarship-1.0/circulating, seed {seed} " in line
+        )
         assert shown[osm + 1].strip() == f"<- matching bnn-darknet53 on qxs-saropt/random, seed {seed}"
 
 
@@ -80,7 +88,14 @@ def test_the_clean_suite_leaks_no_place_and_has_its_controls(papers: Bench) -> N
     shown = lines(papers, "--config", "clean")
     text = "\n".join(shown)
     assert "qxs-saropt/random" not in text and "air-sarship-1.0/circulating" not in text
-    for row in ("bnn-resnet50", "bnn-resnet50-shuffled", "bnn-darknet53-shuffled", "infonce-resnet50", "histogram", "random"):
+    for row in (
+        "bnn-resnet50",
+        "bnn-resnet50-shuffled",
+        "bnn-darknet53-shuffled",
+        "infonce-resnet50",
+        "histogram",
+        "random",
+    ):
         assert f"  {row} on qxs-saropt/audited, seeds 0-4" in text, row
     for fold in ("cv-1of3", "cv-2of3", "cv-3of3"):
         for arm in ("none", "imagenet", "imagenet+compute", "osm", "osm-shuffled"):
@@ -102,7 +117,8 @@ def test_the_clean_suite_without_an_audit_says_what_to_do(papers: Bench, tmp_pat
 
 def test_seeds_in_different_states_stand_on_lines_of_their_own(tiny: Bench) -> None:
     assert any(
-        "  random on toy/grouped, seeds 0, 1" in line and line.endswith("+1  finished") for line in lines(tiny, "--config", "tiny.yaml")
+        "  random on toy/grouped, seeds 0, 1" in line and line.endswith("+1  finished")
+        for line in lines(tiny, "--config", "tiny.yaml")
     )
     more = lines(tiny, "--config", "tiny.yaml", "--method", "random", "--seeds", "0", "1", "5", "6", "7")
     assert [line.split("  ")[1] for line in more if line.startswith("  random")] == [
@@ -110,11 +126,14 @@ def test_seeds_in_different_states_stand_on_lines_of_their_own(tiny: Bench) -> N
         "random on toy/grouped, seeds 5-7",
     ]
     assert re.search(r"about \d+ s each$", next(line for line in more if "seeds 5-7" in line))
-    assert re.fullmatch(r"estimates are those of past records on: cpu, 1 thread \(3 cells\); another machine takes another time", more[-1])
+    assert re.fullmatch(
+        r"estimates are those of past records on: cpu, 1 thread \(3 cells\); another machine takes another time",
+        more[-1],
+    )
     assert "2 finished, 3 to run" in more[-2]
 
 
-# -- cost ------------------------------------------------------------------------------------------------------------------------
+# -- cost --------------------------------------------------------------------------------------------------------------
 SPEC: dict[str, Any] = {
     "method": {"matcher": "bnn", "init": "none", "options": {"epochs": 3}},
     "dataset": {"name": "toy", "options": {}, "split": {"kind": "random"}},
@@ -169,15 +188,19 @@ def test_other_methods_and_data_say_nothing_and_other_starts_do() -> None:
 def test_the_machine_with_most_records_is_named_and_a_record_counts_once() -> None:
     one, two = past("x", 100.0, threads=1), past("y", 50.0, threads=2)
     assert PastCosts([one, two, past("z", 52.0, threads=2)]).estimate(item()).machine == "cpu, 2 threads"  # type: ignore[union-attr]
-    assert seconds(PastCosts([one, one, one, two, past("z", 52.0)]), item()) == pytest.approx(63.0), "the median of two, not of the copies"
+    assert seconds(PastCosts([one, one, one, two, past("z", 52.0)]), item()) == pytest.approx(63.0), (
+        "the median of two, not of the copies"
+    )
     gpu = {"trained_by": {"hardware": {"device": "cuda", "threads": 4, "accelerator": "A card"}}}
     assert PastCosts([past("x", provenance=gpu)]).estimate(item()).machine == "A card"  # type: ignore[union-attr]
 
 
-# -- filters over two tasks, reference ---------------------------------------------------------------------------------------------
+# -- filters over two tasks, reference ---------------------------------------------------------------------------------
 def chosen(*tasks: str, **filters: tuple[str, ...]) -> set[str]:
     selection = Selection(filters, (0,))
-    cells = expand(load_suite("quickstart"), selection, tasks or ["matching", "detection"], Origin("--config quickstart", Path()))
+    cells = expand(
+        load_suite("quickstart"), selection, tasks or ["matching", "detection"], Origin("--config quickstart", Path())
+    )
     return {f"{cell.task} {cell.method}" for cell in cells}
 
 
@@ -221,7 +244,12 @@ def test_a_reference_is_a_row_of_the_section(setting: str, message: str) -> None
 
 def test_a_reference_enters_no_spec() -> None:
     plain, named = (
-        expand(load_suite("quickstart", settings), Selection({"method": ("cfog", "cfar")}), ["matching", "detection"], Origin("", Path()))
+        expand(
+            load_suite("quickstart", settings),
+            Selection({"method": ("cfog", "cfar")}),
+            ["matching", "detection"],
+            Origin("", Path()),
+        )
         for settings in ([], ["matching.reference=random", "detection.reference=faster-rcnn/none"])
     )
     assert [cell.row_key for cell in plain] == [cell.row_key for cell in named]

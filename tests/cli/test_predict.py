@@ -1,4 +1,6 @@
-"""`bench predict` as a user types it: equal to a prediction in memory, resumable, in the scene's own coordinates, and what it refuses."""
+"""`bench predict` as a user types it: equal to a prediction in memory, resumable, in the scene's own coordinates, and
+what it refuses.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ import pytest
 from command_line import REPOSITORY, Bench
 from lineage_toys import DETECTION, FAILED, MATCHING, put_cell, put_entry
 
-from bench.records import Record, write_stage
+from bench.execution.records import Record, write_stage
 
 rasterio = pytest.importorskip("rasterio")
 
@@ -44,7 +46,12 @@ CFAR = ("--detector", "cfar", "--sar-scale", "amplitude", "--set", "land=none")
 
 
 def write_scene(
-    path: Path, height: int = 230, width: int = 310, ships: int = 6, nodata: int | None = None, crs: str | None = "EPSG:32651"
+    path: Path,
+    height: int = 230,
+    width: int = 310,
+    ships: int = 6,
+    nodata: int | None = None,
+    crs: str | None = "EPSG:32651",
 ) -> None:
     rng = np.random.default_rng(0)
     image = np.minimum(rng.exponential(20, (height, width)), 120).astype(np.uint8) + 1
@@ -102,16 +109,18 @@ def test_a_network_gives_what_it_gives_in_memory(trained: Bench) -> None:
     bench = trained
     bench("predict", str(cell(bench)), "scene.tif", "--out", "net", "--threads", "1")
     found = json.loads((bench.folder / "net/detections.json").read_text())
-    assert [(image["file_name"], image["height"], image["width"]) for image in found["images"]] == [("scene.tif", 230, 310)]
+    assert [(image["file_name"], image["height"], image["width"]) for image in found["images"]] == [
+        ("scene.tif", 230, 310)
+    ]
     code = f"""
 import sys, json
 import numpy as np, rasterio
 sys.path.insert(0, {str(REPOSITORY)!r})
 from pathlib import Path
-from bench.context import ExecutionContext
-from bench.detection.ready_detector import from_cell
-from bench.progress import Progress
-from bench.records import load_record
+from bench.core.context import ExecutionContext
+from bench.detection.scenes.predictor import from_cell
+from bench.core.progress import Progress
+from bench.execution.records import load_record
 folder = Path({str(cell(bench))!r})
 ready = from_cell(folder, load_record(folder / "record.json"))
 with rasterio.open("scene.tif") as stream:
@@ -121,7 +130,9 @@ detector = ready.build(ExecutionContext(Path("."), Path("."), "cpu", 1, 0, lambd
 merged = detector.predict(image).merged
 print(json.dumps([merged.boxes.tolist(), merged.scores.tolist()]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=bench.folder, capture_output=True, text=True, timeout=200, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=bench.folder, capture_output=True, text=True, timeout=200, check=True
+    )
     boxes, scores = json.loads(done.stdout.splitlines()[-1])
     assert boxes and [row["score"] for row in found["annotations"]] == scores
     for row, (x1, y1, x2, y2) in zip(found["annotations"], boxes, strict=True):
@@ -138,8 +149,12 @@ def test_coordinates_are_the_scenes_own(bench: Bench) -> None:
     for feature, annotation in zip(geo["features"], coco, strict=True):
         x, y, width, height = annotation["bbox"]
         ring = np.array(feature["geometry"]["coordinates"][0])
-        assert ring[:, 0].min() == pytest.approx(300_000 + 10 * x) and ring[:, 0].max() == pytest.approx(300_000 + 10 * (x + width))
-        assert ring[:, 1].max() == pytest.approx(3_500_000 - 10 * y) and ring[:, 1].min() == pytest.approx(3_500_000 - 10 * (y + height))
+        assert ring[:, 0].min() == pytest.approx(300_000 + 10 * x) and ring[:, 0].max() == pytest.approx(
+            300_000 + 10 * (x + width)
+        )
+        assert ring[:, 1].max() == pytest.approx(3_500_000 - 10 * y) and ring[:, 1].min() == pytest.approx(
+            3_500_000 - 10 * (y + height)
+        )
         assert (ring[0] == ring[-1]).all()
     assert (bench.folder / "cfar/quicklook/scene.png").stat().st_size > 1000
 
@@ -196,10 +211,17 @@ def test_a_cell_is_found_by_every_name_and_keeps_its_options(bench: Bench) -> No
 
 def test_only_the_files_that_are_asked_for_and_the_scores_that_are(bench: Bench) -> None:
     bench("predict", "--out", "few", *CFAR, "scene.tif", "--format", "csv")
-    assert {path.name for path in (bench.folder / "few").iterdir()} == {"detections.csv", "predict.json", "windows", ".lock"}
+    assert {path.name for path in (bench.folder / "few").iterdir()} == {
+        "detections.csv",
+        "predict.json",
+        "windows",
+        ".lock",
+    }
     rows = list(csv.DictReader((bench.folder / "few/detections.csv").open()))
     middle = sorted(float(row["score"]) for row in rows)[len(rows) // 2]
-    out = bench("predict", *CFAR, "scene.tif", "--out", "few", "--format", "csv", "--score-threshold", str(middle)).stdout
+    out = bench(
+        "predict", *CFAR, "scene.tif", "--out", "few", "--format", "csv", "--score-threshold", str(middle)
+    ).stdout
     kept = list(csv.DictReader((bench.folder / "few/detections.csv").open()))
     assert kept == [row for row in rows if float(row["score"]) >= middle] and "finished before" in out
 

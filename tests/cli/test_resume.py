@@ -20,8 +20,8 @@ SAME = ("model.safetensors", "predictions.npz", "curves.csv", "scores.npz")
 WAITER = """
 import os, time
 from pathlib import Path
-from bench.matching import MATCHERS
-from bench.matching.matcher import Matcher
+from bench.core.registries import MATCHERS
+from bench.matching.matchers.base import Matcher
 
 @MATCHERS.register("waiter", "fits as long as a file called hold-SEED is there")
 class Waiter(Matcher):
@@ -110,7 +110,9 @@ def fits(bench: Bench) -> list[str]:
 
 
 def test_killed_in_training_predicting_and_scoring_the_run_ends_in_the_same_bytes(net_run: Bench, bench: Bench) -> None:
-    """SIGINT after epoch 1, kill -9 after a later epoch, at the start of predicting and of scoring; with another number of workers."""
+    """SIGINT after epoch 1, kill -9 after a later epoch, at the start of predicting and of scoring; with another number
+    of workers.
+    """
     bench.write("net.yaml", NET)
     words = ("run", "--config", "net.yaml", "--threads", "1", "--workers", "2")
     name = net_run.cell("infonce").name
@@ -146,7 +148,9 @@ def test_killed_in_training_predicting_and_scoring_the_run_ends_in_the_same_byte
     assert (bench.folder / board).read_bytes() == (net_run.folder / board).read_bytes()
     pictures = {path.name: path.read_bytes() for path in (cell / "figures").iterdir()}
     assert pictures == {path.name: path.read_bytes() for path in (net_run.cell("infonce") / "figures").iterdir()}
-    assert not [name for name in bench.files("runs/matching") if ".tmp" in name or "checkpoints" in name or ".mmengine" in name]
+    assert not [
+        name for name in bench.files("runs/matching") if ".tmp" in name or "checkpoints" in name or ".mmengine" in name
+    ]
 
 
 def test_two_runs_at_once_compute_no_cell_twice(waiting: Bench) -> None:

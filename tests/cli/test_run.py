@@ -20,10 +20,12 @@ PICTURES = {"matches", "false_matches", "misses", "distances", "roc", "recall"}
 def imported(bench: Bench, *words: str) -> set[str]:
     """Return the heavy packages that `bench WORDS` imports."""
     command = [sys.executable, "-X", "importtime", "-m", "bench.cli.main", *words]
-    done = subprocess.run(command, cwd=bench.folder, env=bench.env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=bench.folder, env=bench.env, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     modules = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
-    assert "bench.errors" in modules  # the listing works
+    assert "bench.core.errors" in modules  # the listing works
     return {name for name in HEAVY if name in modules}
 
 
@@ -31,12 +33,17 @@ def test_a_run_leaves_record_predictions_pictures_and_board(tiny_run: Bench) -> 
     for method, slots in (("cfog", ("once",)), ("histogram", ("seed0",)), ("random", ("seed0", "seed1"))):
         for slot in slots:
             cell = tiny_run.cell(f"toy-grouped--{method}--{slot}--")
-            assert {"record.json", "predictions.npz", "scores.npz", "train.json", "predict.json", "log.txt"} <= set(os.listdir(cell))
+            assert {"record.json", "predictions.npz", "scores.npz", "train.json", "predict.json", "log.txt"} <= set(
+                os.listdir(cell)
+            )
             assert {path.stem for path in (cell / "figures").glob("*.png")} == PICTURES
             record = json.loads((cell / "record.json").read_text())
             assert record["status"] == "finished" and record["seed"] == (None if slot == "once" else int(slot[-1]))
             assert record["metrics"]["uniform.accuracy"] is not None
-            assert set(record["cost"]) == {"train", "predict", "score"} and record["cost"]["train"]["peak_memory_bytes"] > 0
+            assert (
+                set(record["cost"]) == {"train", "predict", "score"}
+                and record["cost"]["train"]["peak_memory_bytes"] > 0
+            )
     assert tiny_run.files("leaderboards/tiny")[-3:] == [
         "leaderboards/tiny/matching.csv",
         "leaderboards/tiny/matching.md",
@@ -59,7 +66,13 @@ def test_a_trained_network_leaves_weights_curves_and_throughput(net_run: Bench) 
 
 
 def test_nothing_of_this_machine_is_in_a_record(net_run: Bench, tiny_run: Bench) -> None:
-    private = {os.uname().nodename, os.environ.get("USER", ""), os.path.expanduser("~"), str(net_run.folder), str(tiny_run.folder)}
+    private = {
+        os.uname().nodename,
+        os.environ.get("USER", ""),
+        os.path.expanduser("~"),
+        str(net_run.folder),
+        str(tiny_run.folder),
+    }
     for bench in (net_run, tiny_run):
         for name in bench.files("leaderboards"):
             text = (bench.folder / name).read_bytes().decode("utf-8", "replace")
@@ -75,14 +88,19 @@ def test_the_second_run_computes_nothing_and_imports_nothing_heavy(tiny: Bench) 
     assert "4 cells, 4 finished already, 0 to run" in tiny("run", "--config", "tiny.yaml").stderr
 
 
-@pytest.mark.parametrize("words", [["list"], ["plan", "--config", "tiny.yaml"], ["leaderboard"], ["clean"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words", [["list"], ["plan", "--config", "tiny.yaml"], ["leaderboard"], ["clean"]], ids=lambda words: words[0]
+)
 def test_looking_imports_nothing_heavy(tiny_run: Bench, words: list[str]) -> None:
     assert imported(tiny_run, *words) == set()
 
 
 def test_plan_tells_what_runs_what_is_reused_and_what_it_costs(tiny: Bench) -> None:
     fresh = tiny("plan", "--config", "tiny.yaml", "--cells", "--runs", "elsewhere", "--boards", "elsewhere").stdout
-    assert fresh.count("train, predict, score") == 4 and "cost unknown: no finished record of these methods on such data yet" in fresh
+    assert (
+        fresh.count("train, predict, score") == 4
+        and "cost unknown: no finished record of these methods on such data yet" in fresh
+    )
     assert tiny("plan", "--config", "tiny.yaml", "--cells").stdout.count("  finished") == 4
     more = tiny("plan", "--config", "tiny.yaml", "--seeds", "0", "7").stdout
     assert re.search(r"random on toy/grouped, seed 7 +[0-9a-f]{12}  train, predict, score, about \d+ s", more)
@@ -110,8 +128,12 @@ def test_filters_choose_cells_and_retarget_backbones(bench: Bench) -> None:
     assert cells("--dataset", "port-pairs", "--split", "cities", "--matcher", "random") == {
         f"random on port/cities, seed {s}" for s in (0, 1)
     }
-    assert cells("--backbone", "resnet50", "--matcher", "bnn", "--seeds", "0") == {"bnn-resnet50 on port/cities, seed 0"}
-    assert cells("--backbone", "resnet18", "--matcher", "bnn", "--seeds", "0") == {"bnn-resnet18 on port/cities, seed 0"}
+    assert cells("--backbone", "resnet50", "--matcher", "bnn", "--seeds", "0") == {
+        "bnn-resnet50 on port/cities, seed 0"
+    }
+    assert cells("--backbone", "resnet18", "--matcher", "bnn", "--seeds", "0") == {
+        "bnn-resnet18 on port/cities, seed 0"
+    }
     assert cells("--limit", "8", "--matcher", "cfog") == {"cfog on port/cities, limit 8"}
 
 
@@ -121,7 +143,9 @@ def test_a_matcher_without_a_row_joins_with_its_defaults(tiny: Bench) -> None:
 
 
 def test_a_root_given_or_in_the_environment_is_read(tiny: Bench) -> None:
-    tiny("data", "toy", "--out", "other", "--scenes", "3", "--patches-per-scene", "12", "--patch-px", "32", "--seed", "9")
+    tiny(
+        "data", "toy", "--out", "other", "--scenes", "3", "--patches-per-scene", "12", "--patch-px", "32", "--seed", "9"
+    )
     tiny("data", "toy", "--out", "same", "--scenes", "3", "--patches-per-scene", "12", "--patch-px", "32")
     assert tiny("plan", "--config", "tiny.yaml", "--cells", "--root", "same").stdout.count("  finished") == 4
     for words in (["--root", "toy-pairs=other"], ["--root", "toy=other"], ["--root", "other"]):
@@ -231,8 +255,14 @@ def test_rows_run_one_by_one_stand_in_the_order_of_the_suite(tiny: Bench) -> Non
     shutil.rmtree(boards)
     for method in ("random", "cfog", "histogram"):
         tiny("run", "matching", "--config", "tiny.yaml", "--method", method, "--no-figures")
-    assert [row[2] for row in json.loads((boards / "suite.json").read_text())["order"]] == ["cfog", "histogram", "random"]
-    assert (boards / "matching.md").read_bytes() == whole, "the first row is what the others are compared with, whatever was run first"
+    assert [row[2] for row in json.loads((boards / "suite.json").read_text())["order"]] == [
+        "cfog",
+        "histogram",
+        "random",
+    ]
+    assert (boards / "matching.md").read_bytes() == whole, (
+        "the first row is what the others are compared with, whatever was run first"
+    )
 
 
 def test_a_shared_measurement_is_computed_once_for_two_suites(tiny: Bench) -> None:
@@ -241,8 +271,13 @@ def test_a_shared_measurement_is_computed_once_for_two_suites(tiny: Bench) -> No
     entry = json.loads((tiny.folder / "leaderboards/twin/entries/matching--toy-grouped--cfog--once.json").read_text())
     assert entry["suite"] == "twin" and "--config twin.yaml" in entry["command"]
     tiny.write("twin.yaml", TINY.replace("name: tiny", "name: twin").replace("    cfog:", "    structure:"))
-    done = tiny("run", "--config", "twin.yaml", "--no-figures")  # another label: a folder of its own, and everything reused
-    assert "structure on toy/grouped: score" in done.stderr and "taken off the board, no longer in the suite" in done.stdout
+    done = tiny(
+        "run", "--config", "twin.yaml", "--no-figures"
+    )  # another label: a folder of its own, and everything reused
+    assert (
+        "structure on toy/grouped: score" in done.stderr
+        and "taken off the board, no longer in the suite" in done.stdout
+    )
     board = (tiny.folder / "leaderboards/twin/matching.md").read_text()
     assert "| structure" in board and "| cfog" not in board
     assert "--config twin.yaml --dataset toy --split grouped --method structure" in board
@@ -252,7 +287,17 @@ def test_a_split_file_and_a_table_elsewhere_leave_no_path_in_the_record(bench: B
     data, places = bench.folder / "data", bench.folder / "places"
     bench("data", "toy", "--out", "data", "--scenes", "3", "--patches-per-scene", "12", "--patch-px", "32")
     bench(
-        "data", "split", "toy-pairs", "--root", "data", "--spec", "kind: grouped", "--option", "patch_px: 32", "--out", "places/split.csv"
+        "data",
+        "split",
+        "toy-pairs",
+        "--root",
+        "data",
+        "--spec",
+        "kind: grouped",
+        "--option",
+        "patch_px: 32",
+        "--out",
+        "places/split.csv",
     )
     (data / "patches.csv").rename(places / "patches.csv")
     bench.write(
@@ -281,13 +326,17 @@ matching:
     moved = bench.folder / "moved"
     moved.mkdir()
     places.rename(moved / "places")
-    bench.write("own.yaml", (bench.folder / "own.yaml").read_text().replace("places/", "moved/places/").replace("moved/moved", "moved"))
+    bench.write(
+        "own.yaml",
+        (bench.folder / "own.yaml").read_text().replace("places/", "moved/places/").replace("moved/moved", "moved"),
+    )
     assert "  finished" in bench("plan", "--config", "own.yaml").stdout
     rows = (moved / "places/split.csv").read_text().splitlines()
     parts = [line.split(",")[1] for line in rows[1:]]
     flipped = {"train": "test", "test": "train"}
     body = [
-        ",".join([line.split(",")[0], flipped.get(part, part), *line.split(",")[2:]]) for line, part in zip(rows[1:], parts, strict=True)
+        ",".join([line.split(",")[0], flipped.get(part, part), *line.split(",")[2:]])
+        for line, part in zip(rows[1:], parts, strict=True)
     ]
     (moved / "places/split.csv").write_text("\n".join([rows[0], *body]) + "\n")
     assert "train, predict, score" in bench("plan", "--config", "own.yaml").stdout
@@ -296,5 +345,12 @@ matching:
 def test_predictions_hold_what_any_metric_needs(net_run: Bench) -> None:
     with np.load(net_run.cell("infonce") / "predictions.npz") as stored:
         names = set(stored.files)
-        assert {"test.id", "test.scene", "test.group", "test.distance", "test.sar_embedding", "gallery.distance"} <= names
+        assert {
+            "test.id",
+            "test.scene",
+            "test.group",
+            "test.distance",
+            "test.sar_embedding",
+            "gallery.distance",
+        } <= names
         assert stored["test.sar_embedding"].shape == (12, 8) and stored["test.sar_embedding"].dtype == np.float32

@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 from command_line import Bench
 
-import bench.detection.average_precision as ap
-import bench.detection.evaluator as evaluator
-import bench.detection.scoring as ship_scoring
-import bench.matching.evidence as evidence
-import bench.matching.metrics as metrics
-import bench.matching.predictions as predictions
-import bench.matching.scoring as pair_scoring
-import bench.matching.selftest as pair_selftest
-import bench.resampling as resampling
-import bench.statistics as statistics
+import bench.detection.scoring.average_precision as ap
+import bench.detection.scoring.evaluator as evaluator
+import bench.detection.scoring.score as ship_scoring
+import bench.matching.scoring.metrics as metrics
+import bench.matching.scoring.predictions as predictions
+import bench.matching.scoring.resampled as evidence
+import bench.matching.scoring.score as pair_scoring
+import bench.matching.scoring.selftest as pair_selftest
+import bench.statistics.inference as statistics
+import bench.statistics.resampling as resampling
 from bench.cli.main import main
-from bench.matching.metrics import Ranks
-from bench.matching.retrieval import Retrieval
-from bench.selftest import COVERED, Check, Expected, statistics_checks, task_checks
-from bench.task import get_task
+from bench.execution.task import get_task
+from bench.matching.scoring.metrics import Ranks
+from bench.matching.scoring.retrieval import Retrieval
+from bench.tools.selftest import COVERED, Check, Expected, statistics_checks, task_checks
 
 
 def failing(checks: Any) -> Check | None:
@@ -35,7 +35,7 @@ def failing(checks: Any) -> Check | None:
     return next((check for check in checks if not check.ok), None)
 
 
-# -- as a user types it ------------------------------------------------------------------------------------------------------------------
+# -- as a user types it ------------------------------------------------------------------------------------------------
 def test_everything_comes_out_as_expected(bench: Bench) -> None:
     out = bench("selftest").stdout
     assert "FAILED" not in out and "(covered)" in out
@@ -79,13 +79,15 @@ def test_a_metric_without_a_known_number_fails(monkeypatch: pytest.MonkeyPatch) 
         scores = score(given)
         return replace(scores, metrics={**scores.metrics, "uniform.brier": 0.25})
 
-    monkeypatch.setattr("bench.matching.selftest.score_predictions", more)
-    monkeypatch.setattr("bench.matching.scoring.score_predictions", more)
+    monkeypatch.setattr("bench.matching.scoring.selftest.score_predictions", more)
+    monkeypatch.setattr("bench.matching.scoring.score.score_predictions", more)
     failed = [check for check in task_checks("matching", get_task("matching")) if not check.ok]
     assert {check.prediction for check in failed} == {COVERED} and failed[0].metric == "uniform.brier"
 
 
-def test_a_failure_is_shown_with_both_numbers_and_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_shown_with_both_numbers_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(metrics, "average_precision", lambda label, distance: 0.75)
     assert main(["selftest", "matching"]) == 1
     out = capsys.readouterr().out
@@ -94,7 +96,9 @@ def test_a_failure_is_shown_with_both_numbers_and_exit_code_1(monkeypatch: pytes
     assert "FAILED" in out.splitlines()[-1] and "hard.roc_auc" not in out
 
 
-def test_a_task_without_known_predictions_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_without_known_predictions_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from bench.matching.task import MatchingTask
 
     monkeypatch.delattr(MatchingTask, "selftest")  # what is left is the default of every task
@@ -111,7 +115,7 @@ def test_a_check_is_strict(expected: float | None, got: Any, ok: bool) -> None:
     assert Check("", "", "", "", Expected(expected, ""), got).ok is ok
 
 
-# -- broken on purpose -------------------------------------------------------------------------------------------------------------------
+# -- broken on purpose -------------------------------------------------------------------------------------------------
 def _optimistic_auc(label: np.ndarray, distance: np.ndarray) -> float:
     """Ties count in full."""
     return float(np.mean(distance[label][:, None] <= distance[~label][None, :]))
@@ -175,7 +179,11 @@ PAIRS: dict[str, tuple[Any, str, Any]] = {
     "recall@(k - 1)": (metrics, "recall_at_k", lambda ranks, k: float(np.mean(ranks.better + 1 < k))),
     "MRR of the mean rank": (metrics, "reciprocal_ranks", lambda ranks: 1 / ranks.mean_rank),
     "threshold of the test": (pair_scoring, "choose_threshold", lambda label, distance: float(np.nanmax(distance))),
-    "threshold moved": (pair_scoring, "choose_threshold", lambda label, distance: ORIGINAL["threshold"](label, distance) + 0.5),
+    "threshold moved": (
+        pair_scoring,
+        "choose_threshold",
+        lambda label, distance: ORIGINAL["threshold"](label, distance) + 0.5,
+    ),
     "directions swapped": (pair_scoring, "retrieval_from_matrix", _turned),
     "kinds of negatives swapped": (pair_scoring, "KINDS", {"uniform": 2, "hard": 1}),
     "overlaps stay in the gallery": (pair_scoring, "overlap_mask", lambda places: None),
@@ -235,7 +243,9 @@ def _latest_first(table: Any, *rest: Any, **named: Any) -> Any:
 
 def _by_place(clusters: Any, cluster: Any, score: np.ndarray, *rest: Any) -> Any:
     """Ranked as they stand in the arrays, whatever the scores."""
-    return ORIGINAL["resampled_ap"](clusters, cluster[::-1], np.zeros_like(score), *(each[::-1] for each in rest[:2]), rest[2])
+    return ORIGINAL["resampled_ap"](
+        clusters, cluster[::-1], np.zeros_like(score), *(each[::-1] for each in rest[:2]), rest[2]
+    )
 
 
 SHIPS: dict[str, tuple[Any, str, Any]] = {
@@ -255,7 +265,11 @@ SHIPS: dict[str, tuple[Any, str, Any]] = {
     "threshold of the test": (ship_scoring, "decide", lambda curve, threshold: ap.best_decision(curve)),
     "nothing ignored": (ship_scoring, "match", _nothing_ignored),
     "ties the other way round": (ship_scoring, "match", _latest_first),
-    "strata are the whole": (ship_scoring, "all_aps", lambda coco, voc, weights: ORIGINAL["all_aps"](coco, voc, np.ones_like(weights))),
+    "strata are the whole": (
+        ship_scoring,
+        "all_aps",
+        lambda coco, voc, weights: ORIGINAL["all_aps"](coco, voc, np.ones_like(weights)),
+    ),
     "resampling ranks by place": (resampling.Ranking, "average_precision", staticmethod(_by_place)),
 }
 
@@ -272,7 +286,8 @@ def _changed(**changes: Callable[[float], float]) -> Callable[..., Any]:
     def analyse(rows: Any, reference: int | None) -> Any:
         found = ORIGINAL["analyse"](rows, reference)
         other = [
-            each and replace(each, **{name: change(getattr(each, name)) for name, change in changes.items()}) for each in found.differences
+            each and replace(each, **{name: change(getattr(each, name)) for name, change in changes.items()})
+            for each in found.differences
         ]
         return replace(found, differences=tuple(other))
 
@@ -285,7 +300,10 @@ STATISTICS: dict[str, tuple[str, Any]] = {
     "the sign is turned": ("analyse", _changed(value=lambda value: -value)),
     "one side of the test": ("analyse", _changed(p=lambda p: p / 2)),
     "rows exchanged": ("compare", lambda a, b: ORIGINAL["compare"](b, a)),
-    "tiers by position": ("analyse", lambda rows, reference: replace(ORIGINAL["analyse"](rows, reference), tiers=(1, 2)[: len(rows)])),
+    "tiers by position": (
+        "analyse",
+        lambda rows, reference: replace(ORIGINAL["analyse"](rows, reference), tiers=(1, 2)[: len(rows)]),
+    ),
 }
 
 

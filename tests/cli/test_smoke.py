@@ -1,4 +1,6 @@
-"""`bench run --smoke`: every cell through the genuine path, marked, in a folder of its own, random weights where published ones lack."""
+"""`bench run --smoke`: every cell through the genuine path, marked, in a folder of its own, random weights where
+published ones lack.
+"""
 
 from __future__ import annotations
 
@@ -19,28 +21,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ship_files import write_voc
 
-from bench.config import load_suite
+from bench.boards.entries import file_entries
+from bench.core.errors import BenchError
+from bench.core.registries import DETECTORS, MATCHERS
 from bench.data.ships.index import ShipScene
 from bench.data.ships.toy import ToyShipScenes, render_ships
 from bench.data.toy import ToyScene, write_toy_pairs
-from bench.detection import DETECTORS
-from bench.entries import file_entries
-from bench.errors import BenchError
-from bench.expansion import expand
-from bench.matching import MATCHERS
+from bench.execution.records import Record, load_record
+from bench.execution.task import Origin, Selection
 from bench.models.weight_files import find_weights
 from bench.models.weights import load_initial_weights
-from bench.records import Record, load_record
-from bench.smoke import CAPS, PAIRS, SCENES, few_pairs, few_scenes, options_for, write_stand_in
-from bench.task import Origin, Selection
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
+from bench.suite.smoke import CAPS, PAIRS, SCENES, few_pairs, few_scenes, options_for, write_stand_in
 
 PROBE = '''\
 """Two detectors that are done at once: one boxes what is bright, one breaks."""
 
 import numpy as np
 
-from bench.detection import DETECTORS
-from bench.detection.detector import Detections, Detector, DetectorOptions, ScenePrediction
+from bench.core.registries import DETECTORS
+from bench.detection.detectors.base import Detections, Detector, DetectorOptions, ScenePrediction
 
 
 class ProbeOptions(DetectorOptions):
@@ -104,7 +105,9 @@ def loaded(runs: Path) -> list[tuple[Path, Record]]:
 
 @pytest.fixture(scope="module")
 def wired(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, subprocess.CompletedProcess[str]]]:
-    """A smoke run of a suite with a network, two pretrainings and a detector that breaks; no published weights on this machine."""
+    """A smoke run of a suite with a network, two pretrainings and a detector that breaks; no published weights on this
+    machine.
+    """
     bench = Bench(tmp_path_factory.mktemp("wired"))
     bench.env |= {"HOME": str(bench.folder), "OMP_NUM_THREADS": "1"}
     bench.env.pop("TORCH_HOME", None)
@@ -122,18 +125,24 @@ def test_every_cell_ran_and_the_broken_one_is_named(wired: tuple[Bench, subproce
     }
     assert "smoke: 3 of 4 cells ran" in done.stdout
     assert re.search(
-        r"FAILED toy-half--broken--once: a wire is loose \(details: runs/smoke/detection/toy-half--broken.*/log.txt\)", done.stderr
+        r"FAILED toy-half--broken--once: a wire is loose \(details: runs/smoke/detection/toy-half--broken.*/log.txt\)",
+        done.stderr,
     )
     assert done.stdout.count("(smoke run: wiring check, no measurement)") == 2
     assert not (bench.folder / "leaderboards").exists()
 
 
-def test_samples_and_iterations_are_few_and_the_graph_is_whole(wired: tuple[Bench, subprocess.CompletedProcess[str]]) -> None:
+def test_samples_and_iterations_are_few_and_the_graph_is_whole(
+    wired: tuple[Bench, subprocess.CompletedProcess[str]],
+) -> None:
     found = records(wired[0])
     nce, osm = found["matching toy/grouped nce 4"], found["detection toy/half probe/osm 4"]
     assert nce["spec"]["method"]["options"]["epochs"] == 2 and nce["facts"]["training_entries"] == 2 * PAIRS["train"]
     assert nce["inputs"]["split_counts"] == PAIRS
-    assert nce["spec"]["method"]["options"]["batch_size"] == CAPS["batch_size"] and nce["spec"]["method"]["options"]["input_px"] == 32
+    assert (
+        nce["spec"]["method"]["options"]["batch_size"] == CAPS["batch_size"]
+        and nce["spec"]["method"]["options"]["input_px"] == 32
+    )
     assert osm["facts"]["rounds"] == 3, "a plug-in's own smoke()"
     assert osm["inputs"]["split_counts"] == {"train": SCENES, "validation": 0, "test": SCENES}
     assert osm["requires"] == [f"matching:{nce['keys']['train']}"]
@@ -141,18 +150,24 @@ def test_samples_and_iterations_are_few_and_the_graph_is_whole(wired: tuple[Benc
     assert all(record["smoke"] and record["command"].endswith("--smoke") for record in found.values())
 
 
-def test_absent_weights_are_replaced_and_told_and_recorded(wired: tuple[Bench, subprocess.CompletedProcess[str]]) -> None:
+def test_absent_weights_are_replaced_and_told_and_recorded(
+    wired: tuple[Bench, subprocess.CompletedProcess[str]],
+) -> None:
     bench, done = wired
     assert done.stderr.count("ImageNet file of resnet18 not here: replaced by random weights for this check") == 1
     found = records(bench)
     for name in ("matching toy/grouped nce 4", "detection toy/half probe/imagenet 4"):
         assert found[name]["inputs"]["replaced_weights"] == "smoke-random-resnet18.pth"
-    assert "replaced_weights" not in found["detection toy/half probe/osm 4"]["inputs"], "it starts from the matching network"
+    assert "replaced_weights" not in found["detection toy/half probe/osm 4"]["inputs"], (
+        "it starts from the matching network"
+    )
     genuine = bench.error("run", "--config", "ships.yaml", "--no-figures")
     assert "bench data weights resnet18 --download" in genuine and "replaced" not in genuine
 
 
-def test_a_smoke_record_enters_no_board_and_no_cost(wired: tuple[Bench, subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+def test_a_smoke_record_enters_no_board_and_no_cost(
+    wired: tuple[Bench, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     bench, _ = wired
     runs = bench.folder / "runs"
     assert loaded(runs) == []
@@ -167,11 +182,25 @@ def test_a_smoke_run_beside_a_finished_run_changes_nothing_of_it(tiny: Bench) ->
     before = {name: (tiny.folder / name).stat().st_mtime_ns for name in tiny.files("runs/matching", "leaderboards")}
     done = tiny("run", "--config", "tiny.yaml", "--smoke", "--no-figures", "--threads", "1")
     assert "smoke: 4 of 4 cells ran" in done.stdout and "finished already" not in done.stderr
-    assert {name: (tiny.folder / name).stat().st_mtime_ns for name in tiny.files("runs/matching", "leaderboards")} == before
+    assert {
+        name: (tiny.folder / name).stat().st_mtime_ns for name in tiny.files("runs/matching", "leaderboards")
+    } == before
     genuine = {record.row_key for _, record in loaded(tiny.folder / "runs")}
     assert not genuine & {record["row_key"] for record in records(tiny).values()}
     assert "4 cells, 4 finished already, 0 to run" in tiny("run", "--config", "tiny.yaml", "--no-figures").stderr
-    again = tiny("run", "--config", "tiny.yaml", "--smoke", "--no-figures", "--threads", "1", "--seeds", "7", "--method", "random").stderr
+    again = tiny(
+        "run",
+        "--config",
+        "tiny.yaml",
+        "--smoke",
+        "--no-figures",
+        "--threads",
+        "1",
+        "--seeds",
+        "7",
+        "--method",
+        "random",
+    ).stderr
     assert again.count("train, predict, score") == 1 and "seed 7, smoke" in again
     tiny("clean", "smoke", "--yes")
     assert not (tiny.folder / "runs/smoke").exists() and len(loaded(tiny.folder / "runs")) == 4
@@ -180,7 +209,9 @@ def test_a_smoke_run_beside_a_finished_run_changes_nothing_of_it(tiny: Bench) ->
 def test_missing_data_stop_a_smoke_run_and_weights_are_still_told(bench: Bench) -> None:
     bench.env |= {"HOME": str(bench.folder)}
     bench.env.pop("TORCH_HOME", None)
-    done = bench("run", "matching", "--config", "paper", "--smoke", "--method", "bnn-resnet50", "--backbone", "resnet18", code=2)
+    done = bench(
+        "run", "matching", "--config", "paper", "--smoke", "--method", "bnn-resnet50", "--backbone", "resnet18", code=2
+    )
     assert "data set qxs-saropt is not here" in done.stderr and "no ImageNet weights" not in done.stderr
     assert "ImageNet file of resnet18 not here: replaced by random weights" in done.stderr
     assert not (bench.folder / "leaderboards").exists() and not list((bench.folder / "runs").rglob("job.json"))
@@ -190,7 +221,12 @@ def test_paper_without_anything_lists_all_that_is_missing_at_once(bench: Bench) 
     bench.env |= {"HOME": str(bench.folder)}
     bench.env.pop("TORCH_HOME", None)
     message = bench.error("run", "--config", "paper")
-    for part in ("data set qxs-saropt is not", "data set air-sarship-1.0 is not", "weights resnet50 --down", "weights darknet53 --down"):
+    for part in (
+        "data set qxs-saropt is not",
+        "data set air-sarship-1.0 is not",
+        "weights resnet50 --down",
+        "weights darknet53 --down",
+    ):
         assert message.count(part) == 1, part
 
 
@@ -213,8 +249,10 @@ def test_two_seeds_at_most_unless_they_are_given_and_the_graph_keeps_them() -> N
     assert seeds(smoke=True, seeds=(5, 6, 7)) == {None, 5, 6, 7}
 
 
-# -- the pieces --------------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", [*(f"matching {n}" for n in MATCHERS.names()), *(f"detection {n}" for n in DETECTORS.names())])
+# -- the pieces --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "name", [*(f"matching {n}" for n in MATCHERS.names()), *(f"detection {n}" for n in DETECTORS.names())]
+)
 def test_the_options_of_every_component_can_be_cut_down(name: str) -> None:
     task, component = name.split()
     given = {"results": "file"} if component == "submission" else {}
@@ -250,11 +288,16 @@ def test_few_pairs_are_of_the_part_and_from_both_ends(part: set[int], name: str)
 def test_few_scenes_hold_ships_and_are_the_smallest() -> None:
     sizes = {0: (900, 1), 1: (500, 0), 2: (700, 3), 3: (600, 1), 4: (3000, 2), 5: (4000, 1)}  # edge, ships
     items = [
-        ShipScene(str(k), f"{k}.png", k, edge, edge, np.tile([1.0, 1.0, 9.0, 9.0], (ships, 1)), np.zeros(ships, dtype=bool))
+        ShipScene(
+            str(k), f"{k}.png", k, edge, edge, np.tile([1.0, 1.0, 9.0, 9.0], (ships, 1)), np.zeros(ships, dtype=bool)
+        )
         for k, (edge, ships) in sizes.items()
     ]
     assert few_scenes(np.arange(6), items).tolist() == [2, 3]
-    assert few_scenes(np.array([0, 1]), items).tolist() == [0, 1] and few_scenes(np.array([], dtype=np.int64), items).tolist() == []
+    assert (
+        few_scenes(np.array([0, 1]), items).tolist() == [0, 1]
+        and few_scenes(np.array([], dtype=np.int64), items).tolist() == []
+    )
     assert few_scenes(np.array([4, 5]), items).tolist() == [4], "one scene of 3000 px is enough to predict on"
 
 
@@ -270,9 +313,11 @@ def test_stand_ins_have_the_published_layout_and_the_same_bytes(backbone: str, t
     if backbone == "resnet18":
         from torchvision.models import resnet18
 
-        wanted = {k: v.shape for k, v in resnet18(weights=None).state_dict().items() if not k.endswith("num_batches_tracked")}
+        wanted = {
+            k: v.shape for k, v in resnet18(weights=None).state_dict().items() if not k.endswith("num_batches_tracked")
+        }
     else:
-        from bench.detection import mmcv_bridge
+        from bench.detection.detectors.mmdet import mmcv_bridge
 
         mmcv_bridge.install()
         from mmdet.models.backbones import Darknet
@@ -285,7 +330,7 @@ def test_stand_ins_have_the_published_layout_and_the_same_bytes(backbone: str, t
         find_weights(backbone, {"BENCH_WEIGHTS": str(path.parent), "HOME": str(tmp_path)})
 
 
-# -- the real thing ----------------------------------------------------------------------------------------------------------------
+# -- the real thing ----------------------------------------------------------------------------------------------------
 def write_papers_data(root: Path) -> None:
     """Write both sets of the paper in the genuine layouts: 48 pairs of 256 px, 31 16-bit scenes of 600 px."""
     pairs = root / "QXSLAB_SAROPT"
@@ -297,7 +342,9 @@ def write_papers_data(root: Path) -> None:
         path = root / "AIR-SARShip-1.0" / "AIR-SARShip-1.0-data" / f"{number}.tiff"
         path.parent.mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(path, made.amplitude, photometric="minisblack")
-        write_voc(root / "AIR-SARShip-1.0" / "AIR-SARShip-1.0-xml" / f"{number}-label.xml", made.boxes.tolist(), (600, 600))
+        write_voc(
+            root / "AIR-SARShip-1.0" / "AIR-SARShip-1.0-xml" / f"{number}-label.xml", made.boxes.tolist(), (600, 600)
+        )
 
 
 @pytest.mark.slow
@@ -305,8 +352,14 @@ def test_the_papers_suite_runs_whole(bench: Bench) -> None:
     write_papers_data(bench.folder / "data")
     bench.env |= {"HOME": str(bench.folder), "BENCH_DATA": str(bench.folder / "data")}
     bench.env.pop("TORCH_HOME", None)
-    command = [*bench.words("run", "--config", "paper", "--smoke", "--no-figures"), "--threads", str(min(4, os.cpu_count() or 1))]
-    done = subprocess.run(command, cwd=bench.folder, env=bench.env, capture_output=True, text=True, timeout=3600, check=False)
+    command = [
+        *bench.words("run", "--config", "paper", "--smoke", "--no-figures"),
+        "--threads",
+        str(min(4, os.cpu_count() or 1)),
+    ]
+    done = subprocess.run(
+        command, cwd=bench.folder, env=bench.env, capture_output=True, text=True, timeout=3600, check=False
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "smoke: 18 of 18 cells ran" in done.stdout
     assert done.stderr.count("replaced by random weights") == 2
@@ -315,7 +368,10 @@ def test_the_papers_suite_runs_whole(bench: Bench) -> None:
         for seed in (0, 1):
             osm = found[f"detection air-sarship-1.0/circulating {detector}/osm {seed}"]
             mine = found[f"matching qxs-saropt/random {matcher} {seed}"]
-            assert osm["facts"]["initial_weights"] == {"sha256": mine["outputs"]["weights_sha256"], "branch": "sar.backbone."}
+            assert osm["facts"]["initial_weights"] == {
+                "sha256": mine["outputs"]["weights_sha256"],
+                "branch": "sar.backbone.",
+            }
             assert osm["facts"]["training_tiles"] == 4
     sizes = [record.cost for _, record in loaded(bench.folder / "runs/smoke")]
     assert max(cost["train"]["peak_memory_bytes"] for cost in sizes) < 8 * 2**30

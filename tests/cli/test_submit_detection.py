@@ -1,4 +1,6 @@
-"""`bench submit --task detection` as a user types it: boxes of another tool enter the board, stay there, and are refused in one line."""
+"""`bench submit --task detection` as a user types it: boxes of another tool enter the board, stay there, and are
+refused in one line.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +74,13 @@ def board(bench: Bench) -> str:
 
 
 def test_boxes_enter_the_board_with_their_reference_and_stay(ships: Bench) -> None:
-    ships(*RUN, "--set", "detection.methods.other={detector: cfar}")  # a row that is on the board and not in the suite's file
-    ships.write("boxes.json", json.dumps({"info": truth(ships)["info"], "images": truth(ships)["images"], "annotations": perfect(ships)}))
+    ships(
+        *RUN, "--set", "detection.methods.other={detector: cfar}"
+    )  # a row that is on the board and not in the suite's file
+    ships.write(
+        "boxes.json",
+        json.dumps({"info": truth(ships)["info"], "images": truth(ships)["images"], "annotations": perfect(ships)}),
+    )
     for name in ("other", "Other"):
         assert "'other' is on this board already; choose another name" in ships.refused(*SUBMIT[:-1], name)
     out = ships(*SUBMIT, "--reference", "doi:10.1000/182")
@@ -85,10 +92,14 @@ def test_boxes_enter_the_board_with_their_reference_and_stay(ships: Bench) -> No
     assert mine["facts"]["submitted_for"] == claims and mine["inputs"]["data"]["split"] == claims["split_sha256"]
     words = "bench submit boxes.json --task detection --config ships.yaml --dataset toy --split half --name mine"
     assert mine["command"] == f"{words} --reference https://doi.org/10.1000/182"
-    assert "[mine](https://doi.org/10.1000/182)" in board(ships) and board(ships).index("| cfar") < board(ships).index("| [mine]")
+    assert "[mine](https://doi.org/10.1000/182)" in board(ships) and board(ships).index("| cfar") < board(ships).index(
+        "| [mine]"
+    )
     ships(*RUN)  # a whole run prunes what the suite lacks, but not what was submitted
     assert "[mine](https://doi.org/10.1000/182)" in board(ships)
-    ships(*SUBMIT, "--reference", "https://example.org/corrected")  # same file, nothing to compute: the reference is corrected all the same
+    ships(
+        *SUBMIT, "--reference", "https://example.org/corrected"
+    )  # same file, nothing to compute: the reference is corrected all the same
     assert "[mine](https://example.org/corrected)" in board(ships)
 
 
@@ -96,7 +107,9 @@ def test_the_board_is_rebuilt_from_entries_alone_and_scored_from_the_cell(ships:
     boxes = perfect(ships, 0.9)
     ships.write("boxes.json", json.dumps([{**boxes[0], "score": 0.1}, *boxes[1:]]))
     ships(*SUBMIT, "--empty-images-ok", "--set", "detection.protocol.score_floor=0.5")
-    assert record(ships)["facts"]["scene.detections"] == len(boxes) - 1  # what lies below the protocol's floor is dropped
+    assert (
+        record(ships)["facts"]["scene.detections"] == len(boxes) - 1
+    )  # what lies below the protocol's floor is dropped
     assert "numbers as recorded" in ships("score").stdout
     clone = Bench(tmp_path / "clone")
     shutil.copytree(ships.folder / "leaderboards", clone.folder / "leaderboards")
@@ -114,19 +127,39 @@ def test_the_board_is_rebuilt_from_entries_alone_and_scored_from_the_cell(ships:
 def test_several_seeds_make_a_row_and_a_second_file_replaces_the_first(ships: Bench) -> None:
     tables = {}
     for seed in (1, 2):
-        rows = [{"image_id": r["image_id"], **dict(zip(("x", "y", "width", "height"), r["bbox"], strict=True))} for r in perfect(ships)]
+        rows = [
+            {"image_id": r["image_id"], **dict(zip(("x", "y", "width", "height"), r["bbox"], strict=True))}
+            for r in perfect(ships)
+        ]
         tables[seed] = [{**row, "score": 0.9 - seed * i / 100} for i, row in enumerate(rows)]
         with (ships.folder / f"boxes-{seed}.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, tables[seed][0])
             writer.writeheader()
             writer.writerows(tables[seed])
-        ships("submit", f"boxes-{seed}.csv", *TO, "--name", "two", "--seed", str(seed), "--empty-images-ok", "--no-figures")
+        ships(
+            "submit",
+            f"boxes-{seed}.csv",
+            *TO,
+            "--name",
+            "two",
+            "--seed",
+            str(seed),
+            "--empty-images-ok",
+            "--no-figures",
+        )
     text = board(ships)
     assert "2 ([1](entries/detection--toy-half--two--seed1.json), [2]" in text
     commands = [line for line in text.splitlines() if line.startswith("bench submit boxes-")]
-    assert [line.split()[2] for line in commands] == ["boxes-1.csv", "boxes-2.csv"] and commands[1].endswith("--name two --seed 2")
+    assert [line.split()[2] for line in commands] == ["boxes-1.csv", "boxes-2.csv"] and commands[1].endswith(
+        "--name two --seed 2"
+    )
     first = record(ships, "--two--seed1")["fingerprint"]
-    assert ships(*commands[0].split()[1:], "--no-figures").stdout.count("replaced the earlier submission of two on toy/half, seed 1") == 1
+    assert (
+        ships(*commands[0].split()[1:], "--no-figures").stdout.count(
+            "replaced the earlier submission of two on toy/half, seed 1"
+        )
+        == 1
+    )
     assert record(ships, "--two--seed1")["fingerprint"] == first  # the board's own line files the very same again
     words = ("submit", "boxes-2.csv", *TO, "--name", "two", "--no-figures", "--empty-images-ok")
     assert "submitted with seed 2 from the very same file" in ships.refused(*words, "--seed", "3")
@@ -158,8 +191,14 @@ def test_bad_submissions_end_in_one_line_and_file_nothing(ships: Bench) -> None:
         "corners": (json.dumps([{**box, "bbox": [100, 100, 120, 110]} for box in boxes]), "looks like x1, y1, x2, y2"),
         "truncated": (json.dumps(boxes)[:-9], "is not valid JSON"),
         "no list": ("{}", "holds a JSON dict"),
-        "another split": (json.dumps({**wrapped, "info": {**info, "split_sha256": "0" * 64}}), "was made for another split"),
-        "a scene forgotten": (json.dumps({**wrapped, "images": truth(ships)["images"][:-1], "annotations": []}), "says nothing of 1 of"),
+        "another split": (
+            json.dumps({**wrapped, "info": {**info, "split_sha256": "0" * 64}}),
+            "was made for another split",
+        ),
+        "a scene forgotten": (
+            json.dumps({**wrapped, "images": truth(ships)["images"][:-1], "annotations": []}),
+            "says nothing of 1 of",
+        ),
     }
     for name, (text, message) in bad.items():
         ships.write("boxes.json", text)
@@ -192,4 +231,6 @@ def test_the_truth_by_data_set_carries_the_same_hashes_as_by_suite(ships: Bench)
     assert "--part does not go with --config" in ships.refused(
         "data", "coco", "--config", "ships.yaml", "--part", "test", "--out", "x.json"
     )
-    assert "--split does not go with a data set by name" in ships.refused("data", "coco", "toy-ships", "--split", "half", "--out", "x.json")
+    assert "--split does not go with a data set by name" in ships.refused(
+        "data", "coco", "toy-ships", "--split", "half", "--out", "x.json"
+    )

@@ -1,4 +1,6 @@
-"""`bench data pairs` and `bench submit --task matching` as a user types them: distances of a known row come back as that row."""
+"""`bench data pairs` and `bench submit --task matching` as a user types them: distances of a known row come back as
+that row.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 from command_line import Bench
 
-from bench.matching.predictions import load_predictions
+from bench.matching.scoring.predictions import load_predictions
 
 SUBMIT = ("submit", "mine.csv", "--config", "tiny.yaml", "--no-figures", "--name", "mine")
 Rows = list[dict[str, str]]
@@ -19,11 +21,16 @@ Rows = list[dict[str, str]]
 
 @pytest.fixture(scope="session")
 def asked(tiny_run: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """A copy of the finished run of TINY with the pairs that its board asks for, and cfog's distances of them. Read only."""
+    """A copy of the finished run of TINY with the pairs that its board asks for, and cfog's distances of them. Read
+    only.
+    """
     bench = Bench(tmp_path_factory.mktemp("asked") / "tiny")
     shutil.copytree(tiny_run.folder, bench.folder)
     out = bench("data", "pairs", "--config", "tiny.yaml", "--out", "pairs.csv").stdout
-    assert "wrote pairs.csv: " in out and "bench submit pairs.csv --task matching --config tiny.yaml --dataset toy --split grouped" in out
+    assert (
+        "wrote pairs.csv: " in out
+        and "bench submit pairs.csv --task matching --config tiny.yaml --dataset toy --split grouped" in out
+    )
     write(bench, "mine.csv", with_distances(read(bench), bench))
     return bench
 
@@ -55,7 +62,11 @@ def with_distances(rows: Rows, bench: Bench, method: str = "cfog") -> list[dict[
         for s, o, value in zip(own.pair_sar, own.pair_optical, own.distance, strict=True):
             known[part, str(own.id[s]), str(own.id[o])] = float(value)
     ids = found.test.id[found.gallery_position]
-    known |= {("gallery", str(s), str(o)): float(found.gallery_distance[i, j]) for i, s in enumerate(ids) for j, o in enumerate(ids)}
+    known |= {
+        ("gallery", str(s), str(o)): float(found.gallery_distance[i, j])
+        for i, s in enumerate(ids)
+        for j, o in enumerate(ids)
+    }
     return [{**row, "distance": repr(known[row["part"], row["sar"], row["optical"]])} for row in rows]
 
 
@@ -70,15 +81,22 @@ def board(bench: Bench) -> str:
 
 def of_cfog(bench: Bench, *left_out: str) -> dict[str, float | None]:
     """The metrics of cfog, with None for those that begin with one of `left_out`."""
-    return {name: None if name.startswith(left_out) else value for name, value in record(bench, "--cfog--")["metrics"].items()}
+    return {
+        name: None if name.startswith(left_out) else value
+        for name, value in record(bench, "--cfog--")["metrics"].items()
+    }
 
 
 def test_what_is_handed_out_names_pairs_and_files_and_no_label(asked: Bench) -> None:
     rows = read(asked)
     assert set(rows[0]) == {"pair", "part", "sar", "optical", "sar_file", "optical_file", "made_for"}
     about = json.loads((asked.folder / "pairs.csv.info.json").read_text())
-    assert about["made_for"] == rows[0]["made_for"] and about["protocol"]["negative_seed"] == 0 and about["gallery"] == 8
-    assert about["pairs"] == {part: sum(row["part"] == part for row in rows) for part in ("validation", "test", "gallery")}
+    assert (
+        about["made_for"] == rows[0]["made_for"] and about["protocol"]["negative_seed"] == 0 and about["gallery"] == 8
+    )
+    assert about["pairs"] == {
+        part: sum(row["part"] == part for row in rows) for part in ("validation", "test", "gallery")
+    }
     data = record(asked, "--cfog--")["inputs"]["data"]
     assert (about["manifest_sha256"], about["split_sha256"]) == (data["manifest"], data["split"])
     assert str(asked.folder) not in (asked.folder / "pairs.csv").read_text() + json.dumps(about)
@@ -93,9 +111,17 @@ def test_distances_of_a_known_row_give_its_numbers_and_the_row_stays(pairs: Benc
         mine["facts"]["pairs_sha256"] == cfog["facts"]["pairs_sha256"]
         and mine["facts"]["gallery_sha256"] == cfog["facts"]["gallery_sha256"]
     )
-    assert mine["facts"]["submitted_for"] == {"made_for": read(pairs)[0]["made_for"]} and mine["facts"]["submitted"] is True
-    assert "[mine](https://example.org/mine)" in board(pairs) and board(pairs).index("| random") < board(pairs).index("| [mine]")
-    assert "bench submit mine.csv --task matching --config tiny.yaml --dataset toy --split grouped --name mine" in board(pairs)
+    assert (
+        mine["facts"]["submitted_for"] == {"made_for": read(pairs)[0]["made_for"]}
+        and mine["facts"]["submitted"] is True
+    )
+    assert "[mine](https://example.org/mine)" in board(pairs) and board(pairs).index("| random") < board(pairs).index(
+        "| [mine]"
+    )
+    assert (
+        "bench submit mine.csv --task matching --config tiny.yaml --dataset toy --split grouped --name mine"
+        in board(pairs)
+    )
     assert "numbers as recorded" in pairs("score", str(pairs.cell("--mine--").relative_to(pairs.folder))).stdout
     pairs("run", "--config", "tiny.yaml")  # a whole run prunes what the suite lacks, but not what was submitted
     assert "[mine](https://example.org/mine)" in board(pairs)
@@ -108,7 +134,9 @@ def test_distances_of_a_known_row_give_its_numbers_and_the_row_stays(pairs: Benc
         path.unlink()
     clone("leaderboard", "tiny")
     assert board(clone) == board(pairs)
-    for path in (clone.folder / "leaderboards/tiny/entries").glob("matching--toy-grouped--mine--once.*"):  # how it is taken back
+    for path in (clone.folder / "leaderboards/tiny/entries").glob(
+        "matching--toy-grouped--mine--once.*"
+    ):  # how it is taken back
         path.unlink()
     clone("leaderboard", "tiny")
     assert "[mine]" not in board(clone) and "| cfog" in board(clone)
@@ -122,12 +150,16 @@ def test_no_gallery_and_a_fixed_threshold_leave_out_what_they_cannot_say(pairs: 
     assert "on which the threshold is chosen; add them, or state a threshold with --threshold" in pairs.refused(*SUBMIT)
     pairs("submit", "mine.csv", "--config", "tiny.yaml", "--name", "mine", "--threshold=-0.5")  # with its pictures
     mine = record(pairs)
-    wanted = of_cfog(pairs, "gallery.", "uniform.accuracy", "uniform.precision", "uniform.recall", "uniform.f1", "hard.")
+    wanted = of_cfog(
+        pairs, "gallery.", "uniform.accuracy", "uniform.precision", "uniform.recall", "uniform.f1", "hard."
+    )
     known = {name: value for name, value in mine["metrics"].items() if not name.startswith(("hard.", "uniform.fixed."))}
     assert known == {name: value for name, value in wanted.items() if name in known}
     assert mine["metrics"]["uniform.fixed.accuracy"] is not None and mine["facts"]["fixed_threshold"] == 0.5
     assert mine["command"].startswith("bench submit mine.csv --task matching --threshold -0.5 --config")
-    assert (pairs.cell("--mine--") / "figures/roc.png").is_file() and not (pairs.cell("--mine--") / "figures/recall.png").exists()
+    assert (pairs.cell("--mine--") / "figures/roc.png").is_file() and not (
+        pairs.cell("--mine--") / "figures/recall.png"
+    ).exists()
     assert "mine" in board(pairs)
 
 
@@ -149,7 +181,8 @@ def test_seeds_make_a_row_and_failures_count_against_the_method(pairs: Bench) ->
         pairs("submit", f"seed{seed}.csv", "--config", "tiny.yaml", "--name", "two", "--seed", seed, "--no-figures")
     good, bad = (record(pairs, f"--two--seed{seed}") for seed in (0, 1))
     assert (
-        bad["facts"]["uniform.failures"] == len(true) == 12 and bad["metrics"]["uniform.roc_auc"] == bad["metrics"]["uniform.recall"] == 0
+        bad["facts"]["uniform.failures"] == len(true) == 12
+        and bad["metrics"]["uniform.roc_auc"] == bad["metrics"]["uniform.recall"] == 0
     )
     shown = next(line for line in board(pairs).splitlines() if line.startswith("| two"))
     assert "[0](entries/" in shown and "[1](entries/" in shown
@@ -165,7 +198,10 @@ def test_bad_answers_end_in_one_line_and_file_nothing(pairs: Bench) -> None:
         "one lacks": (whole[:test] + whole[test + 1 :], "lacks 1 of "),
         "NaN": ([{**whole[0], "distance": "nan"}, *whole[1:]], "distance is 'nan'"),
         "unknown": ([{**whole[0], "sar": "nobody"}, *whole[1:]], "unknown SAR patch 'nobody'"),
-        "another drawing": ([{**row, "made_for": "0" * 16} for row in whole], "was made for another data, split or drawing"),
+        "another drawing": (
+            [{**row, "made_for": "0" * 16} for row in whole],
+            "was made for another data, split or drawing",
+        ),
         "empty": ([{**row, "distance": ""} for row in whole], "every distance of the test pairs is empty"),
     }
     for name, (rows, message) in bad.items():
@@ -187,6 +223,8 @@ def test_other_formats_of_the_handout(pairs: Bench) -> None:
     pairs("data", "pairs", "--config", "tiny.yaml", "--out", "pairs.json")
     rows = json.loads((pairs.folder / "pairs.json").read_text())
     assert [{key: str(value) for key, value in row.items()} for row in rows] == read(pairs)
-    assert "ends in one of .json, .csv, .parquet" in pairs.refused("data", "pairs", "--config", "tiny.yaml", "--out", "pairs.txt")
+    assert "ends in one of .json, .csv, .parquet" in pairs.refused(
+        "data", "pairs", "--config", "tiny.yaml", "--out", "pairs.txt"
+    )
     asked = ("data", "pairs", "--config", "tiny.yaml", "--out", "x.csv")
     assert "nearest: grouped" in pairs.refused(*asked, "--split", "groupd")

@@ -28,7 +28,9 @@ def test_list_shows_every_kind_with_summaries(bench: Bench) -> None:
     assert all(len(line.split()) > 1 for line in out.splitlines() if line.startswith("  "))
 
 
-@pytest.mark.parametrize("words", [[], *([verb] for verb in VERBS), *(["data", action] for action in DATA)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [[], *([verb] for verb in VERBS), *(["data", action] for action in DATA)], ids=" ".join
+)
 def test_help_of_every_verb_has_a_worked_example(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
@@ -39,7 +41,14 @@ def test_help_of_every_verb_has_a_worked_example(capsys: pytest.CaptureFixture[s
 def test_version_and_a_reader_that_goes_away(bench: Bench) -> None:
     assert bench("--version").stdout.startswith("saropt-bench 0.")
     command = " ".join(f"'{word}'" for word in bench.words("list"))
-    done = subprocess.run(["bash", "-c", f"{command} | true"], cwd=bench.folder, env=bench.env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", f"{command} | true"],
+        cwd=bench.folder,
+        env=bench.env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stderr == ""
 
 
@@ -63,10 +72,18 @@ def test_the_csv_holds_full_precision_and_says_where_it_comes_from(tiny_run: Ben
     assert float(accuracy["mean"]) == float(repr(float(accuracy["mean"])))
 
 
-# -- data ----------------------------------------------------------------------------------------------------------------------
+# -- data --------------------------------------------------------------------------------------------------------------
 def test_info_says_what_to_place_where(bench: Bench) -> None:
     out = bench("data", "info", "qxs-saropt").stdout
-    for word in ("sar_sensor", "licence", "citation", "expected pairs  20000", "BENCH_ROOT_QXS_SAROPT", "opt_256_oc_0.2", "options:"):
+    for word in (
+        "sar_sensor",
+        "licence",
+        "citation",
+        "expected pairs  20000",
+        "BENCH_ROOT_QXS_SAROPT",
+        "opt_256_oc_0.2",
+        "options:",
+    ):
         assert word in out
 
 
@@ -74,12 +91,18 @@ def test_toy_then_verify_then_split(bench: Bench) -> None:
     toy = ("data", "toy", "--out", "toy", "--scenes", "3", "--patches-per-scene", "6", "--patch-px", "32")
     assert "18 pairs in toy" in bench(*toy).stdout
     assert "exists and is not empty" in bench.error(*toy)
-    assert "patch_px" in bench.error("data", "toy", "--out", "new", "--patch-px", "2") and not (bench.folder / "new").exists()
+    assert (
+        "patch_px" in bench.error("data", "toy", "--out", "new", "--patch-px", "2")
+        and not (bench.folder / "new").exists()
+    )
 
     verify = ("data", "verify", "toy-pairs", "--root", "toy", "--option", "patch_px: 32")
     assert "18 pairs" in bench(*verify, "--manifest", "toy.sha256").stdout
     subprocess.run(["sha256sum", "-c", "--quiet", "../toy.sha256"], cwd=bench.folder / "toy", check=True)
-    assert hashlib.sha256((bench.folder / "toy/patches.csv").read_bytes()).hexdigest() in (bench.folder / "toy.sha256").read_text()
+    assert (
+        hashlib.sha256((bench.folder / "toy/patches.csv").read_bytes()).hexdigest()
+        in (bench.folder / "toy.sha256").read_text()
+    )
     (bench.folder / "toy/sar_32_oc_0/3.png").unlink()
     assert "PROBLEM" in bench(*verify, code=1).stdout
     assert "3 opened" in bench(*verify, "--limit", "3", code=1).stdout
@@ -93,9 +116,15 @@ def test_toy_then_verify_then_split(bench: Bench) -> None:
     assert first.startswith(b"id,part,group\n")
     bench(*split, "--spec", "kind: grouped", "--spec", "{by: scene, test: 0.34, validation: 0.4}")
     assert (bench.folder / "split.csv").read_bytes() == first
-    for spec, wanted in (("kin: grouped", "unknown key 'kin'"), ("kind", "expected 'key: value'"), ("by: [", "is not valid YAML")):
+    for spec, wanted in (
+        ("kin: grouped", "unknown key 'kin'"),
+        ("kind", "expected 'key: value'"),
+        ("by: [", "is not valid YAML"),
+    ):
         assert wanted in bench.error(*split, "--spec", spec)
-    assert "the split leaves train empty (12 dropped by near_test" in bench.error(*split, "--spec", "{kind: grouped, guard_m: 1.0e9}")
+    assert "the split leaves train empty (12 dropped by near_test" in bench.error(
+        *split, "--spec", "{kind: grouped, guard_m: 1.0e9}"
+    )
     assert (bench.folder / "split.csv").read_bytes() == first
 
 
@@ -121,7 +150,11 @@ def test_cut_writes_patches_with_positions_and_reasons(bench: Bench) -> None:
     out = bench(*cut, "--out", "cut").stdout
     assert "10 pairs from 2 scenes in cut/" in out and "rejected by min_std: 2" in out
     names = bench.files("cut")
-    assert sum(name.endswith(".png") for name in names) == 20 and "cut/patches.csv" in names and "cut/rejected.csv" in names
+    assert (
+        sum(name.endswith(".png") for name in names) == 20
+        and "cut/patches.csv" in names
+        and "cut/rejected.csv" in names
+    )
     assert "cut" in bench.error(*cut, "--out", "cut")
     assert "no window of 900 px fits" in bench.error(*cut[:5], "900", "--overlap-px", "0", "--out", "large")
     assert not (bench.folder / "large").exists()

@@ -75,7 +75,9 @@ def one_node_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
         (folder / name).mkdir()
     host = socket.gethostname().split(".")[0]
     controller, daemon = _free_ports(2)
-    (folder / "slurm.conf").write_text(CONF.format(host=host, folder=folder, controller=controller, daemon=daemon, cpus=cpus))
+    (folder / "slurm.conf").write_text(
+        CONF.format(host=host, folder=folder, controller=controller, daemon=daemon, cpus=cpus)
+    )
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
@@ -84,11 +86,19 @@ def one_node_slurm(cpus: int = 2) -> Iterator[dict[str, str]]:
     environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PATH": path}
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        munge = ["--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket", f"--pid-file={folder}/munge.pid"]
+        munge = [
+            "--foreground",
+            "--force",
+            f"--key-file={key}",
+            f"--socket={folder}/munge.socket",
+            f"--pid-file={folder}/munge.pid",
+        ]
         munge += [f"--log-file={folder}/munge.log", f"--seed-file={folder}/munge.seed"]
         for command in (("munged", *munge), ("slurmctld", "-D"), ("slurmd", "-D", "-N", host)):
             words = [str(_program(command[0])), *command[1:]]
-            processes.append(subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+            processes.append(
+                subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            )
             time.sleep(1.0)
         _wait_until_idle(environment, folder)
         yield environment
@@ -115,7 +125,12 @@ def _wait_until_idle(environment: dict[str, str], folder: Path) -> None:
             return
         if "down" in done.stdout:
             host = socket.gethostname().split(".")[0]
-            subprocess.run(["scontrol", "update", f"nodename={host}", "state=resume"], env=environment, check=False, capture_output=True)
+            subprocess.run(
+                ["scontrol", "update", f"nodename={host}", "state=resume"],
+                env=environment,
+                check=False,
+                capture_output=True,
+            )
         time.sleep(0.5)
     logs = [log.read_text(errors="replace")[-1500:] for log in sorted(folder.glob("*.log"))]
     raise RuntimeError(f"the one-node Slurm did not come up in {START_S:g} s: {seen}\n" + "\n".join(logs))

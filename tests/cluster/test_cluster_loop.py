@@ -1,5 +1,5 @@
-"""Cells on a cluster: order, limits, jobs that end without a record, jobs that are still there. The cluster is a stand-in; the workers are
-genuine. The real thing: test_one_node_slurm.py.
+"""Cells on a cluster: order, limits, jobs that end without a record, jobs that are still there. The cluster is a
+stand-in; the workers are genuine. The real thing: test_one_node_slurm.py.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from typing import Any
 import pytest
 from command_line import REPOSITORY, TINY
 
-from bench.cluster import slurm
-from bench.cluster.execute import ClusterRun
-from bench.cluster.slurm import JobState
-from bench.cluster.spec import SlurmSpec, slurm_spec
-from bench.config import load_suite
-from bench.errors import BenchError
-from bench.expansion import expand
-from bench.records import RECORD
-from bench.runner import Plan, Settings, make_plan
-from bench.task import Origin, Selection
-from bench.workspace import Workspace
+from bench.core.errors import BenchError
+from bench.core.workspace import Workspace
+from bench.execution.records import RECORD
+from bench.execution.runner import Plan, Settings, make_plan
+from bench.execution.slurm import jobs as slurm
+from bench.execution.slurm.execute import ClusterRun
+from bench.execution.slurm.jobs import JobState
+from bench.execution.slurm.spec import SlurmSpec, slurm_spec
+from bench.execution.task import Origin, Selection
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
 
 SUITE = TINY.split("  methods:")[0] + "  methods:\n    histogram: {matcher: histogram}\n"
 
 
 @dataclass
 class StandIn:
-    """A cluster that runs a job to its end when it is first looked at; `fate` of the n-th submission may say otherwise."""
+    """A cluster that runs a job to its end when it is first looked at; `fate` of the n-th submission may say
+    otherwise.
+    """
 
     fate: dict[int, str] = field(default_factory=dict)
     refuse: int | None = None
@@ -58,7 +60,9 @@ class StandIn:
                 fate = self.fate.get(int(job))
                 if fate is None:
                     env = {"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
-                    subprocess.run([sys.executable, "-m", "bench.worker", str(self.jobs[job])], env=env, check=False, timeout=120)
+                    subprocess.run(
+                        [sys.executable, "-m", "bench.worker", str(self.jobs[job])], env=env, check=False, timeout=120
+                    )
                 self.over[job] = fate or "COMPLETED"
                 found[job] = JobState("RUNNING")
             else:
@@ -104,7 +108,11 @@ def test_cells_run_fail_and_resume(place: Path, monkeypatch: pytest.MonkeyPatch)
     )
     again = StandIn()
     outcome, _ = run(place, monkeypatch, again)
-    assert len(again.jobs) == 1 and [record.status for _, record in outcome.records] == ["finished"] * 2 and not outcome.failed
+    assert (
+        len(again.jobs) == 1
+        and [record.status for _, record in outcome.records] == ["finished"] * 2
+        and not outcome.failed
+    )
 
 
 def test_a_job_that_vanishes_is_submitted_again_so_often(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +123,8 @@ def test_a_job_that_vanishes_is_submitted_again_so_often(place: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [("TIMEOUT", "raise minutes"), ("OUT_OF_MEMORY", "raise memory_gb"), ("FAILED", "ended as FAILED")]
+    ("state", "words"),
+    [("TIMEOUT", "raise minutes"), ("OUT_OF_MEMORY", "raise memory_gb"), ("FAILED", "ended as FAILED")],
 )
 def test_how_a_job_ended_is_told(place: Path, monkeypatch: pytest.MonkeyPatch, state: str, words: str) -> None:
     outcome, _ = run(place, monkeypatch, StandIn(fate={1: state, 2: state}))
@@ -175,7 +184,7 @@ def test_interrupting_cancels_the_jobs(place: Path, monkeypatch: pytest.MonkeyPa
     assert not list(place.rglob(RECORD))
 
 
-# -- what is asked, and the commands -----------------------------------------------------------------------------------------------
+# -- what is asked, and the commands -----------------------------------------------------------------------------------
 def test_the_section_and_the_command_line() -> None:
     section = {"slurm": {"partition": "gpu", "gpus": 2}}
     spec = slurm_spec(section, ["gpus=1", "parameters={constraint: a100}", "memory_gb=12.5"], "s")
@@ -197,7 +206,11 @@ def fake(folder: Path, name: str, script: str) -> None:
 def test_states_of_jobs_in_the_queue_remembered_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     fake(tmp_path, "squeue", "echo '7|RUNNING|None'; echo '8|PENDING|Resources'")
-    fake(tmp_path, "scontrol", '[ "$3" = 9 ] && echo "JobId=9 JobState=CANCELLED Reason=None" || { echo "Invalid job id" >&2; exit 1; }')
+    fake(
+        tmp_path,
+        "scontrol",
+        '[ "$3" = 9 ] && echo "JobId=9 JobState=CANCELLED Reason=None" || { echo "Invalid job id" >&2; exit 1; }',
+    )
     fake(tmp_path, "sacct", '[ "$5" = 10 ] && echo "CANCELLED by 0|0:15"; exit 0')
     found = slurm.states(["7", "8", "9", "10", "11"])
     assert found == {
@@ -213,7 +226,9 @@ def test_states_of_jobs_in_the_queue_remembered_and_forgotten(tmp_path: Path, mo
         slurm.states(["7"])
 
 
-def test_a_cluster_that_does_not_answer_is_not_read_as_the_end_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer_is_not_read_as_the_end_of_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     for name in ("squeue", "scontrol"):
         fake(tmp_path, name, "echo 'slurm_load_jobs error: Socket timed out on send/recv operation' >&2; exit 1")
@@ -225,7 +240,9 @@ def test_a_cluster_that_does_not_answer_is_not_read_as_the_end_of_a_job(tmp_path
         slurm.states(["7"])
 
 
-def test_a_silent_cluster_is_asked_again_and_nothing_is_submitted_twice(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_cluster_is_asked_again_and_nothing_is_submitted_twice(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cluster = StandIn()
     states, looks = cluster.states, iter(range(100))
 

@@ -1,4 +1,6 @@
-"""The cluster executor against a genuine Slurm of one node (`one_node.py`): results, dependencies, cancelling, pre-emption, kills."""
+"""The cluster executor against a genuine Slurm of one node (`one_node.py`): results, dependencies, cancelling,
+pre-emption, kills.
+"""
 
 from __future__ import annotations
 
@@ -142,7 +144,10 @@ def test_an_interrupted_run_cancels_its_jobs(bench: Bench, cluster: dict[str, st
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "1 jobs cancelled" in err, err
     end = time.monotonic() + 30
-    while subprocess.run(["squeue", "-h"], env=cluster, capture_output=True, text=True, check=True).stdout and time.monotonic() < end:
+    while (
+        subprocess.run(["squeue", "-h"], env=cluster, capture_output=True, text=True, check=True).stdout
+        and time.monotonic() < end
+    ):
         time.sleep(0.2)
     assert not subprocess.run(["squeue", "-h"], env=cluster, capture_output=True, text=True, check=True).stdout
 
@@ -150,6 +155,8 @@ def test_an_interrupted_run_cancels_its_jobs(bench: Bench, cluster: dict[str, st
 def test_an_unknown_partition_is_refused_in_one_line(bench: Bench) -> None:
     message = bench.error(*RUN, "--executor", "slurm", "--slurm", "partition=gpuu")
     assert (
-        message == "the cluster did not take the job: invalid partition specified: gpuu" or "partition" in message and "\n" not in message
+        message == "the cluster did not take the job: invalid partition specified: gpuu"
+        or "partition" in message
+        and "\n" not in message
     )
     assert not list((bench.folder / "runs").rglob("record.json"))

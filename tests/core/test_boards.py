@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from bench.config import Suite
-from bench.entries import file_entries
-from bench.errors import BenchError
-from bench.leaderboard import build_boards, write_suite
-from bench.records import Failure, Record, load_record
-from bench.rendering import to_text
-from bench.store import read_json, write_json
-from bench.tables import Column, TableCell, aggregate, format_cell, group_rows, row_command, seeds_text
-from bench.task import Cell
+from bench.boards.entries import file_entries
+from bench.boards.leaderboard import build_boards, write_suite
+from bench.boards.rendering import to_text
+from bench.boards.tables import Column, TableCell, aggregate, format_cell, group_rows, row_command, seeds_text
+from bench.core.errors import BenchError
+from bench.core.store import read_json, write_json
+from bench.execution.records import Failure, Record, load_record
+from bench.execution.task import Cell
+from bench.suite.config import Suite
 
 BOARDS = Path(__file__).resolve().parents[2] / "leaderboards"
 FINISHED = load_record(Path(__file__).parent / "records_v1" / "finished.json")
@@ -47,7 +47,10 @@ def test_mean_and_sample_standard_deviation() -> None:
     cell = aggregate([record(0, 0.8), record(1, 0.9), record(2, 0.7)], METRIC)
     assert cell.value == pytest.approx(0.8) and cell.spread == pytest.approx(0.1) and cell.n == 3
     assert cell.spread == statistics.stdev([0.8, 0.9, 0.7])
-    assert format_cell(cell, COLUMN) == "0.800 ± 0.100" and format_cell(cell, Column(METRIC, "", True, 1, 100)) == "80.0 ± 10.0"
+    assert (
+        format_cell(cell, COLUMN) == "0.800 ± 0.100"
+        and format_cell(cell, Column(METRIC, "", True, 1, 100)) == "80.0 ± 10.0"
+    )
     assert aggregate([record(None, 0.25)], METRIC) == TableCell(0.25, None, 1)
     assert format_cell(TableCell(0.25, None, 1), COLUMN) == "0.250" and format_cell(TableCell(None), COLUMN) == "–"
 
@@ -94,9 +97,15 @@ def test_seeds_and_the_command_of_a_row() -> None:
     assert row_command([record(None)]) == FINISHED.command
 
 
-# -- the board on disk ---------------------------------------------------------------------------------------------------------
+# -- the board on disk -------------------------------------------------------------------------------------------------
 def suite(**changes: Any) -> Suite:
-    values = {"name": "s", "title": "A suite", "description": "Words.", "tasks": {"matching": {"note": "A note."}}, **changes}
+    values = {
+        "name": "s",
+        "title": "A suite",
+        "description": "Words.",
+        "tasks": {"matching": {"note": "A note."}},
+        **changes,
+    }
     return Suite.model_validate(values)
 
 
@@ -116,7 +125,12 @@ def filed(boards: Path, records: list[Record], scores: bytes | None = None, **ch
     return boards / "s"
 
 
-RECORDS = [record(None), *(record(seed, 0.5 + seed / 10, method="net") for seed in (0, 1, 10)), record(None, dataset="b/x"), failed(3)]
+RECORDS = [
+    record(None),
+    *(record(seed, 0.5 + seed / 10, method="net") for seed in (0, 1, 10)),
+    record(None, dataset="b/x"),
+    failed(3),
+]
 
 
 def test_a_board_is_a_pure_function_of_its_entries(tmp_path: Path) -> None:
@@ -169,9 +183,15 @@ def test_rows_filed_later_take_their_place_in_the_order_of_the_suite(tmp_path: P
     names = ("first", "second", "third", "gone")
     rows = {name: ("matching", "toy/grouped", name) for name in names}
     for name in ("gone", "third", "first"):
-        write_suite(tmp_path, suite(), [cell(record(None, method=name))], [rows["first"], rows["second"], rows["third"]])
-    assert [row[2] for row in read_json(tmp_path / "suite.json")["order"]] == ["first", "third", "gone"], "second was never run"
-    write_suite(tmp_path, suite(), [cell(record(None, method="second"))], [rows["first"], rows["second"], rows["third"]])
+        write_suite(
+            tmp_path, suite(), [cell(record(None, method=name))], [rows["first"], rows["second"], rows["third"]]
+        )
+    assert [row[2] for row in read_json(tmp_path / "suite.json")["order"]] == ["first", "third", "gone"], (
+        "second was never run"
+    )
+    write_suite(
+        tmp_path, suite(), [cell(record(None, method="second"))], [rows["first"], rows["second"], rows["third"]]
+    )
     assert [row[2] for row in read_json(tmp_path / "suite.json")["order"]] == ["first", "second", "third", "gone"]
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.config import MAX_SEED, Suite, _merge, check_seeds, find_config, load_suite
-from bench.errors import BenchError
-from bench.workspace import shipped_configs
+from bench.core.errors import BenchError
+from bench.core.workspace import shipped_configs
+from bench.suite.config import MAX_SEED, Suite, _merge, check_seeds, find_config, load_suite
 
 BASE = """\
 name: base
@@ -44,7 +44,9 @@ def complaint(folder: Path, text: str, *settings: str) -> str:
     return message
 
 
-def test_shipped_configs_load_by_name_and_their_name_is_their_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shipped_configs_load_by_name_and_their_name_is_their_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert {"paper", "quickstart", "s1s2"} <= set(shipped_configs())
     for name, path in shipped_configs().items():
@@ -54,7 +56,8 @@ def test_shipped_configs_load_by_name_and_their_name_is_their_file(monkeypatch: 
 
 def test_extending_merges_mappings_replaces_lists_and_null_removes(folder: Path) -> None:
     text = (
-        "extends: base.yaml\nname: own\nseeds: [5]\nmatching: {methods: {a: null, b: {options: {dimensions: 8}}, c: {matcher: histogram}}}"
+        "extends: base.yaml\nname: own\nseeds: [5]\nmatching: {methods: {a: null, b: {options: {dimensions: 8}}, c:"
+        " {matcher: histogram}}}"
     )
     suite = load(folder, text)
     methods = suite.tasks["matching"]["methods"]
@@ -71,7 +74,9 @@ def test_several_parents_the_later_wins_and_a_shipped_one_goes_by_name(folder: P
     assert load(folder, "extends: []\n" + BASE).name == "base"
 
 
-@given(st.recursive(st.integers(), lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3), max_leaves=8))
+@given(
+    st.recursive(st.integers(), lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3), max_leaves=8)
+)
 def test_merging_with_nothing_or_itself_changes_nothing(value: Any) -> None:
     if isinstance(value, dict):
         assert _merge(value, {}) == _merge({}, value) == _merge(value, value) == value
@@ -81,9 +86,13 @@ def test_settings(folder: Path) -> None:
     text = "extends: base.yaml"
     assert load(folder, text, "seeds=[3, 4]", "title=a = b").seeds == (3, 4)
     assert load(folder, text, "title=a = b").title == "a = b"
-    methods = load(folder, text, "matching.methods.b.options.dimensions=2", "matching.methods.a=null").tasks["matching"]["methods"]
+    methods = load(folder, text, "matching.methods.b.options.dimensions=2", "matching.methods.a=null").tasks[
+        "matching"
+    ]["methods"]
     assert methods == {"b": {"matcher": "random", "options": {"dimensions": 2}}}
-    assert load(folder, text, "matching.methods.c.matcher=random").tasks["matching"]["methods"]["c"] == {"matcher": "random"}
+    assert load(folder, text, "matching.methods.c.matcher=random").tasks["matching"]["methods"]["c"] == {
+        "matcher": "random"
+    }
 
 
 @pytest.mark.parametrize(
@@ -177,8 +186,10 @@ def test_a_plug_in_that_fails_half_way_is_not_taken_for_imported(folder: Path) -
 
 
 def test_a_plug_in_may_bring_the_task_of_a_section(folder: Path) -> None:
-    (folder / "plug_task.py").write_text("from bench.task import TASKS\nTASKS.add('counting', 'plug_task:Counting', 'counts')\n")
-    from bench.task import TASKS
+    (folder / "plug_task.py").write_text(
+        "from bench.core.registries import TASKS\nTASKS.add('counting', 'plug_task:Counting', 'counts')\n"
+    )
+    from bench.core.registries import TASKS
 
     try:
         assert set(load(folder, BASE + "counting: {x: 1}\nplugins: [plug_task.py]\n").tasks) == {"matching", "counting"}

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.entries import Entries, entry_path, entry_samples, load_entries
-from bench.evidence import Contest, Evidence
-from bench.records import Record
-from bench.resampling import Ratio
-from bench.tables import contest_note
-from bench.task import get_task
+from bench.boards.entries import Entries, entry_path, entry_samples, load_entries
+from bench.boards.evidence import Contest, Evidence
+from bench.boards.tables import contest_note
+from bench.execution.records import Record
+from bench.execution.task import get_task
+from bench.statistics.resampling import Ratio
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
 FOLDERS = sorted(path.parent for path in BOARDS.glob("*/suite.json"))
@@ -39,9 +39,15 @@ def test_every_committed_entry_gives_its_recorded_numbers_again(boards: dict[Pat
             samples = entry_samples(folder, record)
             assert samples is not None, entry_path(record)
             values = recomputed(record, samples)
-            assert values == pytest.approx({name: record.metrics[name] for name in values}, abs=1e-12), entry_path(record)
+            assert values == pytest.approx({name: record.metrics[name] for name in values}, abs=1e-12), entry_path(
+                record
+            )
             known = [name for name in PAIRS if record.metrics.get(name) is not None]
-            expected = known + ["gallery.sar_to_optical.mrr"] if record.task == "matching" else ["scene.ap_area", "scene.inshore.ap_area"]
+            expected = (
+                known + ["gallery.sar_to_optical.mrr"]
+                if record.task == "matching"
+                else ["scene.ap_area", "scene.inshore.ap_area"]
+            )
             assert set(expected) <= set(values), entry_path(record)
 
 
@@ -77,15 +83,27 @@ def test_a_cluster_drawn_twice_counts_as_if_its_pairs_stood_twice(boards: dict[P
 def test_numbers_that_contradict_their_samples_are_told_and_get_no_statistics(boards: dict[Path, Entries]) -> None:
     folder = BOARDS / "s1s2"
     rows = [r for r in boards[folder].records if r.dataset == "s1s2-256/place" and r.method in ("cfog", "histogram")]
-    forged = [r.model_copy(update={"metrics": {**r.metrics, "uniform.accuracy": 0.999}}) if r.method == "cfog" else r for r in rows]
+    forged = [
+        r.model_copy(update={"metrics": {**r.metrics, "uniform.accuracy": 0.999}}) if r.method == "cfog" else r
+        for r in rows
+    ]
     evidence = Evidence(get_task("matching").resampled, lambda record: entry_samples(folder, record))
     groups = [(method, [r for r in forged if r.method == method]) for method in ("cfog", "histogram")]
     contest = evidence.contest("uniform.accuracy", groups)
-    assert list(contest.rows) == ["histogram"] and contest.reference == "", "the reference row has no statistics, so there is no difference"
-    assert len(evidence.problems) == 1 and "0.999 in the record" in evidence.problems[0] and "cfog" in evidence.problems[0]
+    assert list(contest.rows) == ["histogram"] and contest.reference == "", (
+        "the reference row has no statistics, so there is no difference"
+    )
+    assert (
+        len(evidence.problems) == 1 and "0.999 in the record" in evidence.problems[0] and "cfog" in evidence.problems[0]
+    )
     honest = Evidence(get_task("matching").resampled, lambda record: entry_samples(folder, record))
     both = honest.contest("uniform.accuracy", [(m, [r for r in rows if r.method == m]) for m in ("cfog", "histogram")])
-    assert not honest.problems and both.rows["cfog"].rank == 1 and both.rows["histogram"].rank == 2 and both.rows["histogram"].marked
+    assert (
+        not honest.problems
+        and both.rows["cfog"].rank == 1
+        and both.rows["histogram"].rank == 2
+        and both.rows["histogram"].marked
+    )
 
 
 def test_a_row_without_samples_or_with_an_undefined_value_is_in_no_contest(boards: dict[Path, Entries]) -> None:

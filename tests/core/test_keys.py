@@ -13,15 +13,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 import bench.matching.task as matching_task
-from bench.config import load_suite
+from bench.core.errors import BenchError
+from bench.core.options import later, option_values
+from bench.core.registries import MATCHERS
+from bench.core.workspace import Workspace
 from bench.data.toy import ToyScene, write_toy_pairs
-from bench.errors import BenchError
-from bench.expansion import expand
-from bench.matching import MATCHERS
-from bench.options import later, option_values
-from bench.runner import Settings, job_to_json, make_plan
-from bench.task import Cell, Keys, Origin, Selection, get_task
-from bench.workspace import Workspace
+from bench.execution.runner import Settings, job_to_json, make_plan
+from bench.execution.task import Cell, Keys, Origin, Selection, get_task
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
 
 SUITE: dict[str, Any] = {
     "name": "keys",
@@ -120,7 +120,9 @@ def test_what_changes_the_pairs_trains_nothing(tmp_path: Path, workspace: Worksp
 
 
 @pytest.mark.parametrize("name", SCORE)
-def test_what_changes_the_protocol_predicts_nothing(tmp_path: Path, workspace: Workspace, base: Keys, name: str) -> None:
+def test_what_changes_the_protocol_predicts_nothing(
+    tmp_path: Path, workspace: Workspace, base: Keys, name: str
+) -> None:
     keys = keys_of(tmp_path, changed(SCORE[name]), workspace)
     assert keys.train == base.train and keys.predict == base.predict and keys.score != base.score
 
@@ -135,22 +137,36 @@ def test_labels_and_words_change_nothing(tmp_path: Path, workspace: Workspace, b
 
 @pytest.mark.parametrize(
     ("constant", "same"),
-    [("METRICS_VERSION", ("train", "predict")), ("PAIRS_VERSION", ("train",)), ("TRAINING_VERSION", ()), ("SCALING_VERSION", ())],
+    [
+        ("METRICS_VERSION", ("train", "predict")),
+        ("PAIRS_VERSION", ("train",)),
+        ("TRAINING_VERSION", ()),
+        ("SCALING_VERSION", ()),
+    ],
 )
 def test_versions_change_their_stage_and_what_follows(
-    tmp_path: Path, workspace: Workspace, base: Keys, monkeypatch: pytest.MonkeyPatch, constant: str, same: tuple[str, ...]
+    tmp_path: Path,
+    workspace: Workspace,
+    base: Keys,
+    monkeypatch: pytest.MonkeyPatch,
+    constant: str,
+    same: tuple[str, ...],
 ) -> None:
     monkeypatch.setattr(matching_task, constant, 99)
     keys = keys_of(tmp_path, SUITE, workspace)
     assert tuple(name for name in ("train", "predict", "score") if getattr(keys, name) == getattr(base, name)) == same
 
 
-def test_a_matcher_version_changes_the_train_key(tmp_path: Path, workspace: Workspace, base: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_matcher_version_changes_the_train_key(
+    tmp_path: Path, workspace: Workspace, base: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(MATCHERS.get("bnn"), "version", 99)
     assert keys_of(tmp_path, SUITE, workspace).train != base.train
 
 
-def test_initial_weights_count_by_content_not_by_name_or_place(tmp_path: Path, workspace: Workspace, base: Keys) -> None:
+def test_initial_weights_count_by_content_not_by_name_or_place(
+    tmp_path: Path, workspace: Workspace, base: Keys
+) -> None:
     def keys(path: Path, content: bytes) -> Keys:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
@@ -180,7 +196,7 @@ def test_folders_and_context_change_nothing(tmp_path: Path, workspace: Workspace
 
 def test_changed_data_change_the_train_key(tmp_path: Path, workspace: Workspace, base: Keys) -> None:
     from bench.data.images import write_image
-    from bench.planning import _open, _plan
+    from bench.suite.data_plan import _open, _plan
 
     write_toy_pairs(tmp_path / "copy", ToyScene(scenes=3, patches_per_scene=6, patch_px=16))
     write_image(tmp_path / "copy/sar_16_oc_0/4", np.zeros((16, 16), dtype=np.uint8))
@@ -197,7 +213,11 @@ def test_a_limit_changes_the_train_key(tmp_path: Path, workspace: Workspace, bas
 
 def test_a_matcher_without_a_seed_runs_once(tmp_path: Path) -> None:
     raw = changed(lambda raw: raw.update(seeds=[0, 1, 2]))
-    raw["matching"]["methods"] = {"c": {"matcher": "cfog"}, "r": {"matcher": "random"}, "two": {"matcher": "random", "seeds": [7, 8]}}
+    raw["matching"]["methods"] = {
+        "c": {"matcher": "cfog"},
+        "r": {"matcher": "random"},
+        "two": {"matcher": "random", "seeds": [7, 8]},
+    }
     assert [(cell.method, cell.seed) for cell in cells_of(tmp_path, raw)] == [
         ("c", None), ("r", 0), ("r", 1), ("r", 2), ("two", 7), ("two", 8),
     ]  # fmt: skip
@@ -214,7 +234,10 @@ def test_labels_that_would_share_a_place_on_the_board_are_refused(tmp_path: Path
 def test_the_command_of_a_cell_reproduces_it(tmp_path: Path) -> None:
     raw = changed(lambda raw: raw["matching"]["methods"].update({"two words": raw["matching"]["methods"].pop("net")}))
     (cell,) = cells_of(tmp_path, raw)
-    assert cell.command == "bench run matching --config suite.yaml --dataset toy --split grouped --method 'two words' --seeds 0"
+    assert (
+        cell.command
+        == "bench run matching --config suite.yaml --dataset toy --split grouped --method 'two words' --seeds 0"
+    )
 
 
 def test_a_plan_tells_each_missing_thing_once(tmp_path: Path, workspace: Workspace) -> None:
@@ -226,7 +249,9 @@ def test_a_plan_tells_each_missing_thing_once(tmp_path: Path, workspace: Workspa
     empty = Workspace(workspace.runs, workspace.boards, {}, {"HOME": str(tmp_path), "TORCH_HOME": str(tmp_path)})
     plan = make_plan(load_suite(str(path)), cells, empty)
     assert not plan.items and len(cells) == 4 and len(plan.missing) == 2
-    assert "data set qxs-saropt is not here" in plan.missing[0] and "no ImageNet weights for resnet18" in plan.missing[1]
+    assert (
+        "data set qxs-saropt is not here" in plan.missing[0] and "no ImageNet weights for resnet18" in plan.missing[1]
+    )
 
 
 def test_an_option_that_came_later_enters_the_values_only_when_it_is_used() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from lineage_toys import DETECTION, FAILED, METRIC, detected, put_cell, put_entry, sha, write
 
-from bench.comparison import choose_pair, find_rows, measured
-from bench.errors import BenchError
-from bench.lineage import explain, find_sources, look_up
-from bench.records import Record, load_record
-from bench.store import write_json
+from bench.core.errors import BenchError
+from bench.core.store import write_json
+from bench.execution.records import Record, load_record
+from bench.tools.comparison import choose_pair, find_rows, measured
+from bench.tools.lineage import explain, find_sources, look_up
 
 
 def lineage(tmp_path: Path, text: str) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def lineage(tmp_path: Path, text: str) -> dict[str, Any]:
     return explain(look_up(text, sources), sources, runs, boards)
 
 
-# -- explain -----------------------------------------------------------------------------------------------------------------------
+# -- explain -----------------------------------------------------------------------------------------------------------
 def test_a_record_is_found_by_any_of_its_names(tmp_path: Path) -> None:
     record, samples = detected("net/osm", 1, [1, 2])
     entry = put_entry(tmp_path / "boards", "ships", record, samples)
@@ -37,7 +37,9 @@ def test_a_record_is_found_by_any_of_its_names(tmp_path: Path) -> None:
              str(folder), str(entry), str(entry.with_suffix(".npz")), os.path.relpath(folder / "record.json"))  # fmt: skip
     for text in texts:
         assert [source.path for source in look_up(text, sources)] == [entry, folder / "record.json"], text
-    with pytest.raises(BenchError, match=r"is ambiguous, give more of one of: \w{12} \(detection net/osm on toy/half, seed 1\), "):
+    with pytest.raises(
+        BenchError, match=r"is ambiguous, give more of one of: \w{12} \(detection net/osm on toy/half, seed 1\), "
+    ):
         look_up(weights[:8], sources)  # both cells left the same model
 
 
@@ -66,7 +68,12 @@ def chain(runs: Path) -> list[Record]:
         last = records[-1] if records else None
         changes: dict[str, Any] = {}
         if last is not None:
-            told = {"train": last.keys["train"], "score": last.fingerprint, "cell": last.method, "command": last.command}
+            told = {
+                "train": last.keys["train"],
+                "score": last.fingerprint,
+                "cell": last.method,
+                "command": last.command,
+            }
             changes["requires"] = [f"detection:{last.keys['train']}"]
             changes["inputs"] = {**DETECTION.inputs, "pretrained_by": [told]}
             changes["facts"] = {"initial_weights": {"sha256": sha("model", number - 1), "branch": ""}}
@@ -123,14 +130,21 @@ def test_two_numbers_under_one_fingerprint_and_a_model_that_is_not_the_one_it_st
     entry = put_entry(tmp_path / "boards", "ships", second.model_copy(update={"metrics": {METRIC: 0.9}}))
     problems = lineage(tmp_path, second.fingerprint)["problems"]
     assert any("holds other numbers under the same fingerprint" in problem for problem in problems)
-    assert any(f"it started from the model {sha('model', 0)[:12]}, but the cell it starts from has left" in problem for problem in problems)
+    assert any(
+        f"it started from the model {sha('model', 0)[:12]}, but the cell it starts from has left" in problem
+        for problem in problems
+    )
     model = load_record(
-        tmp_path / "runs/detection" / f"{second.slot.replace('link1', 'link0')}--{sha('score', 'link0', 0)[:12]}/record.json"
+        tmp_path
+        / "runs/detection"
+        / f"{second.slot.replace('link1', 'link0')}--{sha('score', 'link0', 0)[:12]}/record.json"
     )
     facts = {"initial_weights": {"sha256": model.outputs["weights_sha256"], "branch": ""}}
     entry.unlink()
     (folder,) = (tmp_path / "runs/detection").glob("*link1*")
-    write_json(folder / "record.json", load_record(folder / "record.json").model_copy(update={"facts": facts}).model_dump())
+    write_json(
+        folder / "record.json", load_record(folder / "record.json").model_copy(update={"facts": facts}).model_dump()
+    )
     assert lineage(tmp_path, second.fingerprint)["problems"] == []
 
 
@@ -148,7 +162,7 @@ def test_early_records_and_damaged_ones(tmp_path: Path) -> None:
     assert lineage(tmp_path, record.fingerprint)["weights"]["predictions_sha256"] == outputs["predictions_sha256"]
 
 
-# -- compare -----------------------------------------------------------------------------------------------------------------------
+# -- compare -----------------------------------------------------------------------------------------------------------
 def rows_of(boards: Path) -> Any:
     return find_rows(find_sources(None, boards)[0])
 
@@ -161,14 +175,28 @@ def test_a_row_is_named_as_briefly_as_is_clear_and_suites_may_differ(tmp_path: P
     for suite, method in (("one", "good"), ("two", "bad"), ("two", "good")):
         for seed in (0, 1):
             put_entry(tmp_path, suite, *detected(method, seed, [3, 3], suite=suite))
-    put_entry(tmp_path, "two", *detected("good", 0, [1, 1], dataset="toy/other", inputs=OTHER_SPLIT, keys={}, fingerprint="e" * 64))
+    put_entry(
+        tmp_path,
+        "two",
+        *detected("good", 0, [1, 1], dataset="toy/other", inputs=OTHER_SPLIT, keys={}, fingerprint="e" * 64),
+    )
     rows = rows_of(tmp_path)
     print_of_bad = sha("score", "bad", 1)
-    for a in ("good", "one:good", "one/good", "toy/half/good", "toy-half/good", "detection/toy/half/good", "one:detection/toy/half/good"):
+    for a in (
+        "good",
+        "one:good",
+        "one/good",
+        "toy/half/good",
+        "toy-half/good",
+        "detection/toy/half/good",
+        "one:detection/toy/half/good",
+    ):
         for b in ("bad", "two:toy/half/bad", print_of_bad[:7]):
             one, two = choose_pair(a, b, rows, None, None)
             assert (one.method, two.method, one.dataset, len(one.by_seed)) == ("good", "bad", "toy/half", 2)
-    assert choose_pair("good", "bad", rows, "detection", "toy/half")[0].place == "one"  # equal records: the first board stands for both
+    assert (
+        choose_pair("good", "bad", rows, "detection", "toy/half")[0].place == "one"
+    )  # equal records: the first board stands for both
 
 
 @pytest.mark.parametrize(
@@ -179,7 +207,9 @@ def test_a_row_is_named_as_briefly_as_is_clear_and_suites_may_differ(tmp_path: P
         ({"task": "matching"}, "one is of the task detection, the other of matching"),
     ],
 )
-def test_rows_of_other_data_split_protocol_or_task_are_refused(tmp_path: Path, changes: dict[str, Any], wanted: str) -> None:
+def test_rows_of_other_data_split_protocol_or_task_are_refused(
+    tmp_path: Path, changes: dict[str, Any], wanted: str
+) -> None:
     put_entry(tmp_path, "s", *detected("a", 0, [3, 3]))
     put_entry(tmp_path, "s", *detected("b", 0, [3, 3], **changes))
     with pytest.raises(BenchError) as error:
@@ -203,7 +233,9 @@ def test_names_that_mean_none_or_several_list_the_choices(tmp_path: Path) -> Non
             choose_pair(a, b, rows, None, None)
         assert wanted in str(error.value)
     assert choose_pair("near", "far", rows, None, "toy-x")[1].dataset == "toy/x"
-    with pytest.raises(BenchError, match="no row 'near' is left after --task and --dataset; there is: detection s:toy/half/near"):
+    with pytest.raises(
+        BenchError, match="no row 'near' is left after --task and --dataset; there is: detection s:toy/half/near"
+    ):
         choose_pair("near", "far", rows, "matching", None)
 
 
@@ -213,7 +245,9 @@ def test_wiring_checks_are_no_rows_and_a_failed_seed_is_not_left_out(tmp_path: P
     put_entry(tmp_path, "s", *detected("limited", 0, [3, 3], limit=8))
     put_entry(tmp_path, "s", detected("a", 1, [3, 3], status="failed", failure=FAILED.failure, metrics={})[0])
     (row,) = rows_of(tmp_path)
-    with pytest.raises(BenchError, match="s:toy/half/a: toy-half--a--seed1 failed in train, and a failure must not vanish from a mean"):
+    with pytest.raises(
+        BenchError, match="s:toy/half/a: toy-half--a--seed1 failed in train, and a failure must not vanish from a mean"
+    ):
         measured(row, METRIC)
 
 
@@ -243,7 +277,12 @@ def test_the_folds_of_a_cross_validation_make_one_row(tmp_path: Path) -> None:
         split = {**DETECTION.spec["dataset"]["split"], "kind": "folds", "folds": 3, "fold": fold}
         spec = {**DETECTION.spec, "dataset": {**DETECTION.spec["dataset"], "split": split}}
         inputs = {**DETECTION.inputs, "data": {**DETECTION.inputs["data"], "split": str(fold) * 64}}
-        changes: dict[str, Any] = {"spec": spec, "inputs": inputs, "row_key": sha(fold), "fingerprint": sha("fold", fold)}
+        changes: dict[str, Any] = {
+            "spec": spec,
+            "inputs": inputs,
+            "row_key": sha(fold),
+            "fingerprint": sha("fold", fold),
+        }
         put_entry(tmp_path, "s", *detected("a", 0, found, dataset=f"toy/cv-{fold + 1}of3", **changes))
     whole = [row for row in rows_of(tmp_path) if row.dataset == "toy/cv"]
     assert len(whole) == 1 and measured(whole[0], METRIC).results[0].value == pytest.approx((1 + 0.5 + 3 / 8) / 3)

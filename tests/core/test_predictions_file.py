@@ -12,10 +12,10 @@ from command_line import Bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.errors import BenchError
-from bench.matching import scoring
-from bench.matching.predictions import load_predictions
-from bench.matching.scoring import score_predictions
+from bench.core.errors import BenchError
+from bench.matching.scoring import score as scoring
+from bench.matching.scoring.predictions import load_predictions
+from bench.matching.scoring.score import score_predictions
 
 Arrays = dict[str, np.ndarray]
 
@@ -43,14 +43,35 @@ def test_damaged_bytes(whole: bytes, tmp_path: Path, data: st.DataObject) -> Non
 
 CHANGES: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "an array gone": (lambda arrays: arrays.pop("test.distance"), "array 'test.distance' is missing"),
-    "a pair outside": (lambda arrays: arrays["test.pair_sar"].__setitem__(0, 99), "a test pair points outside its 12 samples"),
-    "a pair too few": (lambda arrays: arrays.update({"test.label": arrays["test.label"][1:]}), "another number of pairs"),
-    "a sample too few": (lambda arrays: arrays.update({"test.scene": arrays["test.scene"][1:]}), "another number of scenes"),
-    "gallery outside": (lambda arrays: arrays["gallery.position"].__setitem__(0, -1), "gallery position lies outside the 12"),
-    "gallery matrix": (lambda arrays: arrays.update({"gallery.distance": arrays["gallery.distance"][1:]}), "distances of shape (7, 8)"),
-    "embeddings": (lambda arrays: arrays.update({"test.sar_embedding": arrays["test.sar_embedding"][1:]}), "embeddings of shape (11, 16)"),
+    "a pair outside": (
+        lambda arrays: arrays["test.pair_sar"].__setitem__(0, 99),
+        "a test pair points outside its 12 samples",
+    ),
+    "a pair too few": (
+        lambda arrays: arrays.update({"test.label": arrays["test.label"][1:]}),
+        "another number of pairs",
+    ),
+    "a sample too few": (
+        lambda arrays: arrays.update({"test.scene": arrays["test.scene"][1:]}),
+        "another number of scenes",
+    ),
+    "gallery outside": (
+        lambda arrays: arrays["gallery.position"].__setitem__(0, -1),
+        "gallery position lies outside the 12",
+    ),
+    "gallery matrix": (
+        lambda arrays: arrays.update({"gallery.distance": arrays["gallery.distance"][1:]}),
+        "distances of shape (7, 8)",
+    ),
+    "embeddings": (
+        lambda arrays: arrays.update({"test.sar_embedding": arrays["test.sar_embedding"][1:]}),
+        "embeddings of shape (11, 16)",
+    ),
     "two thresholds": (lambda arrays: arrays.update({"fixed_threshold": np.zeros(2)}), "fixed_threshold"),
-    "distances as text": (lambda arrays: arrays.update({"test.distance": arrays["test.distance"].astype(str)}), "test.distance"),
+    "distances as text": (
+        lambda arrays: arrays.update({"test.distance": arrays["test.distance"].astype(str)}),
+        "test.distance",
+    ),
     "another distance": (lambda arrays: arrays.update({"embedding_distance": np.array("cosin")}), "cosin"),
 }
 
@@ -73,7 +94,9 @@ def test_objects_are_never_unpickled(tmp_path: Path) -> None:
         load_predictions(tmp_path / "predictions.npz")
 
 
-def test_entries_leave_the_distances_of_a_large_gallery_out(whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_leave_the_distances_of_a_large_gallery_out(
+    whole: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """6,000 x 6,000 distances are 144 MB an entry; the ranks say all that is computed from them."""
     (tmp_path / "predictions.npz").write_bytes(whole)
     predictions = load_predictions(tmp_path / "predictions.npz")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.provenance import git_state, hardware, peak_memory_bytes, versions
-from bench.worker import without_paths
+from bench.core.provenance import git_state, hardware, peak_memory_bytes, versions
+from bench.execution.worker import without_paths
 
 
 @pytest.fixture
@@ -31,11 +31,15 @@ def checkout(tmp_path: Path) -> Path:
 
 def git(folder: Path, *words: str) -> str:
     settings = ["-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", *settings, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", *settings, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def test_the_commit_and_whether_anything_changed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(os.path.dirname(os.path.dirname(checkout)))  # the folder that counts is the package's, not the current one
+    monkeypatch.chdir(
+        os.path.dirname(os.path.dirname(checkout))
+    )  # the folder that counts is the package's, not the current one
     assert git_state(checkout) == {"commit": git(checkout, "rev-parse", "HEAD"), "dirty": False}
     (checkout.parent / "leaderboards/s/matching.md").write_text("new")
     (checkout / "notes.txt").write_text("untracked")
@@ -56,9 +60,19 @@ def test_an_installed_package_has_no_git_state(checkout: Path, tmp_path: Path) -
 def test_versions_and_hardware_name_neither_machine_nor_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)  # nothing is asked of a device that was not used
     told = versions()
-    assert told["python"] == platform.python_version() and told["torch"] and told["mmdet"] is None or isinstance(told["mmdet"], str)
+    assert (
+        told["python"] == platform.python_version()
+        and told["torch"]
+        and told["mmdet"] is None
+        or isinstance(told["mmdet"], str)
+    )
     machine = hardware("cpu", 3)
-    assert machine["device"] == "cpu" and machine["threads"] == 3 and machine["cores"] >= 1 and machine["accelerator"] is None
+    assert (
+        machine["device"] == "cpu"
+        and machine["threads"] == 3
+        and machine["cores"] >= 1
+        and machine["accelerator"] is None
+    )
     assert hardware("cuda:1", 1)["device"] == "cuda" and peak_memory_bytes() > 1e6
     text = json.dumps([told, machine])
     for word in (platform.node(), getpass.getuser(), str(Path.home())):
@@ -73,6 +87,12 @@ def test_the_folders_of_a_message_are_replaced_longest_first() -> None:
 def test_the_peak_memory_is_that_of_the_process_not_of_its_parent() -> None:
     ballast = bytearray(700 * 2**20)
     ballast[:: 2**12] = b"x" * len(ballast[:: 2**12])
-    code = "from bench.provenance import peak_memory_bytes; print(peak_memory_bytes())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[2])
+    code = "from bench.core.provenance import peak_memory_bytes; print(peak_memory_bytes())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
     assert 2**20 < int(done.stdout) < 400 * 2**20 and peak_memory_bytes() > len(ballast)

@@ -1,4 +1,6 @@
-"""Records: round trip, damage, other schema versions, old records stay readable; stages found, adopted, and what counts as finished."""
+"""Records: round trip, damage, other schema versions, old records stay readable; stages found, adopted, and what counts
+as finished.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from bench.errors import BenchError
-from bench.records import (
+from bench.core.errors import BenchError
+from bench.core.store import write_json
+from bench.execution.records import (
     FIGURES,
     SCHEMA_VERSION,
     Record,
@@ -23,8 +26,7 @@ from bench.records import (
     stage_done,
     write_stage,
 )
-from bench.store import write_json
-from bench.task import Cell, Identity, Keys
+from bench.execution.task import Cell, Identity, Keys
 
 HERE = Path(__file__).parent
 EXAMPLES = sorted(HERE.glob("records_v*/*.json"))
@@ -33,7 +35,14 @@ FACTS: dict[str, Any] = {"facts": {}, "cost": {}, "made_by": {}}
 
 
 def a_cell(**changes: Any) -> Cell:
-    values: dict[str, Any] = {"task": "matching", "suite": "s", "dataset": "d/x", "method": "m", "seed": 3, "spec": {"a": 1}}
+    values: dict[str, Any] = {
+        "task": "matching",
+        "suite": "s",
+        "dataset": "d/x",
+        "method": "m",
+        "seed": 3,
+        "spec": {"a": 1},
+    }
     return Cell(**{**values, **changes})
 
 
@@ -64,7 +73,9 @@ def test_every_schema_stays_readable(path: Path) -> None:
 
 def test_the_examples_of_the_schemas_are_what_they_are_called() -> None:
     assert {int(path.parent.name[-1]) for path in EXAMPLES} == set(range(1, SCHEMA_VERSION + 1))
-    detection, submitted = (load_record(HERE / "records_v2" / f"{name}.json") for name in ("finished_detection", "submitted"))
+    detection, submitted = (
+        load_record(HERE / "records_v2" / f"{name}.json") for name in ("finished_detection", "submitted")
+    )
     assert detection.requires and detection.requires[0] == "matching:" + detection.inputs["pretrained_by"][0]["train"]
     assert submitted.facts["submitted"] is True and submitted.command.startswith("bench submit")
     failure = load_record(HERE / "records_v2" / "failed.json").failure
@@ -80,7 +91,10 @@ def test_a_smoke_cell_leaves_a_marked_record(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        ({"schema_version": SCHEMA_VERSION + 1}, f"is newer than {SCHEMA_VERSION}; made by a newer saropt-bench, update this one"),
+        (
+            {"schema_version": SCHEMA_VERSION + 1},
+            f"is newer than {SCHEMA_VERSION}; made by a newer saropt-bench, update this one",
+        ),
         ({"schema_version": None}, "record schema None is not one of 1 to"),
         ({"schema_version": 0}, "record schema 0 is not one of 1 to"),
         ({"schema_version": True}, "record schema True is not one of 1 to"),
@@ -100,7 +114,9 @@ def test_what_is_no_record_is_refused_with_its_place(tmp_path: Path, change: dic
     assert wanted in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}', b'{"schema_version": 2}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"schema_version": 1}', b'{"schema_version": 2}']
+)
 def test_damaged_files_are_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "record.json").write_bytes(content)
     with pytest.raises(BenchError, match="record.json"):
@@ -157,7 +173,9 @@ def test_adopting_links_files_marker_last_and_never_onto_itself(tmp_path: Path) 
     source = finish(tmp_path / "matching" / "a", "train", KEYS.train, model_safetensors="w", curves_csv="c")
     target = tmp_path / "matching" / "b"
     store.adopt("train", source, target)
-    assert sorted(os.listdir(target)) == ["curves.csv", "model.safetensors", "train.json"] and stage_done(target, "train", KEYS.train)
+    assert sorted(os.listdir(target)) == ["curves.csv", "model.safetensors", "train.json"] and stage_done(
+        target, "train", KEYS.train
+    )
     assert (target / "model.safetensors").samefile(source / "model.safetensors")
     store.adopt("train", source, target)
     store.adopt("train", source, source)

@@ -11,37 +11,35 @@ from pathlib import Path
 import pytest
 from command_line import REPOSITORY, TINY, Bench
 
-from bench.data import DATASETS
-from bench.errors import BenchError
-from bench.matching import MATCHERS
-from bench.models import BACKBONES
-from bench.registry import Registry
-from bench.task import TASKS
+from bench.core.errors import BenchError
+from bench.core.registries import BACKBONES, DATASETS, MATCHERS, TASKS
+from bench.core.registry import Registry
 
 
 @pytest.fixture
 def registry() -> Registry:
     made = Registry("gadget", "saropt_bench.no_such_group")
     made.add("wheel", "no_such_module_at_all:Wheel", "turns")
-    made.add("lever", "bench.errors:nearest", "lifts")
+    made.add("lever", "bench.core.errors:nearest", "lifts")
     return made
 
 
 def test_listing_imports_nothing_and_getting_imports_once(registry: Registry) -> None:
     assert registry.names() == ["lever", "wheel"]
     assert registry.entry("wheel").summary == "turns"
-    from bench.errors import nearest
+    from bench.core.errors import nearest
 
     assert registry.get("lever") is nearest is registry.get("lever")
 
 
 def test_a_target_that_cannot_be_loaded_is_named(registry: Registry) -> None:
     with pytest.raises(
-        BenchError, match=r"gadget 'wheel' \(from saropt-bench\) cannot be loaded from no_such_module_at_all:Wheel: No module"
+        BenchError,
+        match=r"gadget 'wheel' \(from saropt-bench\) cannot be loaded from no_such_module_at_all:Wheel: No module",
     ):
         registry.get("wheel")
-    registry.add("rope", "bench.errors:no_such", "")
-    with pytest.raises(BenchError, match="cannot be loaded from bench.errors:no_such"):
+    registry.add("rope", "bench.core.errors:no_such", "")
+    with pytest.raises(BenchError, match="cannot be loaded from bench.core.errors:no_such"):
         registry.get("rope")
 
 
@@ -59,7 +57,9 @@ def test_a_clash_names_both_sides_and_the_same_twice_is_none(registry: Registry)
     assert registry.entry("wheel").summary == "turns"
     with pytest.raises(BenchError) as error:
         registry.add("wheel", "mine:Wheel", "", source="my-package")
-    assert "no_such_module_at_all:Wheel (from saropt-bench)" in str(error.value) and "mine:Wheel (from my-package)" in str(error.value)
+    assert "no_such_module_at_all:Wheel (from saropt-bench)" in str(
+        error.value
+    ) and "mine:Wheel (from my-package)" in str(error.value)
 
     @registry.register("screw")
     class Screw:
@@ -112,7 +112,7 @@ def test_threads_see_one_component_and_every_name() -> None:
 
 MODULE = '''
 import numpy as np
-from bench.matching.matcher import Matcher
+from bench.matching.matchers.base import Matcher
 
 
 class Mean(Matcher):
@@ -152,8 +152,8 @@ def test_an_entry_point_that_clashes_is_told_to_everybody(tmp_path: Path) -> Non
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from bench.errors import BenchError
-from bench.matching import MATCHERS
+from bench.core.errors import BenchError
+from bench.core.registries import MATCHERS
 for _ in range(2):
     try:
         MATCHERS.names()
@@ -166,7 +166,9 @@ for _ in range(2):
 
 
 def test_plug_ins_by_path_and_by_module_run_in_the_worker_too(bench: Bench) -> None:
-    plugin = MODULE.replace("class Mean", "from bench.matching import MATCHERS\n\n\n@MATCHERS.register(NAME)\nclass Mean")
+    plugin = MODULE.replace(
+        "class Mean", "from bench.core.registries import MATCHERS\n\n\n@MATCHERS.register(NAME)\nclass Mean"
+    )
     bench.write("parts/by_path.py", plugin.replace("NAME", "'mean-path'"))
     bench.write("modules/by_module.py", plugin.replace("NAME", "'mean-module'"))
     methods = "    a: {matcher: mean-path}\n    b: {matcher: mean-module}\n"

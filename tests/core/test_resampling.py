@@ -1,4 +1,6 @@
-"""Every metric for any weights of its clusters: parity with the definitions on the resampled list, and what mixing two rows means."""
+"""Every metric for any weights of its clusters: parity with the definitions on the resampled list, and what mixing two
+rows means.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import bench.ranked_lists
-from bench.detection.average_precision import find_hits, interpolated_ap
-from bench.errors import BenchError
-from bench.matching import metrics
-from bench.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
+import bench.statistics.ranked_lists
+from bench.core.errors import BenchError
+from bench.detection.scoring.average_precision import find_hits, interpolated_ap
+from bench.matching.scoring import metrics
+from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
 
 
 @pytest.fixture(params=["matrices", "draw by draw"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few clusters are counted with matrices, many are summed: both must give the same numbers."""
     if request.param == "draw by draw":
-        monkeypatch.setattr(bench.ranked_lists, "_DENSE", 0)
+        monkeypatch.setattr(bench.statistics.ranked_lists, "_DENSE", 0)
 
 
 def value_of(row: Resampled) -> float:
@@ -44,7 +46,9 @@ def ranking(rng: np.random.Generator, count: int, items: int) -> tuple[Ranking, 
 def expected_ap(parts: dict[str, np.ndarray], weight: np.ndarray) -> float | None:
     order = np.argsort(-parts["score"], kind="stable")
     of = weight[parts["cluster"]][order]
-    return interpolated_ap(find_hits(parts["tp"][order], int(weight @ parts["positives"]), parts["ignored"][order], of), "area")
+    return interpolated_ap(
+        find_hits(parts["tp"][order], int(weight @ parts["positives"]), parts["ignored"][order], of), "area"
+    )
 
 
 @pytest.mark.usefixtures("both_ways")
@@ -68,7 +72,12 @@ def test_area_ap_is_the_evaluators_for_any_weights() -> None:
 )
 def test_area_ap_of_any_list(items: list[tuple[int, int, bool, bool]], weight: list[int]) -> None:
     cluster, score, tp, ignored = (np.array([item[i] for item in items]) for i in range(4))
-    parts = {"cluster": cluster.astype(int), "score": score.astype(float), "tp": tp.astype(bool), "ignored": ignored.astype(bool)}
+    parts = {
+        "cluster": cluster.astype(int),
+        "score": score.astype(float),
+        "tp": tp.astype(bool),
+        "ignored": ignored.astype(bool),
+    }
     parts["positives"] = np.bincount(parts["cluster"][parts["tp"]], minlength=4) + 1
     row = Ranking.average_precision(clusters_of(4), *parts.values())
     expected = expected_ap(parts, np.array(weight))
@@ -103,7 +112,7 @@ def test_a_ratio_is_a_ratio_of_sums() -> None:
     assert Ratio(clusters_of(1), np.zeros(1), np.zeros(1)).value is None
 
 
-# -- mixing two rows -----------------------------------------------------------------------------------------------------------------
+# -- mixing two rows ---------------------------------------------------------------------------------------------------
 def some_pair(kind: str, rng: np.random.Generator) -> tuple[Resampled, Resampled]:
     clusters = clusters_of(5)
     if kind == "ratio":
@@ -115,10 +124,14 @@ def some_pair(kind: str, rng: np.random.Generator) -> tuple[Resampled, Resampled
         return MeanOf([pair[0] for pair in pairs]), MeanOf([pair[1] for pair in pairs])
     cluster, good = np.repeat(np.arange(5), 8), rng.random(40) < 0.5
     if kind == "ROC AUC":
-        left, right = (Ranking.roc_auc(clusters, cluster, rng.integers(0, 30, 40).astype(float), good) for _ in range(2))
+        left, right = (
+            Ranking.roc_auc(clusters, cluster, rng.integers(0, 30, 40).astype(float), good) for _ in range(2)
+        )
         return left, right
     found = [rng.random(40) < 0.5 for _ in range(2)]
-    left, right = (Ranking.average_precision(clusters, cluster, rng.random(40), each, None, np.full(5, 8)) for each in found)
+    left, right = (
+        Ranking.average_precision(clusters, cluster, rng.random(40), each, None, np.full(5, 8)) for each in found
+    )
     return left, right
 
 
@@ -136,7 +149,9 @@ def test_taking_nothing_all_or_from_itself(kind: str) -> None:
         take[0], take[1] = False, True
         mixed = one.mixed(two, take)
         np.testing.assert_allclose(mixed[:2], [value_of(one), value_of(two)], rtol=0, atol=1e-14)
-        np.testing.assert_allclose(two.mixed(one, ~take), mixed, rtol=0, atol=1e-14)  # swapping the roles of the rows changes nothing
+        np.testing.assert_allclose(
+            two.mixed(one, ~take), mixed, rtol=0, atol=1e-14
+        )  # swapping the roles of the rows changes nothing
         np.testing.assert_allclose(one.mixed(one, take), value_of(one), rtol=0, atol=1e-14)
         assert one.same(one).all()
 
@@ -161,22 +176,34 @@ def test_mixed_rankings_do_not_depend_on_the_scale_of_the_scores() -> None:
     rng = np.random.default_rng(5)
     cluster, tp = np.repeat(np.arange(5), 8), rng.random(40) < 0.5
     score, take = rng.random(40), rng.random((20, 5)) < 0.5
-    one, two = (Ranking.average_precision(clusters_of(5), cluster, each, tp, None, np.full(5, 8)) for each in (score, 1000 * score))
+    one, two = (
+        Ranking.average_precision(clusters_of(5), cluster, each, tp, None, np.full(5, 8))
+        for each in (score, 1000 * score)
+    )
     np.testing.assert_allclose(one.mixed(two, take), value_of(one), atol=1e-14)
     one, two = (Ranking.roc_auc(clusters_of(5), cluster, each, tp) for each in (score, np.exp(score)))
     np.testing.assert_allclose(one.mixed(two, take), value_of(one), atol=1e-14)
 
 
 def test_ap_of_a_mixed_list_by_hand() -> None:
-    """Scene 0 of the first row (hit at place 0, miss at 1), scene 1 of the second (miss at 0, hit at 2): + - - + at 0 0 1 2."""
-    first = Ranking.average_precision(clusters_of(2), np.array([0, 0, 1]), np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1]), None, np.ones(2))
-    second = Ranking.average_precision(clusters_of(2), np.array([1, 0, 1]), np.array([9.0, 8, 7]), np.array([0, 1, 1]), None, np.ones(2))
+    """Scene 0 of the first row (hit at place 0, miss at 1), scene 1 of the second (miss at 0, hit at 2): + - - + at 0 0
+    1 2.
+    """
+    first = Ranking.average_precision(
+        clusters_of(2), np.array([0, 0, 1]), np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1]), None, np.ones(2)
+    )
+    second = Ranking.average_precision(
+        clusters_of(2), np.array([1, 0, 1]), np.array([9.0, 8, 7]), np.array([0, 1, 1]), None, np.ones(2)
+    )
     np.testing.assert_allclose(first.mixed(second, np.array([[False, True]])), (1 + 2 / 4) / 2)
 
 
-# -- folds ---------------------------------------------------------------------------------------------------------------------------
+# -- folds -------------------------------------------------------------------------------------------------------------
 def test_folds_are_averaged_and_are_strata() -> None:
-    parts = [Ratio(clusters_of(2), np.array([1, 0]), np.ones(2)), Ratio(clusters_of(3), np.array([1, 1, 1]), np.ones(3))]
+    parts = [
+        Ratio(clusters_of(2), np.array([1, 0]), np.ones(2)),
+        Ratio(clusters_of(3), np.array([1, 1, 1]), np.ones(3)),
+    ]
     mean = MeanOf(parts)
     assert mean.value == 0.75
     assert mean.clusters.stratum.tolist() == [0, 0, 1, 1, 1]
@@ -186,7 +213,7 @@ def test_folds_are_averaged_and_are_strata() -> None:
     assert nested.clusters.stratum.tolist() == [0, 0, 1, 1, 1, 2, 2]
 
 
-# -- bad input -----------------------------------------------------------------------------------------------------------------------
+# -- bad input ---------------------------------------------------------------------------------------------------------
 def test_clusters_refuse_what_cannot_be_resampled() -> None:
     for names, size in ((["a", "a"], [1, 1]), ([], []), (["a"], [1, 2]), (["a"], [-1]), (["a"], [np.nan])):
         with pytest.raises(BenchError):
@@ -200,9 +227,20 @@ def test_clusters_refuse_what_cannot_be_resampled() -> None:
     [
         ("expected one row an item", lambda c: Ranking.roc_auc(c, np.zeros(2, int), np.zeros(3), np.zeros(3, bool))),
         ("belongs to cluster 7", lambda c: Ranking.roc_auc(c, np.array([7]), np.zeros(1), np.zeros(1, bool))),
-        ("more true positives", lambda c: Ranking.average_precision(c, np.zeros(1, int), np.zeros(1), np.ones(1, bool), None, np.zeros(2))),
-        ("NaN", lambda c: Ranking.average_precision(c, np.zeros(1, int), np.full(1, np.nan), np.ones(1, bool), None, np.ones(2))),
-        ("positives of shape", lambda c: Ranking.average_precision(c, np.zeros(1, int), np.ones(1), np.ones(1, bool), None, np.ones(3))),
+        (
+            "more true positives",
+            lambda c: Ranking.average_precision(c, np.zeros(1, int), np.zeros(1), np.ones(1, bool), None, np.zeros(2)),
+        ),
+        (
+            "NaN",
+            lambda c: Ranking.average_precision(
+                c, np.zeros(1, int), np.full(1, np.nan), np.ones(1, bool), None, np.ones(2)
+            ),
+        ),
+        (
+            "positives of shape",
+            lambda c: Ranking.average_precision(c, np.zeros(1, int), np.ones(1), np.ones(1, bool), None, np.ones(3)),
+        ),
         ("sums of shape", lambda c: Ratio(c, np.zeros(3), np.zeros(2))),
         ("negative", lambda c: Ratio(c, np.zeros(2), -np.ones(2))),
         ("mean of no results", lambda c: MeanOf([])),
@@ -227,7 +265,8 @@ def test_rows_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(BenchError, match="one column a cluster"):
         one.values(np.ones(2))
     ships = [
-        Ranking.average_precision(clusters_of(1), np.zeros(0, int), np.zeros(0), np.zeros(0, bool), None, np.array([n])) for n in (1, 2)
+        Ranking.average_precision(clusters_of(1), np.zeros(0, int), np.zeros(0), np.zeros(0, bool), None, np.array([n]))
+        for n in (1, 2)
     ]
     with pytest.raises(BenchError, match="same ships"):
         ships[0].mixed(ships[1], take[:, :1])

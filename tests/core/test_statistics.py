@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from bench.errors import BenchError
-from bench.intervals import (
+from bench.core.errors import BenchError
+from bench.statistics.inference import Measured, analyse, compare, draws, estimate, holm
+from bench.statistics.intervals import (
     Scatter,
     cluster_error,
     cluster_parts,
@@ -21,8 +22,7 @@ from bench.intervals import (
     smallest_found,
     swap_p,
 )
-from bench.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
-from bench.statistics import Measured, analyse, compare, draws, estimate, holm
+from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
 
 
 def clusters_of(size: Sequence[float] | np.ndarray) -> Clusters:
@@ -40,9 +40,11 @@ def row(label: str, *tops: Sequence[float] | np.ndarray, seeds: tuple[int | None
     return Measured(label, of, tuple(shares(top) for top in tops))
 
 
-# -- one row -------------------------------------------------------------------------------------------------------------------------
+# -- one row -----------------------------------------------------------------------------------------------------------
 def test_an_estimate_of_equal_clusters_by_hand() -> None:
-    """Equal clusters: the jackknife's error of a mean is sd / sqrt(C), and the effective number of clusters is their number."""
+    """Equal clusters: the jackknife's error of a mean is sd / sqrt(C), and the effective number of clusters is their
+    number.
+    """
     each = np.array([[5, 6, 7, 8, 9], [7, 8, 9, 10, 6]])
     found = estimate(row("a", *each))
     means = each.mean(axis=1) / 10
@@ -84,7 +86,11 @@ def test_draws_without_a_ship_do_not_poison() -> None:
     """All ships stand in one of two scenes: a quarter of the draws has none, and what is left is defined."""
     cluster, tp = np.array([0, 0, 1]), np.array([True, True, False])
     found = estimate(
-        Measured("a", (None,), (Ranking.average_precision(clusters_of([4, 0]), cluster, -np.arange(3.0), tp, None, np.array([4, 0])),))
+        Measured(
+            "a",
+            (None,),
+            (Ranking.average_precision(clusters_of([4, 0]), cluster, -np.arange(3.0), tp, None, np.array([4, 0])),),
+        )
     )
     assert found.value == pytest.approx(0.5)
     assert found.cluster_sd is not None and np.isfinite(found.cluster_sd)
@@ -121,7 +127,9 @@ def test_errors_by_hand() -> None:
     assert both.freedom == pytest.approx(0.05**4 / (0.03**4 / 4 + 0.04**4 / 2))
     interval = difference_interval(0.1, one)
     assert interval is not None and interval.high == pytest.approx(0.1 + student.ppf(0.975, 4) * 0.03)
-    assert share_interval(1.0, one) is None and share_interval(0.0, one) is None  # scatter says nothing where all are perfect
+    assert (
+        share_interval(1.0, one) is None and share_interval(0.0, one) is None
+    )  # scatter says nothing where all are perfect
     wide = share_interval(0.999, Scatter(0.5, 1.0))
     assert wide is not None and 0 <= wide.low < 0.01 and wide.high <= 1
 
@@ -131,10 +139,12 @@ def test_the_error_over_clusters_adds_up_over_strata() -> None:
     found = cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5, 0.9]), clusters), clusters)
     assert found is not None and found.error == pytest.approx(np.sqrt(0.5 * 0.02 + 0.5 * 0.08)) and found.freedom == 2
     lonely = Clusters.of(list("abc"), np.ones(3), np.array([0, 0, 1]))
-    assert cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5]), lonely), lonely) is None  # a fold of one scene: its scatter is unknown
+    assert (
+        cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5]), lonely), lonely) is None
+    )  # a fold of one scene: its scatter is unknown
 
 
-# -- two rows ------------------------------------------------------------------------------------------------------------------------
+# -- two rows ----------------------------------------------------------------------------------------------------------
 def brute_force(one: np.ndarray, two: np.ndarray, size: np.ndarray) -> float:
     """The swap test of two rows of shares, (seeds, C) each, one swap after the other."""
     seen, extreme, count = float((one.sum(axis=1) - two.sum(axis=1)).mean() / size.sum()), 0, one.shape[1]
@@ -218,7 +228,12 @@ def test_one_seed_is_never_marked() -> None:
     luck = [row("good", good, seeds=(0,)), row("bad", bad, seeds=(0,))]
     table = analyse(luck, 1)
     difference = table.differences[0]
-    assert difference is not None and difference.p == 2 / 2**10 and not difference.seeds_known and difference.resolvable is None
+    assert (
+        difference is not None
+        and difference.p == 2 / 2**10
+        and not difference.seeds_known
+        and difference.resolvable is None
+    )
     assert table.marked == (False, False) and table.tiers == (1, 1) and table.resolvable is None
     untrained = analyse([row("good", good), row("bad", bad)], 1)
     assert untrained.marked == (True, False) and untrained.tiers == (1, 2)
@@ -278,21 +293,36 @@ def test_what_is_resolvable_is_where_the_test_begins_to_reject() -> None:
             steps = np.linspace(0, 20 * scatter.error, 4000)
             first = next(step for step in steps if swap_p(signs @ (parts + share * step), step, seeds) <= 0.05)
             assert found is not None
-            assert found == pytest.approx(first + student.ppf(0.8, scatter.freedom) * scatter.error, abs=0.02 * scatter.error)
+            assert found == pytest.approx(
+                first + student.ppf(0.8, scatter.freedom) * scatter.error, abs=0.02 * scatter.error
+            )
     few = 1.0 - 2 * ((np.arange(2**4)[:, None] >> np.arange(5)) & 1)
-    assert smallest_found(parts[:5] - parts[:5].mean(), np.full(5, 0.2), few, None, Scatter(0.1, 4.0)) is None  # 2 / 2^5 > 0.05
+    assert (
+        smallest_found(parts[:5] - parts[:5].mean(), np.full(5, 0.2), few, None, Scatter(0.1, 4.0)) is None
+    )  # 2 / 2^5 > 0.05
 
 
-# -- Holm, and bad input -------------------------------------------------------------------------------------------------------------
+# -- Holm, and bad input -----------------------------------------------------------------------------------------------
 def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]  # 0.005 <= 0.05/4, 0.01 <= 0.05/3, 0.03 > 0.05/2: stop
+    assert holm([0.01, 0.04, 0.03, 0.005]) == [
+        True,
+        False,
+        False,
+        True,
+    ]  # 0.005 <= 0.05/4, 0.01 <= 0.05/3, 0.03 > 0.05/2: stop
     assert holm([0.04, None, 0.02]) == [True, False, True]  # what was not tested is no hypothesis
     assert holm([0.05]) == [True] and holm([0.0500001]) == [False] and holm([]) == []
 
 
 def test_bad_rows_are_refused() -> None:
     one = shares([1, 2])
-    for seeds, results in (((), ()), ((0,), (one, one)), ((0, 0), (one, one)), ((None, 1), (one, one)), ((0, 1), (one, shares([1, 2, 3])))):
+    for seeds, results in (
+        ((), ()),
+        ((0,), (one, one)),
+        ((0, 0), (one, one)),
+        ((None, 1), (one, one)),
+        ((0, 1), (one, shares([1, 2, 3]))),
+    ):
         with pytest.raises(BenchError):
             Measured("a", seeds, results)
     with pytest.raises(BenchError, match="same clusters"):

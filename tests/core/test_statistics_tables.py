@@ -1,4 +1,6 @@
-"""Whole tables: how often equal rows are told apart, that a planted gain is found, and what order and neighbours may not change."""
+"""Whole tables: how often equal rows are told apart, that a planted gain is found, and what order and neighbours may
+not change.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.resampling import Clusters, Ranking, Ratio
-from bench.statistics import Measured, analyse, compare
+from bench.statistics.inference import Measured, analyse, compare
+from bench.statistics.resampling import Clusters, Ranking, Ratio
 
 SCENES = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in the ten test scenes of AIR-SARShip-1.0
 CLUSTERS = Clusters.of([f"scene {i}" for i in range(10)], SCENES)
@@ -18,7 +20,9 @@ OF_SHIP = np.repeat(np.arange(10), SCENES)
 
 
 def detector(rng: np.random.Generator, hard: np.ndarray, skill: float) -> Ranking:
-    """A detector whose ships have a score of skill less difficulty, with a scene effect of its own and two false alarms a scene."""
+    """A detector whose ships have a score of skill less difficulty, with a scene effect of its own and two false alarms
+    a scene.
+    """
     score = skill - hard + 0.3 * rng.normal(size=10)[OF_SHIP] + 0.5 * rng.normal(size=len(OF_SHIP))
     wrong = np.repeat(np.arange(10), rng.poisson(2, 10))
     scores = np.concatenate([score, rng.normal(-0.8, 1, len(wrong))])
@@ -35,7 +39,9 @@ def at_most(share: float, tables: int) -> int:
 
 
 def test_equal_detectors_are_marked_in_at_most_one_table_of_twenty() -> None:
-    """Three equal detectors on AIR-SARShip-1.0's unequal scenes; a mark or a second tier anywhere in the table is a false alarm."""
+    """Three equal detectors on AIR-SARShip-1.0's unequal scenes; a mark or a second tier anywhere in the table is a
+    false alarm.
+    """
     tables, marked, tiered, alone = 200, 0, 0, 0
     for number in range(tables):
         rng = np.random.default_rng((1, number))
@@ -43,20 +49,30 @@ def test_equal_detectors_are_marked_in_at_most_one_table_of_twenty() -> None:
         found = analyse([Measured(name, (None,), (detector(rng, hard, 1.0),)) for name in "abc"], 0)
         difference = found.differences[1]
         assert difference is not None and difference.p is not None and difference.exact
-        marked, tiered, alone = marked + any(found.marked), tiered + (max(found.tiers) > 1), alone + (difference.p <= 0.05)
+        marked, tiered, alone = (
+            marked + any(found.marked),
+            tiered + (max(found.tiers) > 1),
+            alone + (difference.p <= 0.05),
+        )
     bound = at_most(0.05, tables)
     assert max(marked, tiered, alone) <= bound, (marked, tiered, alone, bound)
     assert alone > 0  # the test is alive
 
 
 def test_the_luck_of_training_is_no_finding() -> None:
-    """Equal recall, five trainings each, whose luck moves all scenes together: swapping alone would cry wolf, the test must not."""
+    """Equal recall, five trainings each, whose luck moves all scenes together: swapping alone would cry wolf, the test
+    must not.
+    """
     tables, alarms = 300, 0
     for number in range(tables):
         rng = np.random.default_rng((2, number))
         luck = 0.9 + 0.04 * rng.normal(size=(2, 5))
         rows = [
-            Measured(name, tuple(range(5)), tuple(Ratio(CLUSTERS, rng.binomial(SCENES, min(p, 1.0)), SCENES) for p in luck[i]))
+            Measured(
+                name,
+                tuple(range(5)),
+                tuple(Ratio(CLUSTERS, rng.binomial(SCENES, min(p, 1.0)), SCENES) for p in luck[i]),
+            )
             for i, name in enumerate("ab")
         ]
         p = compare(*rows).p
@@ -117,7 +133,9 @@ def test_a_further_row_changes_no_other_rows_numbers(tops: list[list[int]]) -> N
 
 
 def test_a_board_is_quick() -> None:
-    """2,000 draws over 125 ships x 10 scenes x 5 seeds x 4 rows: asked for in under 20 s; some 0.5 s when nothing else runs."""
+    """2,000 draws over 125 ships x 10 scenes x 5 seeds x 4 rows: asked for in under 20 s; some 0.5 s when nothing else
+    runs.
+    """
     import time
 
     rng = np.random.default_rng(4)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.errors import BenchError
-from bench.store import (
+from bench.core.errors import BenchError
+from bench.core.store import (
     atomic_write,
     canonical_hash,
     canonical_json,
@@ -90,7 +90,10 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
             temporary.write_text("half")
             raise error
         assert path.read_text() == "old" and os.listdir(path.parent) == ["file.txt"]
-    with pytest.raises(BenchError, match="cannot write .*file.txt: .*free space or choose another output folder"), atomic_write(path):
+    with (
+        pytest.raises(BenchError, match="cannot write .*file.txt: .*free space or choose another output folder"),
+        atomic_write(path),
+    ):
         raise OSError(28, "No space left on device")
     assert path.read_text() == "old" and os.listdir(path.parent) == ["file.txt"]
     assert path.stat().st_mode & 0o777 == 0o644
@@ -100,7 +103,10 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(BenchError, match="cannot write .*file/inside/x.json"):
         write_json(tmp_path / "file" / "inside" / "x.json", 1)
-    with pytest.raises(BenchError, match="cannot write to .*choose another output folder"), folder_lock(tmp_path / "file"):
+    with (
+        pytest.raises(BenchError, match="cannot write to .*choose another output folder"),
+        folder_lock(tmp_path / "file"),
+    ):
         pass
     with pytest.raises(BenchError, match="cannot read"):
         read_json(tmp_path / "none.json")
@@ -154,7 +160,9 @@ def test_a_lock_makes_reading_and_writing_one_step(tmp_path: Path) -> None:
 
 
 def test_an_array_whose_head_is_damaged_is_no_array(tmp_path: Path) -> None:
-    """NumPy returns the raw bytes of a member that does not begin like a .npy file; it once went on as if it were an array."""
+    """NumPy returns the raw bytes of a member that does not begin like a .npy file; it once went on as if it were an
+    array.
+    """
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", b"no array")

@@ -21,16 +21,25 @@ from command_line import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.config import load_suite
-from bench.detection.predictions import load_predictions as load_detections
-from bench.entries import load_entries, read_samples
-from bench.errors import BenchError
-from bench.expansion import expand
-from bench.matching.predictions import load_predictions as load_pairs
+from bench.boards.entries import load_entries, read_samples
+from bench.core.errors import BenchError
+from bench.core.store import (
+    atomic_write,
+    folder_lock,
+    load_arrays,
+    read_json,
+    remove_stale,
+    save_arrays,
+    write_json,
+    write_text,
+)
+from bench.detection.scoring.predictions import load_predictions as load_detections
+from bench.execution.records import RECORD, Keys, figures_drawn, finished_record, load_record, stage_done, write_stage
+from bench.execution.task import Origin, Selection
+from bench.matching.scoring.predictions import load_predictions as load_pairs
 from bench.models.states import load_state, save_state
-from bench.records import RECORD, Keys, figures_drawn, finished_record, load_record, stage_done, write_stage
-from bench.store import atomic_write, folder_lock, load_arrays, read_json, remove_stale, save_arrays, write_json, write_text
-from bench.task import Origin, Selection
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
 
 V1 = Path(__file__).parent / "records_v1" / "finished.json"
 STEPS = ("mkdir", "mkstemp", "open", "fsync", "replace")  # every system call of a write that can be refused
@@ -87,7 +96,9 @@ def faulty(fault: Fault) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("what", [errno.ENOSPC, errno.EIO, errno.EROFS, KeyboardInterrupt], ids=str)
-def test_a_write_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(tmp_path: Path, name: str, what: Any) -> None:
+def test_a_write_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, name: str, what: Any
+) -> None:
     write, read, old, new = WRITERS[name]
     wanted = KeyboardInterrupt if what is KeyboardInterrupt else BenchError
     path = tmp_path / "folder" / name
@@ -98,10 +109,14 @@ def test_a_write_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(tmp
         try:
             with faulty(fault):
                 write(path, new)
-            assert read(path) == content(new)  # such as the mkdir of a folder that is there: its failure does not matter
+            assert read(path) == content(
+                new
+            )  # such as the mkdir of a folder that is there: its failure does not matter
         except wanted as error:
             failed += 1
-            assert not isinstance(error, BenchError) or (str(path) in str(error) and os.strerror(what) in str(error)), error
+            assert not isinstance(error, BenchError) or (str(path) in str(error) and os.strerror(what) in str(error)), (
+                error
+            )
             assert read(path) == content(old), f"step {step} of {fault.calls}"
         assert os.listdir(path.parent) == [name], f"step {step} left a temporary file"
         if fault.left >= 0:  # it was never asked so often: every step has failed once
@@ -161,7 +176,7 @@ def test_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         pass
 
 
-# -- bytes that nobody wrote ---------------------------------------------------------------------------------------------------
+# -- bytes that nobody wrote -------------------------------------------------------------------------------------------
 DAMAGE = st.one_of(
     st.tuples(st.just("cut"), st.floats(0, 1), st.just(0)),
     st.tuples(st.just("flip"), st.floats(0, 1), st.integers(0, 7)),
@@ -203,7 +218,9 @@ def made(folder: Path, name: str) -> bytes:
     if name == "record.json":
         return V1.read_bytes()
     if name == "train.json":
-        write_stage(folder, "train", "k" * 64, {"facts": {"scaling": {}}, "cost": {"seconds": 0.5}, "made_by": {"git": None}})
+        write_stage(
+            folder, "train", "k" * 64, {"facts": {"scaling": {}}, "cost": {"seconds": 0.5}, "made_by": {"git": None}}
+        )
     elif name == "model.safetensors":
         save_state(folder / name, {"weight": np.ones((3, 4), np.float32), "bias": np.zeros(3)})
     elif name == "pairs.npz":
@@ -212,7 +229,11 @@ def made(folder: Path, name: str) -> bytes:
             "pair_optical": n, "label": n < 3, "kind": (n > 2).astype(np.uint8), "distance": n.astype(np.float32),
         }  # fmt: skip
         arrays = {f"{name}.{key}": value for name in ("validation", "test") for key, value in part.items()}
-        rest = {"gallery.position": n[:2], "gallery.distance": np.zeros((2, 2), np.float32), "fixed_threshold": np.array(0.38)}
+        rest = {
+            "gallery.position": n[:2],
+            "gallery.distance": np.zeros((2, 2), np.float32),
+            "fixed_threshold": np.array(0.38),
+        }
         save_arrays(folder / "pairs.npz", arrays | rest)
     elif name == "boxes.npz":
         boxes = np.array([[0.0, 0.0, 4.0, 5.0], [2.0, 3.0, 9.0, 9.0]])
@@ -223,7 +244,12 @@ def made(folder: Path, name: str) -> bytes:
         words = {key: np.array(["a"]) for key in ("id", "image", "group", "stratum")}
         numbers = {key: np.array([20]) for key in ("image_id", "height", "width")}
         tiles = {"tile_scene": np.array([0]), "tile_window": np.array([[0, 0, 20, 20]])}
-        part = {**words, **numbers, **tiles, **{f"{level}.{key}": value for level in ("scene", "tile") for key, value in table.items()}}
+        part = {
+            **words,
+            **numbers,
+            **tiles,
+            **{f"{level}.{key}": value for level in ("scene", "tile") for key, value in table.items()},
+        }
         arrays = {f"{name}.{key}": value for name in ("validation", "test") for key, value in part.items()}
         save_arrays(folder / "boxes.npz", arrays | {"min_visible": np.array(0.5)})
     else:
@@ -249,7 +275,9 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(harms=st.lists(DAMAGE, max_size=3))
-def test_every_file_is_read_whole_or_refused_in_one_line(scratch: Path, name: str, harms: list[tuple[str, float, int]]) -> None:
+def test_every_file_is_read_whole_or_refused_in_one_line(
+    scratch: Path, name: str, harms: list[tuple[str, float, int]]
+) -> None:
     original = scratch / f"{name}.whole"
     if not original.is_file():
         original.write_bytes(made(scratch, name))
@@ -272,9 +300,17 @@ def test_valid_json_of_another_shape_is_a_record_or_refused(scratch: Path, data:
     for _ in range(data.draw(st.integers(1, 2))):
         node: Any = raw
         for _ in range(data.draw(st.integers(0, 2))):
-            inner = [value for value in (node.values() if isinstance(node, dict) else node) if isinstance(value, dict | list) and value]
+            inner = [
+                value
+                for value in (node.values() if isinstance(node, dict) else node)
+                if isinstance(value, dict | list) and value
+            ]
             node = data.draw(st.sampled_from(inner)) if inner else node
-        key = data.draw(st.sampled_from(sorted(node))) if isinstance(node, dict) else data.draw(st.integers(0, len(node) - 1))
+        key = (
+            data.draw(st.sampled_from(sorted(node)))
+            if isinstance(node, dict)
+            else data.draw(st.integers(0, len(node) - 1))
+        )
         node[key] = data.draw(JSON)
     path = scratch / "record.json"
     path.write_text(json.dumps(raw))
@@ -297,7 +333,9 @@ def test_a_stage_marker_of_any_shape_is_finished_or_not(scratch: Path, marker: A
         assert done in (True, False) and not (done and not isinstance(value["facts"], dict))
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', '{"a": -1e999}', "\x00", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a": NaN}', '{"a": Infinity}', '{"a": 1e999}', '{"a": -1e999}', "\x00", "9" * 5000]
+)
 def test_json_that_we_never_write(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(BenchError, match=r"x\.json is not valid JSON \(.*\); delete it and run the command again"):
@@ -336,7 +374,7 @@ def test_every_prefix_of_a_record_is_refused(tmp_path: Path) -> None:
             load_record(path)
 
 
-# -- a config that somebody mistyped -------------------------------------------------------------------------------------------
+# -- a config that somebody mistyped -----------------------------------------------------------------------------------
 VALUES = st.sampled_from(
     [
         "",
@@ -382,7 +420,11 @@ def test_a_mistyped_config_gives_cells_or_is_refused_in_one_line(scratch: Path, 
             other = data.draw(st.integers(0, len(lines) - 1))
             lines[at], lines[other] = lines[other], lines[at]
         else:
-            lines[at] = damaged(lines[at].encode(), data.draw(st.lists(DAMAGE, max_size=2))).decode("latin-1").replace("plugins", "")
+            lines[at] = (
+                damaged(lines[at].encode(), data.draw(st.lists(DAMAGE, max_size=2)))
+                .decode("latin-1")
+                .replace("plugins", "")
+            )
     path = scratch / "suite.yaml"
     path.write_text("\n".join(lines), encoding="utf-8")
     try:

@@ -1,4 +1,6 @@
-"""What submissions of all tasks share: tables in three formats, names, references, hashes; what cannot be read is told in one line."""
+"""What submissions of all tasks share: tables in three formats, names, references, hashes; what cannot be read is told
+in one line.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import BenchError
-from bench.submissions import Sheet, as_number, check_claims, check_name, read_sheet, reference_link, short_hash
+from bench.core.errors import BenchError
+from bench.tools.submissions import Sheet, as_number, check_claims, check_name, read_sheet, reference_link, short_hash
 
 ROWS = [{"id": "a", "n": 1, "v": 0.5}, {"id": "b", "n": 2, "v": None}]
 CSV = "id,n,v\na,1,0.5\nb,2,\n"
@@ -32,7 +34,7 @@ def parquet(folder: Path, rows: list[dict[str, Any]], name: str = "x.parquet") -
     return folder / name
 
 
-# -- tables --------------------------------------------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------------------------------
 SAME: dict[str, tuple[str, str]] = {
     "csv": ("x.csv", CSV),
     "windows line ends": ("x.csv", CSV.replace("\n", "\r\n")),
@@ -100,7 +102,11 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "an object": ("x.json", '{"info": {}, "row": []}', "holds no list of rows"),
     "columns of pandas": ("x.json", '{"id": {"0": "a"}}', "holds no list of rows"),
     "a list of lists": ("x.json", "[[1, 2]]", "entry 0 is a list"),
-    "a key forgotten": ("x.json", '[{"id": "a", "v": 1}, {"id": "b"}]', "entry 1 and entry 0 differ in having 'v'; write null"),
+    "a key forgotten": (
+        "x.json",
+        '[{"id": "a", "v": 1}, {"id": "b"}]',
+        "entry 1 and entry 0 differ in having 'v'; write null",
+    ),
 }
 
 
@@ -153,8 +159,10 @@ def test_any_bytes_are_a_table_or_one_line(tmp_path_factory: pytest.TempPathFact
         assert sheet.rows > 0 and all(len(column) == sheet.rows for column in sheet.columns.values())
 
 
-# -- names, references, hashes --------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["", "a b", "../x", ".x", "a/b", "a" * 81, "ä", "x\n", "faster-rcnn", "Faster-RCNN-none", "cfar"])
+# -- names, references, hashes -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "name", ["", "a b", "../x", ".x", "a/b", "a" * 81, "ä", "x\n", "faster-rcnn", "Faster-RCNN-none", "cfar"]
+)
 def test_names_that_cannot_label_a_row(name: str) -> None:
     with pytest.raises(BenchError, match="--name"):
         check_name(name, ["faster-rcnn/none", "cfar"])
@@ -200,8 +208,14 @@ def test_hashes_that_a_file_carries() -> None:
     assert check_claims({"year": 2026, "manifest_sha256": None}, ours, path, "make it") is None
     assert check_claims({"split_sha256": "s" * 64, "author": "me"}, ours, path, "make it") == {"split_sha256": "s" * 64}
     assert check_claims(ours, ours, path, "make it") == ours
-    for name, wanted in (("manifest_sha256", "data files"), ("split_sha256", "split"), ("made_for", "data, split or drawing")):
-        with pytest.raises(BenchError, match=f"made for another {wanted}: its {name} is .*; predict what `make it` writes"):
+    for name, wanted in (
+        ("manifest_sha256", "data files"),
+        ("split_sha256", "split"),
+        ("made_for", "data, split or drawing"),
+    ):
+        with pytest.raises(
+            BenchError, match=f"made for another {wanted}: its {name} is .*; predict what `make it` writes"
+        ):
             check_claims({**ours, name: "0"}, ours, path, "make it")
 
 

@@ -1,4 +1,6 @@
-"""Cells that come together from several machines: what is taken over, what is left, and what a kill leaves; on cells made by hand."""
+"""Cells that come together from several machines: what is taken over, what is left, and what a kill leaves; on cells
+made by hand.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from typing import Any
 import pytest
 from lineage_toys import FAILED, METRIC, detected, put_cell, write
 
-from bench import takeover
-from bench.errors import BenchError
-from bench.records import load_record, stage_done
-from bench.store import folder_lock, write_json
-from bench.takeover import BUSY, CONFLICT, DAMAGED, HERE, LEFT, TAKEN, take_over
+from bench.core.errors import BenchError
+from bench.core.store import folder_lock, write_json
+from bench.execution.records import load_record, stage_done
+from bench.tools import merge as takeover
+from bench.tools.merge import BUSY, CONFLICT, DAMAGED, HERE, LEFT, TAKEN, take_over
 
 
 def states(*others: Path, into: Path, **how: bool) -> list[str]:
@@ -23,13 +25,17 @@ def states(*others: Path, into: Path, **how: bool) -> list[str]:
 def test_cells_come_over_whole_and_once(tmp_path: Path) -> None:
     record, samples = detected("net", 0, [1, 2])
     source = put_cell(tmp_path / "other", record, samples)
-    assert states(tmp_path / "other", into=tmp_path / "runs", dry_run=True) == [TAKEN] and not (tmp_path / "runs").exists()
+    assert (
+        states(tmp_path / "other", into=tmp_path / "runs", dry_run=True) == [TAKEN] and not (tmp_path / "runs").exists()
+    )
     assert states(tmp_path / "other", into=tmp_path / "runs") == [TAKEN]
     target = tmp_path / "runs" / "detection" / source.name
 
     def content(folder: Path) -> dict[str, bytes]:
         return {
-            path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+            path.relative_to(folder).as_posix(): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and path.name != ".lock"
         }
 
     assert content(target) == content(source) and stage_done(target, "train", record.keys["train"])
@@ -44,7 +50,9 @@ def test_without_models_a_cell_is_finished_all_the_same(tmp_path: Path) -> None:
     write(source / "model.safetensors", b"damaged, but not wanted")
     assert states(tmp_path / "other", into=tmp_path / "runs", models=False) == [TAKEN]
     target = tmp_path / "runs" / "detection" / source.name
-    assert not (target / "model.safetensors").exists() and stage_done(target, "train", record.keys["train"], whole=False)
+    assert not (target / "model.safetensors").exists() and stage_done(
+        target, "train", record.keys["train"], whole=False
+    )
     assert load_record(target / "record.json").fingerprint == record.fingerprint
 
 
@@ -61,7 +69,11 @@ def test_what_is_no_whole_measurement_stays(tmp_path: Path) -> None:
     write(put_cell(other, detected("marker", 0, [1])[0]) / "predict.json", b"{}")
     found = {verdict.folder.name.split("--")[1]: (verdict.state, verdict.told) for verdict in take_over([other], runs)}
     assert {name for name, (state, _) in found.items() if state == LEFT} == {"smoke", "limited", "failed"}
-    assert {name for name, (state, _) in found.items() if state == DAMAGED} == set(found) - {"smoke", "limited", "failed"}
+    assert {name for name, (state, _) in found.items() if state == DAMAGED} == set(found) - {
+        "smoke",
+        "limited",
+        "failed",
+    }
     assert "predictions.npz is not the file that its record was made of" in found["predictions"][1]
     assert "failed there in train: the loss is not finite" in found["failed"][1]
     assert not runs.exists() or not list(runs.glob("*/*/*"))
@@ -129,7 +141,10 @@ def test_a_takeover_that_is_cut_off_anywhere_leaves_no_finished_cell_and_is_comp
                 key = record.keys[stage]
                 assert not stage_done(target, stage, key, whole=False) or stage_done(target, stage, key)
         cut_after(10**6)
-        assert states(tmp_path / "other", into=runs) == [TAKEN] and load_record(target / "record.json").fingerprint == record.fingerprint
+        assert (
+            states(tmp_path / "other", into=runs) == [TAKEN]
+            and load_record(target / "record.json").fingerprint == record.fingerprint
+        )
         allowed += 1
     assert allowed == steps == 8  # model, predictions, scores, picture, "drawn", two markers, record
 

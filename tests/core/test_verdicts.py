@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics import Estimate, Interval
-from bench.verdicts import ONE_SEED, Published, Verdict, binomial_error, verdict
+from bench.statistics.inference import Estimate, Interval
+from bench.statistics.verdicts import ONE_SEED, Published, Verdict, binomial_error, verdict
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "verdicts.md"
 WEAKEST_FIRST = ["not comparable", "not reproduced", "within noise", "reproduced"]
@@ -41,7 +41,9 @@ def judged(value: float | None, low: float | None = None, high: float | None = N
 
 def test_the_examples_of_the_document() -> None:
     rows = re.findall(
-        r"^\| mean (\.\d+), (?:interval (\.\d+) to (\.\d+)|no interval|1 of 5 seeds failed) \| ([a-z ]+) \|", DOCUMENT.read_text(), re.M
+        r"^\| mean (\.\d+), (?:interval (\.\d+) to (\.\d+)|no interval|1 of 5 seeds failed) \| ([a-z ]+) \|",
+        DOCUMENT.read_text(),
+        re.M,
     )
     assert len(rows) == 6 and {row[3] for row in rows} == {"reproduced", "within noise", "not reproduced"}
     for mean, low, high, wanted in rows[:-1]:
@@ -58,7 +60,9 @@ def test_the_reasons_hold_the_numbers() -> None:
     )
     assert "can be 0, and is not sure" in judged(0.831, 0.815, 0.847).full
     assert "can be 0 once the paper's own sampling error is counted" in judged(0.836, 0.831, 0.841).full
-    assert judged(0.85, 0.843, 0.857).full.startswith("not reproduced: accuracy 0.8500, the paper 0.8290, difference +0.0210")
+    assert judged(0.85, 0.843, 0.857).full.startswith(
+        "not reproduced: accuracy 0.8500, the paper 0.8290, difference +0.0210"
+    )
     assert judged(0.831, 0.826, 0.836).footnotes == ("protocol partly unknown: the paper leaves open the seed",)
 
 
@@ -105,7 +109,9 @@ WIDTHS = st.floats(0, 0.1)
 
 
 @given(gap=GAPS, below=WIDTHS, above=WIDTHS, error=st.floats(0, 0.05), margin=st.floats(0.001, 0.05))
-def test_the_rule_is_what_the_document_says(gap: float, below: float, above: float, error: float, margin: float) -> None:
+def test_the_rule_is_what_the_document_says(
+    gap: float, below: float, above: float, error: float, margin: float
+) -> None:
     paper = 0.5
     row = published(values={"accuracy": paper}, standard_errors={"accuracy": error}, margin=margin)
     mine = paper + gap
@@ -114,9 +120,15 @@ def test_the_rule_is_what_the_document_says(gap: float, below: float, above: flo
         assert abs(gap) <= margin + 1e-9 and max(below, above) <= 2 * margin + 1e-9
     else:
         assert gap - below < -margin + 1e-9 or gap + above > margin - 1e-9
-        assert kind == ("not reproduced" if _apart(gap, below, above, error) else "within noise") or _edge(gap, below, above, error)
-    mirrored = verdict(row, {"accuracy": estimate(paper - gap, paper - gap - above, paper - gap + below)}, [], seeds=3).kind
-    near_an_edge = min(abs(abs(x) - margin) for x in (gap - below, gap + above)) < 1e-9 or _edge(gap, below, above, error)
+        assert kind == ("not reproduced" if _apart(gap, below, above, error) else "within noise") or _edge(
+            gap, below, above, error
+        )
+    mirrored = verdict(
+        row, {"accuracy": estimate(paper - gap, paper - gap - above, paper - gap + below)}, [], seeds=3
+    ).kind
+    near_an_edge = min(abs(abs(x) - margin) for x in (gap - below, gap + above)) < 1e-9 or _edge(
+        gap, below, above, error
+    )
     assert mirrored == kind or near_an_edge, "a gain and a loss are judged alike"
 
 

@@ -1,4 +1,6 @@
-"""Patch sets for the tests of the audit: cut out of generated scenes with overlap, numbered at random, with their true places."""
+"""Patch sets for the tests of the audit: cut out of generated scenes with overlap, numbered at random, with their true
+places.
+"""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ def test_codes_move_with_the_content(dtype: type[np.generic], mode: Mode) -> Non
     image = np.random.default_rng(0).integers(0, 250, (40, 50)).astype(dtype)
     whole = block_codes(image, mode)
     np.testing.assert_array_equal(
-        block_codes(image[7:33, 11:45], mode), whole[7 : 7 + 26 - 40 + whole.shape[0], 11 : 11 + 34 - 50 + whole.shape[1]]
+        block_codes(image[7:33, 11:45], mode),
+        whole[7 : 7 + 26 - 40 + whole.shape[0], 11 : 11 + 34 - 50 + whole.shape[1]],
     )
     assert len(np.unique(whole)) == whole.size
     other = image.copy()
@@ -51,9 +52,24 @@ def test_what_is_kept_is_bounded_and_the_reach_is_stated() -> None:
 
 
 def test_equal_blocks_vote_for_offsets() -> None:
-    rows = [(5, 0, 9, 4), (5, 1, 2, 3), (6, 0, 8, 8), (6, 1, 1, 7), (7, 0, 0, 0), (7, 0, 1, 1), (8, 1, 5, 5), (8, 2, 5, 0)]
+    rows = [
+        (5, 0, 9, 4),
+        (5, 1, 2, 3),
+        (6, 0, 8, 8),
+        (6, 1, 1, 7),
+        (7, 0, 0, 0),
+        (7, 0, 1, 1),
+        (8, 1, 5, 5),
+        (8, 2, 5, 0),
+    ]
     columns = [np.array(column) for column in zip(*rows, strict=True)]
-    codes = Codes(columns[0].astype(np.uint64), columns[1].astype(np.int32), columns[2].astype(np.uint16), columns[3].astype(np.uint16), 4)
+    codes = Codes(
+        columns[0].astype(np.uint64),
+        columns[1].astype(np.int32),
+        columns[2].astype(np.uint16),
+        columns[3].astype(np.uint16),
+        4,
+    )
     order = np.lexsort([columns[1]])
     codes = Codes(codes.code[order], codes.patch[order], codes.y[order], codes.x[order], 4)
     assert propose(codes, 3, (10, 10), least=1).tolist() == [[0, 1, 7, 1], [1, 2, 0, 5]]
@@ -62,13 +78,18 @@ def test_equal_blocks_vote_for_offsets() -> None:
 
 def test_a_block_that_is_everywhere_links_each_patch_to_the_next_only() -> None:
     n = 2_000
-    codes = Codes(np.full(n, 9, dtype=np.uint64), np.arange(n, dtype=np.int32), np.zeros(n, np.uint16), np.zeros(n, np.uint16), 4)
+    codes = Codes(
+        np.full(n, 9, dtype=np.uint64), np.arange(n, dtype=np.int32), np.zeros(n, np.uint16), np.zeros(n, np.uint16), 4
+    )
     proposed = propose(codes, n, (10, 10), least=1)
     assert len(proposed) == n - 1 and (proposed[:, 1] - proposed[:, 0] == 1).all()
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=40), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=40),
+    st.randoms(use_true_random=False),
+)
 def test_positions_come_out_of_overlaps(places: list[tuple[int, int]], random: object) -> None:
     rows = []
     for a in range(len(places)):
@@ -83,7 +104,10 @@ def test_positions_come_out_of_overlaps(places: list[tuple[int, int]], random: o
         assert layout.component[a] == layout.component[b]
         assert (layout.y[b] - layout.y[a], layout.x[b] - layout.x[a]) == (dy, dx)
     assert (np.diff(layout.sizes) <= 0).all() and layout.sizes.sum() == len(places)
-    assert all(layout.y[layout.component == g].min() == layout.x[layout.component == g].min() == 0 for g in range(len(layout.sizes)))
+    assert all(
+        layout.y[layout.component == g].min() == layout.x[layout.component == g].min() == 0
+        for g in range(len(layout.sizes))
+    )
     assert sorted(map(tuple, neighbours(layout, (10, 10)).tolist())) == sorted(rows)
 
 
@@ -91,7 +115,10 @@ def test_a_loop_that_does_not_close_is_reported_at_its_smallest_overlap() -> Non
     overlaps = overlaps_of([(0, 1, 0, 3), (1, 2, 0, 3), (0, 2, 0, 7)])
     layout = lay_out(4, overlaps)
     assert layout.x[:3].tolist() == [0, 3, 6] and layout.component.tolist() == [0, 0, 0, 1]
-    assert [(int(a), int(b)) for a, b in zip(overlaps.a[layout.contradictory], overlaps.b[layout.contradictory], strict=True)] == [(0, 2)]
+    assert [
+        (int(a), int(b))
+        for a, b in zip(overlaps.a[layout.contradictory], overlaps.b[layout.contradictory], strict=True)
+    ] == [(0, 2)]
 
 
 @settings(max_examples=40, deadline=None)
@@ -119,4 +146,8 @@ def test_rank_correlation_is_spearmans(dtype: type[np.generic]) -> None:
 
 
 def test_spans_cover_the_shared_part() -> None:
-    assert spans(10, 3) == (slice(3, 10), slice(0, 7)) and spans(10, -4) == (slice(0, 6), slice(4, 10)) and spans(10, 0)[0] == slice(0, 10)
+    assert (
+        spans(10, 3) == (slice(3, 10), slice(0, 7))
+        and spans(10, -4) == (slice(0, 6), slice(4, 10))
+        and spans(10, 0)[0] == slice(0, 10)
+    )

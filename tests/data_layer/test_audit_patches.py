@@ -1,4 +1,6 @@
-"""The audit of patches against the truth of generated sets: overlaps, groups, positions, leaks, and the split that leaks nothing."""
+"""The audit of patches against the truth of generated sets: overlaps, groups, positions, leaks, and the split that
+leaks nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ from audit_toys import FOLDERS, PatchSet, found_pairs, grid, groups, opened, sce
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
 from bench.data.datasets.port_pairs import PortPairs
 from bench.data.images import write_image
 from bench.data.splits import SplitSpec, make_split
-from bench.errors import BenchError
-from bench.matching.retrieval import overlap_mask
+from bench.matching.scoring.retrieval import overlap_mask
 
 SIDE, STRIDE = 64, 44
 
@@ -53,24 +55,34 @@ def test_everything_is_recovered_from_the_pixels(tmp_path: Path) -> None:
     assert len(wanted) > 150 and found_pairs(report.overlaps, ids) == wanted
     assert report.overlaps.exact.all() and not report.layout.contradictory.any()
     assert report.steps("x").keys() == {STRIDE} and report.steps("y").keys() == {STRIDE}
-    found = {frozenset(name for name, group in zip(ids, report.layout.component, strict=True) if group == g) for g in range(len(ids))}
+    found = {
+        frozenset(name for name, group in zip(ids, report.layout.component, strict=True) if group == g)
+        for g in range(len(ids))
+    }
     assert found - {frozenset()} == groups(ids, wanted)
     assert report.layout.sizes.tolist() == sorted((len(group) for group in groups(ids, wanted)), reverse=True)
     position = {name: (int(y), int(x)) for name, y, x in zip(ids, report.layout.y, report.layout.x, strict=True)}
     for one, two, dy, dx in wanted:
         assert (position[two][0] - position[one][0], position[two][1] - position[one][1]) == (dy, dx)
-    assert report.optical is not None and report.optical.equal >= report.optical.pairs - 4  # the added copies lie among them
+    assert (
+        report.optical is not None and report.optical.equal >= report.optical.pairs - 4
+    )  # the added copies lie among them
     assert report.to_json()["overlaps"]["same_place"] == 2
 
 
 def test_the_leak_is_counted_as_by_hand(tmp_path: Path) -> None:
     truth = with_sea(three_cities()).write(tmp_path / "set", seed=3)
     report = audited(tmp_path / "set", SplitSpec(seed=4))
-    part = {report.index.ids[i]: name for name in ("train", "validation", "test") for i in getattr(report.split, name).tolist()}
+    part = {
+        report.index.ids[i]: name
+        for name in ("train", "validation", "test")
+        for i in getattr(report.split, name).tolist()
+    }
     pairs = true_pairs(truth, SIDE)
     both_ways = [(one, two) for one, two, _, _ in pairs] + [(two, one) for one, two, _, _ in pairs]
     touching = {
-        kind: {one for one, two in both_ways if part[one] == "test" and part[two] in kind} for kind in (("train",), ("train", "validation"))
+        kind: {one for one, two in both_ways if part[one] == "test" and part[two] in kind}
+        for kind in (("train",), ("train", "validation"))
     }
     assert report.leak.train == len(touching["train",]) > 20
     assert report.leak.either == len(touching["train", "validation"])
@@ -102,7 +114,9 @@ def test_a_contrast_stretch_of_each_patch_hides_nothing(tmp_path: Path) -> None:
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 136), st.integers(0, 136)), min_size=2, max_size=12, unique=True))
-def test_any_offset_is_found_not_only_those_of_a_grid(tmp_path_factory: pytest.TempPathFactory, windows: list[tuple[int, int]]) -> None:
+def test_any_offset_is_found_not_only_those_of_a_grid(
+    tmp_path_factory: pytest.TempPathFactory, windows: list[tuple[int, int]]
+) -> None:
     root = tmp_path_factory.mktemp("any") / "set"
     made = PatchSet(SIDE)
     made.cut(0, windows, scene(0, 200))
@@ -162,7 +176,8 @@ def test_the_tables_serve_the_readers_and_the_masks(tmp_path: Path) -> None:
     assert by_scene.summary["sharing_ground_with_test"] == {"train": 0, "validation": 0} and len(by_scene.dropped) == 0
     assert {"block", "group_size", "x0_px", "y0_px"} <= set(index.columns)
     again = audit_pairs(
-        opened(tmp_path / "set", table=str(tmp_path / "audit" / "layout.csv")), SplitSpec(kind="grouped", by="block", guard_m=1)
+        opened(tmp_path / "set", table=str(tmp_path / "audit" / "layout.csv")),
+        SplitSpec(kind="grouped", by="block", guard_m=1),
     )
     assert again.ok
 
@@ -202,7 +217,10 @@ def test_the_option_gsd_m_gives_the_metres_of_an_audit(tmp_path: Path) -> None:
     rows = [f"{name},{place[0]},{place[1]},{place[2]}" for name, place in truth.items() if place is not None]
     (tmp_path / "set/patches.csv").write_text("\n".join(["id,scene,y0_px,x0_px", *rows]) + "\n")
     options: dict[str, Any] = {"patch_px": 256, "overlap_px": 51, "scenes": 1, "patches_per_scene": 9}
-    reports = {gsd_m: audit_pairs(PortPairs.at(tmp_path / "set", gsd_m=gsd_m, **options), SplitSpec(), "exact") for gsd_m in (1.0, 2.5)}
+    reports = {
+        gsd_m: audit_pairs(PortPairs.at(tmp_path / "set", gsd_m=gsd_m, **options), SplitSpec(), "exact")
+        for gsd_m in (1.0, 2.5)
+    }
     places = {gsd_m: report.plain.places for gsd_m, report in reports.items()}
     assert reports[2.5].gsd_m == 2.5 and np.ptp(places[1.0][:, 0]) == 40
     np.testing.assert_allclose(np.ptp(places[2.5], axis=0), 2.5 * np.ptp(places[1.0], axis=0))

@@ -1,4 +1,6 @@
-"""The audit of patches of real Sentinel scenes: overlap, neighbours and scenes out of the pixels alone, against the true positions."""
+"""The audit of patches of real Sentinel scenes: overlap, neighbours and scenes out of the pixels alone, against the
+true positions.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def _within_scenes(truth: list[Truth]) -> set[Row]:
 
 
 def _check_across_scenes(found: list[Row], truth: list[Truth]) -> None:
-    """Scenes of the two tiles share ground, resampled, registered by hand and stretched apart: these pairs lie where the corners say."""
+    """Scenes of the two tiles share ground, resampled, registered by hand and stretched apart: these pairs lie where
+    the corners say.
+    """
     certain = [pair for pair in found if all(truth[i][0]["position_certain"] == "True" for i in pair[:2])]
     assert len(found) > 20 and len(certain) > 15
     errors = []

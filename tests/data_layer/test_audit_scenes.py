@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from ship_files import coco
 
+from bench.core.errors import BenchError
 from bench.data.audit.duplicates import Overlap, find_overlaps, shared
 from bench.data.audit.scene_report import SceneReport
 from bench.data.audit.scenes import audit_scenes, named_windows
 from bench.data.dataset import Dataset, open_dataset
 from bench.data.images import as_sar, read_image, write_image
 from bench.data.split_spec import SplitSpec
-from bench.errors import BenchError
 
 HRSID = Path(os.environ.get("BENCH_DATA", ".")) / "hrsid_468"
 Window = tuple[int, int, int, int]  # y0, y1, x0, x1
@@ -65,7 +65,7 @@ def jpeg(image: np.ndarray, quality: int = 75) -> np.ndarray:
     return np.asarray(Image.open(stream))
 
 
-# -- pixels against known windows --------------------------------------------------------------------------------------------------------
+# -- pixels against known windows --------------------------------------------------------------------------------------
 SCENE = acquisition(1, ground(0))
 corner = st.integers(0, SCENE.shape[0] - 160)
 
@@ -117,7 +117,17 @@ def test_small_chips_are_compared_as_a_whole() -> None:
 
 
 def test_images_without_texture_or_of_a_few_pixels_are_no_duplicates() -> None:
-    assert overlaps([np.zeros((80, 80), np.uint8), np.zeros((80, 80), np.uint8), np.full((80, 80), 9, np.uint16), np.ones((3, 5))]) == []
+    assert (
+        overlaps(
+            [
+                np.zeros((80, 80), np.uint8),
+                np.zeros((80, 80), np.uint8),
+                np.full((80, 80), 9, np.uint16),
+                np.ones((3, 5)),
+            ]
+        )
+        == []
+    )
     assert overlaps([]) == []
 
 
@@ -135,7 +145,7 @@ def test_shared_rectangles_show_the_same_ground() -> None:
     assert shared(SCENE, SCENE, 400, 0)[0].size == 0
 
 
-# -- reports ------------------------------------------------------------------------------------------------------------------------------
+# -- reports -----------------------------------------------------------------------------------------------------------
 def write_set(root: Path, images: dict[str, np.ndarray]) -> Path:
     """Write tiles as a COCO folder, lossless, one ship each."""
     (root / "images").mkdir(parents=True)
@@ -155,7 +165,9 @@ def open_set(root: Path, **options: object) -> Dataset:
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two acquisitions of two places, three tiles each; the first two of each overlap by 70 px, the third touches the second."""
+    """Two acquisitions of two places, three tiles each; the first two of each overlap by 70 px, the third touches the
+    second.
+    """
     images = {}
     for number in (1, 2):
         scene = acquisition(number, ground(20 + number, 400))
@@ -171,7 +183,10 @@ def report_on(dataset: Dataset, against: Dataset | None = None, **split: object)
 
 def test_windows_in_names(tiles: Path) -> None:
     index = open_set(tiles).index()
-    found = [(link.kind, index.ids[link.first], index.ids[link.second], link.shift, link.size) for link in named_windows(index)]  # type: ignore[arg-type]
+    found = [
+        (link.kind, index.ids[link.first], index.ids[link.second], link.shift, link.size)
+        for link in named_windows(index)  # type: ignore[arg-type]
+    ]
     assert found == [
         (kind, f"P000{n}_0_120_{a}_{a + 120}", f"P000{n}_0_120_{b}_{b + 120}", (0, b - a), (120, 120 - b + a))
         for n in (1, 2)
@@ -194,7 +209,11 @@ def test_a_split_by_scene_is_clean_and_one_inside_a_scene_is_not(tiles: Path) ->
     told = "\n".join(inside.lines())
     assert "pixels find 2 of the 2 pairs that overlap by name" in told and told.count("PROBLEM") == 3
     value = json.loads(json.dumps(inside.to_json(), allow_nan=False))
-    assert value["test_images_touched"]["pixels"] == 1 and value["scenes"]["in_test_and_elsewhere"] == ["P0001"] and value["ok"] is False
+    assert (
+        value["test_images_touched"]["pixels"] == 1
+        and value["scenes"]["in_test_and_elsewhere"] == ["P0001"]
+        and value["ok"] is False
+    )
 
 
 def test_without_scene_names_the_pixels_still_tell(tmp_path: Path) -> None:
@@ -220,7 +239,10 @@ def test_content_that_a_pretraining_saw(tiles: Path, tmp_path: Path) -> None:
     hit = report_on(open_set(tiles), pairs, **split, test_groups=("P0001",))
     assert hit.against is not None and hit.against.searched and hit.against.images == 2
     assert hit.against.equal == (("P0001_0_120_0_120", "sar/1.png"),)
-    assert {(a, b) for a, b, _ in hit.against.shared} == {("P0001_0_120_0_120", "sar/1.png"), ("P0001_0_120_50_170", "sar/1.png")}
+    assert {(a, b) for a, b, _ in hit.against.shared} == {
+        ("P0001_0_120_0_120", "sar/1.png"),
+        ("P0001_0_120_50_170", "sar/1.png"),
+    }
     assert not hit.ok and len(hit.problems) == 2 and "images of two-folders" in hit.problems[0]
     miss = report_on(open_set(tiles), pairs, **split, test_groups=("P0002",))
     assert miss.ok and miss.against is not None and not miss.against.shared
@@ -235,7 +257,15 @@ def test_sets_of_two_scales_are_compared_by_files_alone(tiles: Path) -> None:
 
 
 def test_the_command_line(tiles: Path, bench: Bench) -> None:
-    words = ("data", "audit", "coco-folder", "--root", str(tiles), "--option", "{sar_scale: uint8, scene_pattern: '^(P[0-9]+)_'}")
+    words = (
+        "data",
+        "audit",
+        "coco-folder",
+        "--root",
+        str(tiles),
+        "--option",
+        "{sar_scale: uint8, scene_pattern: '^(P[0-9]+)_'}",
+    )
     done = bench(*words, "--spec", "{kind: grouped, by: scene, test_groups: [P0002], validation: 0}")
     assert "2 pairs; 0 test images touched" in done.stdout and "PROBLEM" not in done.stdout
     done = bench(*words, "--spec", "{kind: random, test: 0.34, validation: 0}", "--out", "found", code=1)
@@ -243,7 +273,7 @@ def test_the_command_line(tiles: Path, bench: Bench) -> None:
     assert json.loads((bench.folder / "found" / "report.json").read_text())["kind"] == "scenes"
 
 
-# -- real tiles, whose names tell the answer ----------------------------------------------------------------------------------------------
+# -- real tiles, whose names tell the answer ---------------------------------------------------------------------------
 SAMPLE = ("P0001", "P0002", "P0004", "P0012", "P0025", "P0027", "P0033", "P0060", "P0091", "P0118")
 
 
@@ -253,15 +283,23 @@ def test_overlapping_tiles_of_hrsid_by_their_names(tmp_path: Path) -> None:
     index = index.take(np.array([i for i, item in enumerate(index.items) if item.scene in SAMPLE]))
     named = {(link.first, link.second): link for link in named_windows(index) if link.kind == "name"}
     paths = [HRSID / item.image for item in index.items]
-    found = {(item.first, item.second): item for item in find_overlaps(lambda i: as_sar(read_image(paths[i]), paths[i]), len(paths))}
+    found = {
+        (item.first, item.second): item
+        for item in find_overlaps(lambda i: as_sar(read_image(paths[i]), paths[i]), len(paths))
+    }
     pixels = {pair for pair, item in found.items() if item.same_pixels}
     assert len(named) == 21 and set(named) <= set(found)
     assert pixels <= set(named) and len(pixels) >= 20  # no false alarm; one pair of copies was processed differently
     assert all((found[pair].dy, found[pair].dx) == link.shift for pair, link in named.items())
     passes = set(found) - set(named)  # other acquisitions of one place: their shifts must add up around every triangle
-    assert {frozenset(re.findall("P[0-9]+_", f"{index.ids[a]} {index.ids[b]}")) for a, b in passes} >= {frozenset({"P0025_", "P0033_"})}
+    assert {frozenset(re.findall("P[0-9]+_", f"{index.ids[a]} {index.ids[b]}")) for a, b in passes} >= {
+        frozenset({"P0025_", "P0033_"})
+    }
     step = {(a, b): np.array([item.dy, item.dx]) for (a, b), item in found.items()}
     closed = [
-        np.abs(step[a, b] + step[b, c] - step[a, c]).max() for a, b in step for c in range(len(paths)) if {(b, c), (a, c)} <= set(step)
+        np.abs(step[a, b] + step[b, c] - step[a, c]).max()
+        for a, b in step
+        for c in range(len(paths))
+        if {(b, c), (a, c)} <= set(step)
     ]
     assert len(closed) >= 15 and max(closed) <= 6

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.core.errors import BenchError
 from bench.data.csv_files import place_of, read_csv
 from bench.data.datasets.qxs_saropt import QxsSaropt
 from bench.data.datasets.two_folders import TwoFolders
 from bench.data.folders import natural_key
 from bench.data.index import PairIndex, PairSample
-from bench.errors import BenchError
 
 MakePairs = Callable[..., Path]
 
@@ -83,7 +83,9 @@ def test_same_stem_in_two_formats(make_pairs: MakePairs) -> None:
 
 def test_table_gives_scene_place_and_attributes(make_pairs: MakePairs) -> None:
     root = make_pairs(2)
-    (root / "t.csv").write_text("id,scene,city,x_min_m,y_min_m,x_max_m,y_max_m\n1,a,Q,0,0,10,10\n2,b,S,,,,\n9,c,S,,,,\n")
+    (root / "t.csv").write_text(
+        "id,scene,city,x_min_m,y_min_m,x_max_m,y_max_m\n1,a,Q,0,0,10,10\n2,b,S,,,,\n9,c,S,,,,\n"
+    )
     dataset = TwoFolders.at(root, table="t.csv", crs="EPSG:3395")
     index = dataset.index()
     assert index.crs == "EPSG:3395" and index.scenes == ("a", "b")

@@ -1,4 +1,6 @@
-"""Float and multi-band GeoTIFF: missing pixels, declared bands, compressions, and values that the declared scale rules out."""
+"""Float and multi-band GeoTIFF: missing pixels, declared bands, compressions, and values that the declared scale rules
+out.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from ship_files import write_voc
 
+from bench.core.errors import BenchError
+from bench.core.options import option_values
 from bench.data.cache import open_cache
 from bench.data.datasets.coco_folder import CocoFolder
 from bench.data.datasets.two_folders import TwoFolders
@@ -24,8 +28,6 @@ from bench.data.scaling import SarScale
 from bench.data.ships.scene_cache import open_scenes
 from bench.data.ships.verify import verify_ships
 from bench.data.verify import verify
-from bench.errors import BenchError
-from bench.options import option_values
 
 DB = np.random.default_rng(0).normal(-12, 4, (16, 12)).astype(np.float32)
 
@@ -126,7 +128,9 @@ def test_sixteen_bit_values_are_no_backscatter_in_db(tmp_path: Path) -> None:
 
 
 def test_stored_values_that_a_file_says_are_to_be_rescaled_are_refused(tmp_path: Path) -> None:
-    """GDAL's tags turn 6000 into 6000 * 0.01 - 90 dB; taken as they stand they would be another quantity. Colours may be any."""
+    """GDAL's tags turn 6000 into 6000 * 0.01 - 90 dB; taken as they stand they would be another quantity. Colours may
+    be any.
+    """
     item = '<GDALMetadata><Item name="{}" sample="{}" role="{}">{}</Item></GDALMetadata>'
 
     def file(*text: object) -> Path:
@@ -137,7 +141,9 @@ def test_stored_values_that_a_file_says_are_to_be_rescaled_are_refused(tmp_path:
         return tmp_path / "a.tif"
 
     for name, text in (("scale", "0.01"), ("offset", "-90"), ("offset", "much")):
-        with pytest.raises(BenchError, match=rf"a.tif states the {name} {text} for its values, .*gdal_translate -unscale"):
+        with pytest.raises(
+            BenchError, match=rf"a.tif states the {name} {text} for its values, .*gdal_translate -unscale"
+        ):
             SarReading(band=2, scale=SarScale.db).read(file(name.upper(), 1, name, text))
         assert SarReading(band=1, scale=SarScale.db).read(tmp_path / "a.tif").max() == 90
         assert PairReading(optical_bands=(2,)).optical(tmp_path / "a.tif").max() == 90
@@ -160,7 +166,9 @@ def test_declared_bands_of_a_file_with_many(tmp_path: Path, planar: str) -> None
     bands = np.random.default_rng(1).integers(0, 4000, (16, 12, 13)).astype(np.uint16)
     stored = bands if planar == "contig" else np.moveaxis(bands, 2, 0)
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, stored, photometric="minisblack", planarconfig=planar, tile=(16, 16), compression="zlib", predictor=True)
+    tifffile.imwrite(
+        path, stored, photometric="minisblack", planarconfig=planar, tile=(16, 16), compression="zlib", predictor=True
+    )
     assert image_size(path) == (16, 12)
     np.testing.assert_array_equal(PairReading(optical_bands=(4, 3, 2)).optical(path), bands[:, :, [3, 2, 1]])
     np.testing.assert_array_equal(PairReading(optical_bands=(8,)).optical(path), np.repeat(bands[:, :, 7:8], 3, axis=2))
@@ -180,7 +188,9 @@ def test_pages_are_bands_only_where_a_band_is_declared(tmp_path: Path) -> None:
 
 
 def test_real_geotiffs_of_gdal(tmp_path: Path) -> None:
-    """Files as GDAL writes them: its default mark, overviews, tiles never written, and compressions that only other decoders have."""
+    """Files as GDAL writes them: its default mark, overviews, tiles never written, and compressions that only other
+    decoders have.
+    """
     rasterio = pytest.importorskip("rasterio", exc_type=ImportError)
     windows = pytest.importorskip("rasterio.windows", exc_type=ImportError)
     side, mark = 64, float(np.finfo(np.float32).min)
@@ -188,13 +198,27 @@ def test_real_geotiffs_of_gdal(tmp_path: Path) -> None:
     values[:3] = mark
 
     def write(name: str, nodata: float | None, window: Any = None, **how: Any) -> Path:
-        profile = {"driver": "GTiff", "height": side, "width": side, "count": 1, "dtype": "float32", "nodata": nodata, **how}
-        with rasterio.open(tmp_path / name, "w", **profile, crs="EPSG:32611", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 4e6)) as file:
+        profile = {
+            "driver": "GTiff",
+            "height": side,
+            "width": side,
+            "count": 1,
+            "dtype": "float32",
+            "nodata": nodata,
+            **how,
+        }
+        with rasterio.open(
+            tmp_path / name, "w", **profile, crs="EPSG:32611", transform=rasterio.Affine(10, 0, 5e5, 0, -10, 4e6)
+        ) as file:
             file.write(values[None] if window is None else values[None, 16:32, 16:32], window=window)
         return tmp_path / name
 
     want = np.where(values == mark, values[3:].min(), values)
-    ways: list[dict[str, Any]] = [{}, {"compress": "lzw", "predictor": 3}, {"tiled": True, "blockxsize": 16, "blockysize": 16}]
+    ways: list[dict[str, Any]] = [
+        {},
+        {"compress": "lzw", "predictor": 3},
+        {"tiled": True, "blockxsize": 16, "blockysize": 16},
+    ]
     for number, how in enumerate(ways):
         path = write(f"{number}.tif", mark, **how)
         if "tiled" in how:
@@ -207,8 +231,17 @@ def test_real_geotiffs_of_gdal(tmp_path: Path) -> None:
         file.scales, file.offsets = (0.01,), (-30.0,)
     with pytest.raises(BenchError, match=r"states the (scale 0.01|offset -30)"):
         SarReading(scale=SarScale.db).read(tmp_path / "scaled.tif")
-    sparse = {"tiled": True, "blockxsize": 16, "blockysize": 16, "SPARSE_OK": "TRUE", "window": windows.Window(16, 16, 16, 16)}
-    for nodata, message in ((mark, "has tiles that were never written and the no-data value"), (None, "declares no value for them")):
+    sparse = {
+        "tiled": True,
+        "blockxsize": 16,
+        "blockysize": 16,
+        "SPARSE_OK": "TRUE",
+        "window": windows.Window(16, 16, 16, 16),
+    }
+    for nodata, message in (
+        (mark, "has tiles that were never written and the no-data value"),
+        (None, "declares no value for them"),
+    ):
         with pytest.raises(BenchError, match=message):
             read_image(write("sparse.tif", nodata, **sparse))
     tile = read_image(write("sparse.tif", -9999.0, **sparse))
@@ -222,7 +255,12 @@ def write_pairs(root: Path) -> None:
         sar = rng.normal(-12, 4, (2, 16, 12)).astype(np.float32)
         sar[:, 0] = np.nan
         geotiff(root / f"sar/{number}.tif", sar, None, planarconfig="separate")
-        geotiff(root / f"optical/{number}.tif", rng.integers(0, 4000, (4, 16, 12)).astype(np.uint16), None, planarconfig="separate")
+        geotiff(
+            root / f"optical/{number}.tif",
+            rng.integers(0, 4000, (4, 16, 12)).astype(np.uint16),
+            None,
+            planarconfig="separate",
+        )
 
 
 OPTIONS: dict[str, Any] = {"sar_scale": "db", "sar_band": 2, "sar_nodata": float("nan"), "optical_bands": (3, 2, 1)}
@@ -237,7 +275,9 @@ def test_options_declare_bands_and_missing_pixels_of_pairs(tmp_path: Path) -> No
     stored = tifffile.imread(tmp_path / "set/sar/1.tif")[1]
     np.testing.assert_array_equal(cache.sar[1][1:], stored[1:])
     assert (cache.sar[1][0] == stored[1:].min()).all()
-    np.testing.assert_array_equal(cache.optical[1], np.moveaxis(tifffile.imread(tmp_path / "set/optical/1.tif")[[2, 1, 0]], 0, 2))
+    np.testing.assert_array_equal(
+        cache.optical[1], np.moveaxis(tifffile.imread(tmp_path / "set/optical/1.tif")[[2, 1, 0]], 0, 2)
+    )
     other = TwoFolders.at(tmp_path / "set", **{**OPTIONS, "sar_band": 1})
     again = open_cache(other.index(), other.root, other.manifest().sha256, "t", tmp_path / "cache")
     np.testing.assert_array_equal(again.sar[1][1:], tifffile.imread(tmp_path / "set/sar/1.tif")[0, 1:])

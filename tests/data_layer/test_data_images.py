@@ -9,9 +9,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from bench.core.errors import BenchError
 from bench.data.images import as_optical, as_sar, image_size, read_image, write_image
 from bench.data.reading import PairReading
-from bench.errors import BenchError
 
 
 def noise(*shape: int, dtype: type[np.generic] = np.uint8) -> np.ndarray:

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from bench.core.errors import BenchError
 from bench.data import manifest as module
 from bench.data.datasets.two_folders import TwoFolders
 from bench.data.manifest import build_manifest, file_sha256
-from bench.errors import BenchError
 
 MakePairs = Callable[..., Path]
 
@@ -66,7 +66,9 @@ def test_hash_depends_on_names_and_contents_only(make_pairs: MakePairs, tmp_path
     assert TwoFolders.at(copy).manifest().sha256 != first
 
 
-def test_warm_manifest_reads_nothing(make_pairs: MakePairs, tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warm_manifest_reads_nothing(
+    make_pairs: MakePairs, tmp_path: Path, hashed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, cache = make_pairs(40), tmp_path / "cache"
     monkeypatch.setattr(module, "_SETTLED_NS", -(10**18))
     first = TwoFolders.at(root, cache).manifest()

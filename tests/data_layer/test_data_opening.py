@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from bench.data import DATASETS
+from bench.core.errors import BenchError
+from bench.core.registries import DATASETS
 from bench.data.dataset import Dataset, open_dataset, parse_options, resolve_root, root_variable
 from bench.data.datasets.qxs_saropt import QxsSaropt
 from bench.data.scaling import SarScale
-from bench.errors import BenchError
 
 MakePairs = Callable[..., Path]
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.errors import BenchError
 from bench.data import cache as module
 from bench.data.cache import PairView, PatchCache, open_cache
 from bench.data.dataset import PairDataset
 from bench.data.datasets.two_folders import TwoFolders
 from bench.data.images import read_image, write_image
-from bench.errors import BenchError
 
 MakePairs = Callable[..., Path]
 
@@ -172,7 +172,9 @@ def test_window_outside_its_file(make_pairs: MakePairs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "text"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission denied")]
 )
-def test_full_or_read_only_cache(make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, text: str) -> None:
+def test_full_or_read_only_cache(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, text: str
+) -> None:
     root = make_pairs(2)
 
     def fail(_: int) -> None:
@@ -192,7 +194,9 @@ def test_cache_path_is_a_file(make_pairs: MakePairs, tmp_path: Path) -> None:
         decoded(dataset, tmp_path / "cache")
 
 
-def test_too_little_space_is_told_before_decoding(make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_told_before_decoding(
+    make_pairs: MakePairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Usage:
         free = 10
 

@@ -25,7 +25,9 @@ def test_counts_and_guard_between_the_tiles(tmp_path: Path) -> None:
     assert len(index) == 37 * 16
     dropped = []
     for guard_m in (0, 1, 500, 1000, 1500):
-        spec = SplitSpec(kind="grouped", by="tile", test_groups=("T11SMT",), validation_by="scene", guard_m=guard_m, validation=0)
+        spec = SplitSpec(
+            kind="grouped", by="tile", test_groups=("T11SMT",), validation_by="scene", guard_m=guard_m, validation=0
+        )
         split = make_split(index, spec)
         dropped.append(len(split.dropped))
         shared = split.summary["sharing_ground_with_test"]["train"]

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data import scaling
 from bench.data.scaling import SarScale, apply_scaling, check_scaling, default_scaling, fit_scaling
-from bench.errors import BenchError
 
 
 def data(dtype: Any, n: int = 6) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data import scene_pairs
 from bench.data.cache import PatchCache, open_cache
 from bench.data.cut import cut
@@ -21,7 +22,6 @@ from bench.data.datasets.two_folders import TwoFolders
 from bench.data.images import read_image, write_image
 from bench.data.scene_pairs import window_place
 from bench.data.windows import RejectCriteria, read_window, rejection, window_grid
-from bench.errors import BenchError
 
 MakeScenes = Callable[..., Path]
 
@@ -135,7 +135,10 @@ def test_criteria_mean_the_same_in_16_bit_and_float() -> None:
     patch = rng.integers(80, 120, (32, 32, 3), dtype=np.uint8)
     sar = np.ones((32, 32), np.uint8)
     criteria = RejectCriteria(min_std=1000.0)
-    values = [rejection(image, sar, criteria) for image in (patch, patch.astype(np.uint16) * 257, (patch / 255).astype(np.float32))]
+    values = [
+        rejection(image, sar, criteria)
+        for image in (patch, patch.astype(np.uint16) * 257, (patch / 255).astype(np.float32))
+    ]
     assert all(value is not None for value in values)
     assert np.allclose([value[1] for value in values if value], values[0][1] if values[0] else 0, rtol=1e-4)
     with pytest.raises(BenchError, match="floats in 0..1"):
@@ -168,7 +171,9 @@ def test_reader_rejects_and_keeps_its_choice(make_scenes: MakeScenes, tmp_path: 
 
 @pytest.mark.parametrize("overlap", [0, 5])
 @pytest.mark.parametrize("reject", [{}, {"max_blank_fraction": 0.5}])
-def test_cut_and_reader_give_the_same_pixels(make_scenes: MakeScenes, tmp_path: Path, overlap: int, reject: dict[str, float]) -> None:
+def test_cut_and_reader_give_the_same_pixels(
+    make_scenes: MakeScenes, tmp_path: Path, overlap: int, reject: dict[str, float]
+) -> None:
     scenes = S1S2Scenes.at(make_scenes(blank_first=True), patch_px=16, overlap_px=overlap, reject=reject)
     report = cut(scenes, tmp_path / "out" / "set")
     assert (report.optical, report.sar) == (

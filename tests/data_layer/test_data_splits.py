@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench.core.errors import BenchError
 from bench.data.index import PairIndex, PairSample
 from bench.data.places import TOUCH_M, gaps_m, overlapping, within
 from bench.data.splits import PARTS, Split, SplitSpec, make_split, read_split, write_split
-from bench.errors import BenchError
 
 
 def index_of(scenes: list[str], places: list[Any] | None = None, **columns: list[str]) -> PairIndex:
@@ -32,7 +32,9 @@ def parts_of(split: Split) -> list[np.ndarray]:
 
 def is_partition(split: Split, n: int) -> bool:
     together = np.concatenate(parts_of(split))
-    return bool(np.array_equal(np.sort(together), np.arange(n))) and all((np.diff(p) > 0).all() for p in parts_of(split))
+    return bool(np.array_equal(np.sort(together), np.arange(n))) and all(
+        (np.diff(p) > 0).all() for p in parts_of(split)
+    )
 
 
 def names(split: Split, part: str) -> set[str]:
@@ -79,7 +81,9 @@ def test_random_is_a_partition_of_the_stated_sizes(n: int, test: float, validati
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=12, max_size=80), st.integers(0, 50), st.booleans())
 def test_grouped_shares_no_group(scenes: list[str], seed: int, from_all: bool) -> None:
     assume(len(set(scenes)) >= 3)
-    spec = SplitSpec(kind="grouped", seed=seed, validation_from="all" if from_all else "train", validation=0.2, test=0.3)
+    spec = SplitSpec(
+        kind="grouped", seed=seed, validation_from="all" if from_all else "train", validation=0.2, test=0.3
+    )
     split = make_split(index_of(scenes), spec)
     assert is_partition(split, len(scenes)) and len(split.dropped) == 0
     for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tifffile
 
+from bench.core.errors import BenchError
 from bench.data.datasets.qxs_saropt import QxsSaropt
 from bench.data.datasets.s1s2_scenes import S1S2Scenes
 from bench.data.datasets.two_folders import TwoFolders
 from bench.data.images import write_image
 from bench.data.verify import verify
-from bench.errors import BenchError
 
 MakePairs = Callable[..., Path]
 
@@ -47,8 +47,13 @@ def test_every_planted_fault_is_found(make_pairs: MakePairs) -> None:
     report = verify(TwoFolders.at(root))
     assert not report.ok and report.pairs == 8
     assert report.unpaired == ("optical/1.png has no SAR partner in sar/",)
-    assert [name in line for name, line in zip(("2.png", "3.png", "6.tif"), report.unreadable, strict=True)] == [True] * 3
-    assert len(report.mismatched) == 1 and "optical/4.png is 16 x 16 px and sar/4.png is 16 x 15 px" in report.mismatched[0]
+    assert [name in line for name, line in zip(("2.png", "3.png", "6.tif"), report.unreadable, strict=True)] == [
+        True
+    ] * 3
+    assert (
+        len(report.mismatched) == 1
+        and "optical/4.png is 16 x 16 px and sar/4.png is 16 x 15 px" in report.mismatched[0]
+    )
     assert report.constant == ("sar/4.png is 1 everywhere", "optical/5.png is 7 everywhere")
     assert report.duplicates == (("sar/7.png", "sar/8.png"),)
     text = "\n".join(report.problems)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench.core.errors import BenchError
 from bench.data.datasets.air_sarship import SCENES, AirSarShip
 from bench.data.index import PairIndex, PairSample
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.splits import SplitSpec, make_split, read_split, write_split
-from bench.errors import BenchError
 
 NO_BOXES, NO_FLAGS = np.zeros((0, 4)), np.zeros(0, dtype=bool)
 
@@ -31,7 +31,10 @@ def scenes_of(groups: list[str | None], **columns: list[str]) -> SceneIndex:
 
 def air_sarship() -> SceneIndex:
     reader = AirSarShip.__new__(AirSarShip)
-    items = [ShipScene(str(n), f"{n}.tiff", n, 9, 9, NO_BOXES, NO_FLAGS, str(n), reader.attributes_of(str(n))) for n in SCENES]
+    items = [
+        ShipScene(str(n), f"{n}.tiff", n, 9, 9, NO_BOXES, NO_FLAGS, str(n), reader.attributes_of(str(n)))
+        for n in SCENES
+    ]
     return SceneIndex(tuple(items))
 
 
@@ -39,8 +42,12 @@ def folds_of(index: Any, folds: int, **spec: Any) -> list[Any]:
     return [make_split(index, SplitSpec(kind="folds", folds=folds, fold=k, **spec)) for k in range(folds)]
 
 
-@given(st.lists(st.sampled_from("abcdefghijkl"), min_size=6, max_size=60), st.integers(2, 4), st.integers(0, 30), st.data())
-def test_every_sample_is_tested_once_and_groups_stay_whole(groups: list[str], folds: int, seed: int, data: st.DataObject) -> None:
+@given(
+    st.lists(st.sampled_from("abcdefghijkl"), min_size=6, max_size=60), st.integers(2, 4), st.integers(0, 30), st.data()
+)
+def test_every_sample_is_tested_once_and_groups_stay_whole(
+    groups: list[str], folds: int, seed: int, data: st.DataObject
+) -> None:
     if len(set(groups)) < folds + 1:
         return
     shore = {name: data.draw(st.sampled_from(["in", "off"])) for name in sorted(set(groups))}
@@ -50,7 +57,11 @@ def test_every_sample_is_tested_once_and_groups_stay_whole(groups: list[str], fo
     tested = [{groups[i] for i in split.test} for split in splits]
     for split, names in zip(splits, tested, strict=True):
         assert not names & {groups[i] for i in split.train} and len(split.validation) == 0 and len(split.dropped) == 0
-    for wanted in ({"in"}, {"off"}, {"in", "off"}):  # in each stratum and in all, fold sizes differ by at most one group
+    for wanted in (
+        {"in"},
+        {"off"},
+        {"in", "off"},
+    ):  # in each stratum and in all, fold sizes differ by at most one group
         sizes = [sum(shore[name] in wanted for name in names) for names in tested]
         assert max(sizes) - min(sizes) <= 1
 
@@ -90,7 +101,10 @@ FROZEN = [
 
 def test_the_group_is_the_scene_or_else_the_id() -> None:
     index = scenes_of(["s", "s", "t", "t", "u", "u"])
-    assert all(len(split.test) == 2 and len({index.scenes[i] for i in split.test}) == 1 for split in folds_of(index, 3, validation=0))
+    assert all(
+        len(split.test) == 2 and len({index.scenes[i] for i in split.test}) == 1
+        for split in folds_of(index, 3, validation=0)
+    )
     index = scenes_of([None] * 6)
     assert sorted(len(split.test) for split in folds_of(index, 4, validation=0)) == [1, 1, 2, 2]
     index = scenes_of([None] * 4, port=["x", "y", "x", "z"])
@@ -150,7 +164,9 @@ def test_folds_that_cannot_be() -> None:
     with pytest.raises(BenchError, match="column 'scene' has only 1 groups left to choose from where 2 are needed"):
         make_split(scenes_of(["a", "b"]), SplitSpec(kind="folds", folds=2, fold=0))
     with pytest.raises(BenchError, match="no column 'shor'"):
-        make_split(scenes_of(["a", "b"], shore=["x", "y"]), SplitSpec(kind="folds", folds=2, fold=0, stratify=("shor",)))
+        make_split(
+            scenes_of(["a", "b"], shore=["x", "y"]), SplitSpec(kind="folds", folds=2, fold=0, stratify=("shor",))
+        )
 
 
 def test_dumps_of_the_other_kinds_know_no_folds() -> None:

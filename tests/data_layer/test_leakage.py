@@ -1,4 +1,6 @@
-"""What a record tells of leakage: from positions, from scenes, from files; and that not knowing is told as not knowing."""
+"""What a record tells of leakage: from positions, from scenes, from files; and that not knowing is told as not
+knowing.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ship_files import coco, write_coco
 
-from bench.config import load_suite
+from bench.boards.leakage import FOOTNOTES, Leakage, leak_mark, leakage, shared_files
+from bench.core.workspace import Workspace
 from bench.data.images import write_image
-from bench.data.leakage import FOOTNOTES, Leakage, leak_mark, leakage, shared_files
 from bench.data.toy import ToyScene, write_toy_pairs
-from bench.expansion import expand
-from bench.records import Record, load_record, new_record
-from bench.task import Cell, Identity, Origin, Selection, get_task
-from bench.workspace import Workspace
+from bench.execution.records import Record, load_record, new_record
+from bench.execution.task import Cell, Identity, Origin, Selection, get_task
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
 
 OLD = load_record(Path(__file__).parents[1] / "core" / "records_v1" / "finished.json")
 RANDOM = {"kind": "random", "test": 0.3, "validation": 0.2}
@@ -43,8 +45,10 @@ def test_ground_decides_where_places_are_known() -> None:
     assert told(ground=(0, 0), scene=(50, 10)).kind == "none"  # patches of one scene that share no ground
     found = told(ground=(3, 1), scene=(0, 0))
     assert found.kind == "shared" and found.mark == "◊"
-    assert found.text == (
-        "3 of 50 training samples share ground with the test part; 1 of 10 validation samples share ground with the test part"
+    assert (
+        found.text
+        == "3 of 50 training samples share ground with the test part; 1 of 10 validation samples share ground with the"
+        " test part"
     )
     assert told(ground=(0, 1)).kind == "shared"
 
@@ -64,7 +68,9 @@ def test_not_knowing_is_neither_clean_nor_leaking() -> None:
 def test_equal_files_count_in_any_case() -> None:
     clean: dict[str, Any] = {"scene": (0, 0), "test_files_in_training": 0, "pretraining_shares_files": None}
     assert told(**clean).kind == "none" and told(**{**clean, "pretraining_shares_files": 0}).kind == "none"
-    assert told(**{**clean, "pretraining_shares_files": 2}).text == "test images that the pretraining saw, byte by byte: 2"
+    assert (
+        told(**{**clean, "pretraining_shares_files": 2}).text == "test images that the pretraining saw, byte by byte: 2"
+    )
     found = told(scene=(None, None), test_files_in_training=1)
     assert found == Leakage("shared", "test images that also train or validate, byte by byte: 1")
 
@@ -81,7 +87,7 @@ def test_shared_files_are_counted_once_for_each_test_file(test: list[str], other
     assert shared_files(test, other) == sum(1 for digest in test if digest in other)
 
 
-# -- planned from names and hashes alone -------------------------------------------------------------------------------------------------
+# -- planned from names and hashes alone -------------------------------------------------------------------------------
 Plan = Callable[..., list[Record]]
 
 
@@ -102,7 +108,13 @@ def plan(tmp_path: Path) -> Plan:
 
 def matching(dataset: dict[str, Any], split: dict[str, Any]) -> dict[str, Any]:
     data = {"pairs": {**dataset, "splits": {"it": split}}}
-    return {"matching": {"protocol": {"hard": "none", "gallery": 4}, "datasets": data, "methods": {"cfog": {"matcher": "cfog"}}}}
+    return {
+        "matching": {
+            "protocol": {"hard": "none", "gallery": 4},
+            "datasets": data,
+            "methods": {"cfog": {"matcher": "cfog"}},
+        }
+    }
 
 
 def write_qxs(root: Path, count: int = 20) -> Path:
@@ -116,12 +128,16 @@ def write_qxs(root: Path, count: int = 20) -> Path:
 
 def test_the_random_split_of_a_set_without_positions_is_unknown(plan: Plan, tmp_path: Path) -> None:
     root = write_qxs(tmp_path / "QXSLAB_SAROPT")
-    (record,) = plan("matching", matching({"dataset": "qxs-saropt"}, {"kind": "random", "train": 0.7}), {"qxs-saropt": root})
+    (record,) = plan(
+        "matching", matching({"dataset": "qxs-saropt"}, {"kind": "random", "train": 0.7}), {"qxs-saropt": root}
+    )
     assert leakage(record).text == UNKNOWN and leak_mark(record) == "?"
 
 
 def test_an_audited_layout_stated_as_the_table_settles_it(plan: Plan, tmp_path: Path) -> None:
-    """Overlapping pairs in a row, 52 px shared; their places stated by the option `table`, as `bench data audit` writes them."""
+    """Overlapping pairs in a row, 52 px shared; their places stated by the option `table`, as `bench data audit` writes
+    them.
+    """
     root = write_qxs(tmp_path / "QXSLAB_SAROPT")
     with (root / "layout.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
@@ -141,7 +157,9 @@ def test_two_folders_with_the_places_of_patches_csv(plan: Plan, tmp_path: Path) 
     write_toy_pairs(tmp_path / "toy", ToyScene(scenes=2, patches_per_scene=12, patch_px=16))
     optical, sar = (next((tmp_path / "toy").glob(f"{view}_*")).name for view in ("opt", "sar"))
     options = {"optical": optical, "sar": sar}
-    (silent,) = plan("matching", matching({"dataset": "two-folders", "options": options}, RANDOM), {"two-folders": tmp_path / "toy"})
+    (silent,) = plan(
+        "matching", matching({"dataset": "two-folders", "options": options}, RANDOM), {"two-folders": tmp_path / "toy"}
+    )
     stated = {"dataset": "two-folders", "options": {**options, "table": "patches.csv"}}
     (placed,) = plan("matching", matching(stated, RANDOM), {"two-folders": tmp_path / "toy"})
     assert leakage(silent).kind == "unknown" and leakage(placed).kind in ("none", "shared")
@@ -177,9 +195,13 @@ def test_scenes_of_a_detection_set(plan: Plan, tmp_path: Path) -> None:
 
 def test_equal_files_of_a_detection_set(plan: Plan, tmp_path: Path) -> None:
     split = {**ALONE, "by": "scene", "test_groups": ["P1"]}
-    (across,) = plan("detection", detection(split, **BY_NAME), write_ships(tmp_path / "across", ("P0_0.png", "P1_5.png")))
+    (across,) = plan(
+        "detection", detection(split, **BY_NAME), write_ships(tmp_path / "across", ("P0_0.png", "P1_5.png"))
+    )
     assert leakage(across).text == "test images that also train or validate, byte by byte: 1"
-    (inside,) = plan("detection", detection(split, **BY_NAME), write_ships(tmp_path / "inside", ("P1_4.png", "P1_5.png")))
+    (inside,) = plan(
+        "detection", detection(split, **BY_NAME), write_ships(tmp_path / "inside", ("P1_4.png", "P1_5.png"))
+    )
     assert leakage(inside).kind == "none" and inside.inputs["test_files_in_training"] == 0
 
 
@@ -189,11 +211,22 @@ def test_files_that_the_pretraining_saw(plan: Plan, tmp_path: Path) -> None:
         (tmp_path / "pairs" / folder).mkdir(parents=True)
         for number in range(12):
             write_image(tmp_path / "pairs" / folder / str(number), rng.integers(0, 256, shape, dtype=np.uint8))
-    root = write_coco(tmp_path / "ships", {"annotations.json": coco({f"{i}.png": [[1, 1, 9, 9]] for i in range(4)}, (32, 32))})
+    root = write_coco(
+        tmp_path / "ships", {"annotations.json": coco({f"{i}.png": [[1, 1, 9, 9]] for i in range(4)}, (32, 32))}
+    )
     (root / "images" / "0.png").write_bytes((tmp_path / "pairs" / "sar" / "3.png").read_bytes())
     suite = {**matching({"dataset": "two-folders"}, RANDOM), **detection({**ALONE, "test_groups": ["0", "1"]})}
-    suite["matching"]["methods"]["nce"] = {"matcher": "infonce", "backbone": "resnet18", "options": {"entries": 8, "input_px": 32}}
-    learned = {"detector": "faster-rcnn", "backbone": "resnet18", "options": {"samples": 8}, "pretrain": ["none", "osm", "none+compute"]}
+    suite["matching"]["methods"]["nce"] = {
+        "matcher": "infonce",
+        "backbone": "resnet18",
+        "options": {"entries": 8, "input_px": 32},
+    }
+    learned = {
+        "detector": "faster-rcnn",
+        "backbone": "resnet18",
+        "options": {"samples": 8},
+        "pretrain": ["none", "osm", "none+compute"],
+    }
     suite["detection"]["methods"] = {"frcnn": learned}
     records = plan("detection", suite, {"coco-folder": root, "two-folders": tmp_path / "pairs"})
     shared = {record.method: record.inputs["pretraining_shares_files"] for record in records}
@@ -203,9 +236,13 @@ def test_files_that_the_pretraining_saw(plan: Plan, tmp_path: Path) -> None:
 
 
 def test_a_method_that_fits_nothing_has_nothing_to_remember() -> None:
-    """The committed board's random split shares ground; a template matcher saw none of it, and what a submission saw is not known."""
+    """The committed board's random split shares ground; a template matcher saw none of it, and what a submission saw is
+    not known.
+    """
     entries = Path(__file__).parents[2] / "leaderboards/s1s2/entries"
-    fitted, classical = (load_record(entries / f"matching--s1s2-256-random--{row}.json") for row in ("bnn-resnet18--seed0", "cfog--once"))
+    fitted, classical = (
+        load_record(entries / f"matching--s1s2-256-random--{row}.json") for row in ("bnn-resnet18--seed0", "cfog--once")
+    )
     assert leakage(fitted) == leakage(classical) and leakage(fitted).kind == "shared"
     assert leak_mark(fitted) == "◊" and leak_mark(classical) == ""
     assert leak_mark(classical.model_copy(update={"facts": {**classical.facts, "submitted": True}})) == "◊"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from command_line import Bench
 
+from bench.core.errors import BenchError
 from bench.data.cache import open_cache
 from bench.data.datasets.osdataset import OsDataset
 from bench.data.datasets.sen12 import Sen12
@@ -15,7 +16,6 @@ from bench.data.images import write_image
 from bench.data.split_spec import SplitSpec
 from bench.data.splits import make_split
 from bench.data.verify import verify
-from bench.errors import BenchError
 
 
 def picture(path: Path, channels: int = 1, side: int = 8, value: int = 0) -> None:
@@ -24,7 +24,7 @@ def picture(path: Path, channels: int = 1, side: int = 8, value: int = 0) -> Non
     write_image(path, values if channels == 1 else np.repeat(values[:, :, None], 3, axis=2))
 
 
-# -- SEN1-2 --------------------------------------------------------------------------------------------------------------------------
+# -- SEN1-2 ------------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def sen12(tmp_path: Path) -> Path:
     root = tmp_path / "SEN1-2"
@@ -42,7 +42,12 @@ def sen12(tmp_path: Path) -> Path:
 def test_sen12_pairs_by_scene_and_patch(sen12: Path) -> None:
     for root in (sen12, sen12.parent):
         index = Sen12.at(root).index()
-        assert index.ids == ("ROIs1158_spring_2_p9", "ROIs1868_summer_2_p9", "ROIs1868_summer_2_p10", "ROIs1868_summer_59_p1")
+        assert index.ids == (
+            "ROIs1158_spring_2_p9",
+            "ROIs1868_summer_2_p9",
+            "ROIs1868_summer_2_p10",
+            "ROIs1868_summer_59_p1",
+        )
         assert index.scenes == ("ROIs1158_spring_2", "ROIs1868_summer_2", "ROIs1868_summer_2", "ROIs1868_summer_59")
         assert index.samples[1].optical == "ROIs1868_summer/s2_2/ROIs1868_summer_s2_2_p9.png"
         assert index.samples[1].sar == "ROIs1868_summer/s1_2/ROIs1868_summer_s1_2_p9.png"
@@ -53,7 +58,8 @@ def test_sen12_pairs_by_scene_and_patch(sen12: Path) -> None:
 def test_sen12_lacks_are_told(sen12: Path) -> None:
     (sen12 / "ROIs1868_summer/s2_59/ROIs1868_summer_s2_59_p1.png").unlink()
     with pytest.raises(
-        BenchError, match=r"1 files in .* lack a partner: ROIs1868_summer/s1_59/ROIs1868_summer_s1_59_p1.png has no optical"
+        BenchError,
+        match=r"1 files in .* lack a partner: ROIs1868_summer/s1_59/ROIs1868_summer_s1_59_p1.png has no optical",
     ):
         Sen12.at(sen12).index()
     (sen12 / "ROIs1868_summer/s2_59").rmdir()
@@ -101,7 +107,7 @@ def test_sen12_splits_by_scene(sen12: Path) -> None:
     assert [index.ids[i] for i in split.test.tolist()] == ["ROIs1158_spring_2_p9"]
 
 
-# -- OSdataset -----------------------------------------------------------------------------------------------------------------------
+# -- OSdataset ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("apart", [False, True])
 def test_osdataset_in_one_folder_or_two(tmp_path: Path, apart: bool) -> None:
     for part, numbers in (("train", (2, 10)), ("val", (1,)), ("test", (2,))):
@@ -149,7 +155,7 @@ def test_osdataset_decodes(tmp_path: Path) -> None:
     assert cache.sar.shape == (2, 8, 8) and (cache.sar[1] == cache.sar[0] + 1).all()
 
 
-# -- as a user types it --------------------------------------------------------------------------------------------------------------
+# -- as a user types it ------------------------------------------------------------------------------------------------
 def test_the_command_line_knows_the_pairs(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     listed = bench.printed("list", "datasets")
@@ -157,7 +163,10 @@ def test_the_command_line_knows_the_pairs(tmp_path: Path) -> None:
     picture(tmp_path / "osm/512/train/sar1")
     picture(tmp_path / "sen/ROIs1868_summer/s1_2/ROIs1868_summer_s1_2_p9")
     picture(tmp_path / "sen/ROIs1868_summer/s2_2/ROIs1868_summer_s2_2_p9", 3)
-    for name, root, found in (("osdataset", "osm", "1 pairs (expected: 2673)"), ("sen1-2", "sen", "1 pairs (expected: 282384)")):
+    for name, root, found in (
+        ("osdataset", "osm", "1 pairs (expected: 2673)"),
+        ("sen1-2", "sen", "1 pairs (expected: 282384)"),
+    ):
         assert name in listed and "what to place where" in bench.printed("data", "info", name)
         assert found in bench.printed("data", "verify", name, "--root", root, code=1)
     sizes = bench.printed("data", "verify", "osdataset", "--root", "osm", "--option", "size_px: 256", code=2)

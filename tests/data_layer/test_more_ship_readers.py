@@ -11,16 +11,16 @@ from command_line import Bench
 from PIL import Image
 from ship_files import coco, write_tiff
 
+from bench.core.errors import BenchError
 from bench.data.datasets.air_sarship_2 import AirSarShip2
 from bench.data.datasets.sardet import Sardet100k
 from bench.data.images import write_image
 from bench.data.ships.verify import verify_ships
 from bench.data.split_spec import SplitSpec
 from bench.data.splits import make_split
-from bench.errors import BenchError
 
 
-# -- AIR-SARShip-2.0 -----------------------------------------------------------------------------------------------------------------
+# -- AIR-SARShip-2.0 ---------------------------------------------------------------------------------------------------
 def write_points(path: Path, objects: list[list[str]], name: str = "ship", size: tuple[int, int] = (60, 50)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     named = f"<possibleresult><name>{name}</name></possibleresult>"
@@ -45,15 +45,21 @@ def test_air_sarship_2_takes_the_bounds_of_the_points(tmp_path: Path) -> None:
 
 
 def test_air_sarship_2_variants(tmp_path: Path) -> None:
-    """Genuine folder names, doubled; texts "x, y"; PNG copies, which are previews where TIFFs are; 8 bit; pixel numbers from 1."""
+    """Genuine folder names, doubled; texts "x, y"; PNG copies, which are previews where TIFFs are; 8 bit; pixel numbers
+    from 1.
+    """
     root = tmp_path / "AIR-SARShip-2.0"
-    write_points(root / "AIR-SARShip-2.0-xml/AIR-SARShip-2.0-xml/3.XML", [["11, 21", "30, 21", "30, 40", "11, 40", "11, 21"]])
+    write_points(
+        root / "AIR-SARShip-2.0-xml/AIR-SARShip-2.0-xml/3.XML", [["11, 21", "30, 21", "30, 40", "11, 40", "11, 21"]]
+    )
     (root / "AIR-SARShip-2.0-data/AIR-SARShip-2.0-data").mkdir(parents=True)
     write_image(root / "AIR-SARShip-2.0-data/AIR-SARShip-2.0-data/3", np.eye(60, dtype=np.uint8))
     with pytest.raises(BenchError, match="states 60 x 50 px"):
         AirSarShip2.at(root).index()
     write_points(
-        root / "AIR-SARShip-2.0-xml/AIR-SARShip-2.0-xml/3.XML", [["11, 21", "30, 21", "30, 40", "11, 40", "11, 21"]], size=(60, 60)
+        root / "AIR-SARShip-2.0-xml/AIR-SARShip-2.0-xml/3.XML",
+        [["11, 21", "30, 21", "30, 40", "11, 40", "11, 21"]],
+        size=(60, 60),
     )
     np.testing.assert_array_equal(AirSarShip2.at(root).index().items[0].boxes, [[11, 21, 30, 40]])
     np.testing.assert_array_equal(AirSarShip2.at(root, one_based=True).index().items[0].boxes, [[10, 20, 30, 40]])
@@ -113,7 +119,7 @@ def test_air_sarship_2_other_schemas(tmp_path: Path) -> None:
         AirSarShip2.at(tmp_path).index()
 
 
-# -- SARDet-100K ---------------------------------------------------------------------------------------------------------------------
+# -- SARDet-100K -------------------------------------------------------------------------------------------------------
 def write_sardet(root: Path, folder: str, by_part: bool) -> Path:
     for part, boxes in (("train", [[2, 3, 10, 8], [5, 5, 4, 4]]), ("val", []), ("test", [[1, 1, 6, 6]])):
         name = f"{part}_0.png"
@@ -138,7 +144,11 @@ def test_sardet_ships_of_the_official_parts(tmp_path: Path, folder: str, by_part
     np.testing.assert_array_equal(index.items[0].boxes, [[2, 3, 12, 11]])
     with_ships = Sardet100k.at(tmp_path, without_ships="drop").index()
     assert with_ships.ids == ("train_0", "test_0")
-    assert [len(item.boxes) for item in Sardet100k.at(tmp_path, categories=("ship", "bridge")).index().items] == [2, 0, 1]
+    assert [len(item.boxes) for item in Sardet100k.at(tmp_path, categories=("ship", "bridge")).index().items] == [
+        2,
+        0,
+        1,
+    ]
     assert Sardet100k.at(tmp_path, parts=("test",)).index().ids == ("test_0",)
 
 
@@ -174,7 +184,9 @@ def test_sardet_an_image_listed_twice(tmp_path: Path) -> None:
     raw = json.loads((root / "Annotations/test.json").read_text())
     raw["images"][0]["file_name"] = "train_0.png"
     (root / "Annotations/test.json").write_text(json.dumps(raw))
-    with pytest.raises(BenchError, match="JPEGImages/train_0.png is listed twice, in Annotations/train.json and Annotations/test.json"):
+    with pytest.raises(
+        BenchError, match="JPEGImages/train_0.png is listed twice, in Annotations/train.json and Annotations/test.json"
+    ):
         Sardet100k.at(root).index()
 
 
@@ -197,9 +209,14 @@ def test_sardet_boxes_without_area(tmp_path: Path) -> None:
     """The published lists hold a few, left over where images were cut; they made the whole set unreadable."""
     root = write_sardet(tmp_path, "JPEGImages", True)
     raw = json.loads((root / "Annotations/train.json").read_text())
-    flat = [{**raw["annotations"][0], "id": 10 + i, "bbox": box} for i, box in enumerate(([3.0, 1.0, 9.0, 0.0], [2.0, 2.0, 0.0, 5.0]))]
+    flat = [
+        {**raw["annotations"][0], "id": 10 + i, "bbox": box}
+        for i, box in enumerate(([3.0, 1.0, 9.0, 0.0], [2.0, 2.0, 0.0, 5.0]))
+    ]
     bridge = {**raw["annotations"][1], "id": 12, "bbox": [1.0, 1.0, 0.0, 4.0]}  # of no concern
-    (root / "Annotations/train.json").write_text(json.dumps({**raw, "annotations": [*raw["annotations"], *flat, bridge]}))
+    (root / "Annotations/train.json").write_text(
+        json.dumps({**raw, "annotations": [*raw["annotations"], *flat, bridge]})
+    )
     index = Sardet100k.at(root).index()
     np.testing.assert_array_equal(index.items[0].boxes, [[2, 3, 12, 11]])
     assert "2 boxes without width or height are left out" in verify_ships(Sardet100k.at(root)).notes
@@ -234,7 +251,7 @@ def test_sardet_formats_side_by_side(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Sardet100k.at(root, band=2).reading.read(root / "JPEGImages/train_0.bmp"), values)
 
 
-# -- as a user types it --------------------------------------------------------------------------------------------------------------
+# -- as a user types it ------------------------------------------------------------------------------------------------
 def test_the_command_line_knows_the_ships(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     listed = bench.printed("list", "datasets")

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ship_files import coco
 
+from bench.core.errors import BenchError
 from bench.data.ships.coco import parse_coco, read_coco
-from bench.errors import BenchError
 
 GOOD = coco({"a.jpg": [[1, 2, 10, 5], [0.5, 0.25, 3, 3]], "b.jpg": []}, site=["P1", "P2"], bright_frac=[0.5, 0.0])
 
@@ -115,7 +115,8 @@ def test_every_problem_is_collected(tmp_path: Path) -> None:
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "bbox", "file_name", "image_id"]), inner, max_size=3)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "bbox", "file_name", "image_id"]), inner, max_size=3)
     ),
     max_leaves=8,
 )

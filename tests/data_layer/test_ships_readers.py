@@ -1,4 +1,6 @@
-"""Readers of detection sets: genuine layouts, matching of names, file names that must not lead outside, tables, boxes, and refusals."""
+"""Readers of detection sets: genuine layouts, matching of names, file names that must not lead outside, tables, boxes,
+and refusals.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ship_files import coco, write_air_sarship, write_coco, write_tiff, write_voc, write_voc_folder
 
+from bench.core.errors import BenchError
 from bench.data.dataset import open_dataset
 from bench.data.datasets.air_sarship import ONE_METRE, SCENES, TEST, AirSarShip
 from bench.data.datasets.coco_folder import CocoFolder
@@ -21,32 +24,45 @@ from bench.data.scaling import SarScale
 from bench.data.ships.dataset import clip_boxes
 from bench.data.ships.files import inside, last_integer
 from bench.data.ships.index import SceneIndex
-from bench.errors import BenchError
 
 
 def amplitude(root: Path, reader: type = VocFolder, **options: Any) -> Any:
     return reader.at(root, sar_scale="amplitude", **options)  # type: ignore[attr-defined]
 
 
-# -- AIR-SARShip-1.0 -----------------------------------------------------------------------------------------------------------------------
+# -- AIR-SARShip-1.0 ---------------------------------------------------------------------------------------------------
 def test_air_sarship_in_its_genuine_layout(tmp_path: Path) -> None:
     root = write_air_sarship(tmp_path, {10: [[1, 2, 20, 30]], 2: [[0, 0, 50, 60], [5, 5, 9, 9]], 7: []})
     write_tiff(root / "AIR-SARShip-1.0-data" / "13.tiff", 90, 80)
-    write_voc(root / "AIR-SARShip-1.0-xml" / "13-label.xml", [[60, 70, 79, 89]], (60, 50))  # a stated size that is too small
+    write_voc(
+        root / "AIR-SARShip-1.0-xml" / "13-label.xml", [[60, 70, 79, 89]], (60, 50)
+    )  # a stated size that is too small
     dataset = AirSarShip.at(root)
     index = dataset.index()
-    assert index.ids == ("2", "7", "10", "13") == index.scenes and [item.image_id for item in index.items] == [2, 7, 10, 13]
+    assert index.ids == ("2", "7", "10", "13") == index.scenes and [item.image_id for item in index.items] == [
+        2,
+        7,
+        10,
+        13,
+    ]
     assert [(item.height, item.width) for item in index.items] == [(60, 50)] * 3 + [(90, 80)]
     assert index.items[0].boxes.tolist() == [[0, 0, 50, 60], [5, 5, 9, 9]] and index.items[1].boxes.shape == (0, 4)
     assert index.items[2].image == "AIR-SARShip-1.0-data/10.tiff"
     assert index.column("shore") == ["inshore", "offshore", "offshore", "inshore"]
-    assert index.column("resolution_m") == ["1", "3", "1", "1"] and index.column("split") == ["train", "train", "test", "train"]
+    assert index.column("resolution_m") == ["1", "3", "1", "1"] and index.column("split") == [
+        "train",
+        "train",
+        "test",
+        "train",
+    ]
     assert dataset.sar_scale is SarScale.amplitude and dataset.gsd_m is None and len(dataset.files()) == 8
     assert set(dataset.manifest().files) == {path.relative_to(root).as_posix() for path in dataset.files()}
 
 
 def test_the_table_of_scenes_adds_up_to_what_is_known() -> None:
-    """Counts of protocols research: 21 inshore, 10 at 1 m, 10 test scenes; test scenes inshore 5 8 12 22 31, at 1 m 8 10 12."""
+    """Counts of protocols research: 21 inshore, 10 at 1 m, 10 test scenes; test scenes inshore 5 8 12 22 31, at 1 m 8
+    10 12.
+    """
     assert len(SCENES) == 31 and len(TEST) == 10 and len(ONE_METRE) == 10
     facts = {n: AirSarShip.attributes_of(AirSarShip.__new__(AirSarShip), str(n)) for n in SCENES}
     assert sum(f["shore"] == "inshore" for f in facts.values()) == 21
@@ -63,7 +79,9 @@ def test_air_sarship_as_it_circulates(tmp_path: Path) -> None:
     assert AirSarShip.at(tmp_path).index().ids == ("7",)
 
 
-@pytest.mark.parametrize(("name", "number"), [("AIR-SARShip-1.0-7-label.xml", 7), ("a/12.tiff", 12), ("x.xml", None), ("1.0-031.tif", 31)])
+@pytest.mark.parametrize(
+    ("name", "number"), [("AIR-SARShip-1.0-7-label.xml", 7), ("a/12.tiff", 12), ("x.xml", None), ("1.0-031.tif", 31)]
+)
 def test_last_integer(name: str, number: int | None) -> None:
     assert last_integer(name) == number
 
@@ -100,16 +118,24 @@ def test_a_folder_without_the_set_says_what_to_place(tmp_path: Path) -> None:
         AirSarShip.at(tmp_path)
 
 
-# -- VOC folders ---------------------------------------------------------------------------------------------------------------------------
+# -- VOC folders -------------------------------------------------------------------------------------------------------
 def test_voc_folder(tmp_path: Path) -> None:
     root = write_voc_folder(tmp_path, {"a_2": [[1, 2, 10, 20]], "a_10": []})
     index = amplitude(root, gsd_m=3, scene_pattern="^[a-z]").index()
-    assert index.ids == ("a_2", "a_10") and [item.image_id for item in index.items] == [2, 10] and index.scenes == ("a", "a")
+    assert (
+        index.ids == ("a_2", "a_10")
+        and [item.image_id for item in index.items] == [2, 10]
+        and index.scenes == ("a", "a")
+    )
     assert amplitude(root, gsd_m=3).gsd_m == 3.0
     assert amplitude(root, scene_pattern="_([0-9]+)").index().scenes == ("2", "10")
     assert amplitude(root, scene_pattern="_(x)").index().columns == ("id",)
     write_voc_folder(tmp_path, {"b_2": []})
-    assert [item.image_id for item in amplitude(root).index().items] == [1, 2, 3]  # two images of number 2: numbered in order
+    assert [item.image_id for item in amplitude(root).index().items] == [
+        1,
+        2,
+        3,
+    ]  # two images of number 2: numbered in order
     assert amplitude(root, one_based=True).index().items[0].boxes.tolist() == [[0, 1, 10, 20]]
 
 
@@ -131,12 +157,14 @@ def test_the_filename_in_an_xml_is_never_followed(tmp_path: Path) -> None:
 def test_sar_scale_must_be_declared(tmp_path: Path) -> None:
     for reader, root in ((VocFolder, write_voc_folder(tmp_path / "v", {"1": []})), (CocoFolder, tmp_path / "c")):
         write_coco(tmp_path / "c", {"annotations.json": coco({"a.png": []})})
-        with pytest.raises(BenchError, match=r"needs the option sar_scale \(amplitude, intensity, db, uint8\).* never guessed"):
+        with pytest.raises(
+            BenchError, match=r"needs the option sar_scale \(amplitude, intensity, db, uint8\).* never guessed"
+        ):
             reader.at(root)
         assert reader.at(root, sar_scale="db").sar_scale is SarScale.db
 
 
-# -- boxes and sizes -----------------------------------------------------------------------------------------------------------------------
+# -- boxes and sizes ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("box", "message"),
     [
@@ -177,7 +205,9 @@ def test_clip_boxes_keeps_what_is_right(raw: list[tuple[float, ...]]) -> None:
 def test_several_problems_are_counted_and_named_where_they_are_listed(tmp_path: Path) -> None:
     root = write_voc_folder(tmp_path, {"1": [[10, 2, 5, 20], [1, 1, 90, 9]], "2": []})
     (root / "Annotations" / "2.xml").write_text("<annotation>")
-    with pytest.raises(BenchError, match=r"no well-formed XML.*\(2 more problems; `bench data verify voc-folder` lists them\)") as error:
+    with pytest.raises(
+        BenchError, match=r"no well-formed XML.*\(2 more problems; `bench data verify voc-folder` lists them\)"
+    ) as error:
         amplitude(root).index()
     assert "\n" not in str(error.value)
 
@@ -185,7 +215,9 @@ def test_several_problems_are_counted_and_named_where_they_are_listed(tmp_path: 
 def test_a_stated_size_must_agree(tmp_path: Path) -> None:
     root = write_voc_folder(tmp_path, {"1": []})
     write_voc(root / "Annotations" / "1.xml", [], size=(30, 40))
-    with pytest.raises(BenchError, match=r"states 30 x 40 px \(height x width\) for JPEGImages/1.png, which is 40 x 30 px"):
+    with pytest.raises(
+        BenchError, match=r"states 30 x 40 px \(height x width\) for JPEGImages/1.png, which is 40 x 30 px"
+    ):
         amplitude(root).index()
     raw = coco({"a.png": []})
     write_coco(tmp_path / "c", {"annotations.json": raw})
@@ -207,7 +239,7 @@ def test_several_kinds_of_objects_need_a_choice(tmp_path: Path) -> None:
         amplitude(root, categories=["shp"]).index()
 
 
-# -- tables --------------------------------------------------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------------------------------
 def test_a_table_adds_columns(tmp_path: Path) -> None:
     root = write_voc_folder(tmp_path, {"a1": [], "a2": []})
     (root / "t.csv").write_text("id,scene,shore\na2,S,inshore\na1,,offshore\nnot_here,X,inshore\n")
@@ -235,7 +267,7 @@ def test_options_are_checked(tmp_path: Path) -> None:
             open_dataset("voc-folder", options, root, tmp_path / "cache")
 
 
-# -- COCO folders and HRSID ----------------------------------------------------------------------------------------------------------------
+# -- COCO folders and HRSID --------------------------------------------------------------------------------------------
 def hrsid(root: Path, **lists: dict[str, Any]) -> Path:
     return write_coco(root, {f"annotations/{name}.json": value for name, value in lists.items()}, "JPEGImages")
 
@@ -247,7 +279,11 @@ def test_hrsid_in_its_genuine_layout(tmp_path: Path) -> None:
     dataset = Hrsid.at(tmp_path)  # one folder deeper
     index = dataset.index()
     assert dataset.root == root and index.ids == ("P0001_0_800_0_800", "P0017_0_800_0_800", "P0001_600_1400_0_800")
-    assert index.scenes == ("P0001", "P0017", "P0001") and index.column("list") == ["train2017", "train2017", "test2017"]
+    assert index.scenes == ("P0001", "P0017", "P0001") and index.column("list") == [
+        "train2017",
+        "train2017",
+        "test2017",
+    ]
     assert [item.image_id for item in index.items] == [1, 2, 10] and "shore" not in index.columns
     assert index.items[2].boxes.tolist() == [[3, 3, 7, 7], [1, 1, 3, 3]]
     assert dataset.expected() == (5604, 16951) and Hrsid.at(root, annotations="train2017").expected() == (None, None)
@@ -255,7 +291,9 @@ def test_hrsid_in_its_genuine_layout(tmp_path: Path) -> None:
 
 
 def test_hrsid_lists_whose_image_ids_collide(tmp_path: Path) -> None:
-    one = coco({"P1_a.png": [[1, 1, 5, 5]], "P1_b.png": []}, bright_frac=[0.5, 0.03], site=["X", "Y"], scene=["P1", "P1"])
+    one = coco(
+        {"P1_a.png": [[1, 1, 5, 5]], "P1_b.png": []}, bright_frac=[0.5, 0.03], site=["X", "Y"], scene=["P1", "P1"]
+    )
     two = coco({"P2_a.png": [[2, 2, 6, 6]]}, bright_frac=[0.04], site=["Z"], scene=["P2"])
     root = hrsid(tmp_path, site_train=one, site_test=two)
     index = Hrsid.at(root, annotations=["site_train", "site_test"]).index()
@@ -267,20 +305,29 @@ def test_hrsid_lists_whose_image_ids_collide(tmp_path: Path) -> None:
     assert "shore" not in Hrsid.at(root, annotations="site_train", inshore_bright_frac=None).index().columns
     (root / "own.csv").write_text("id,shore,port\nP1_a,offshore,X\nP1_b,offshore,Y\n")
     own = Hrsid.at(root, annotations="site_train", table="own.csv").index()
-    assert own.column("shore") == ["offshore"] * 2 and own.column("port") == ["X", "Y"]  # the user's table wins over the estimate
+    assert own.column("shore") == ["offshore"] * 2 and own.column("port") == [
+        "X",
+        "Y",
+    ]  # the user's table wins over the estimate
     hrsid(tmp_path, odd=coco({"P1_a.png": []}, bright_frac=["much"]))
     with pytest.raises(BenchError, match="odd.json, image 1: bright_frac 'much' is no share between 0 and 1"):
         Hrsid.at(root, annotations="odd").index()
     again = hrsid(tmp_path, site_train=one, site_test=coco({"P1_b.png": []}))
     with pytest.raises(
-        BenchError, match="JPEGImages/P1_b.png is listed twice, in annotations/site_train.json and annotations/site_test.json"
+        BenchError,
+        match="JPEGImages/P1_b.png is listed twice, in annotations/site_train.json and annotations/site_test.json",
     ):
         Hrsid.at(again, annotations=["site_train", "site_test"]).index()
 
 
 def test_coco_names_with_and_without_a_folder(tmp_path: Path) -> None:
     for case, (where, written) in enumerate(
-        [("images/a.png", "a.png"), ("images/a.png", "train/a.png"), ("images/train/a.png", "train/a.png"), ("images/train/a.png", "a.png")]
+        [
+            ("images/a.png", "a.png"),
+            ("images/a.png", "train/a.png"),
+            ("images/train/a.png", "train/a.png"),
+            ("images/train/a.png", "a.png"),
+        ]
         + [("images/a.png", "images/a.png"), ("images/a.png", "./a.png"), ("images/train/a.png", "train\\a.png")]
     ):
         root = tmp_path / str(case)
@@ -349,7 +396,10 @@ def test_symbolic_links_never_lead_outside(tmp_path: Path) -> None:
     assert amplitude(root, CocoFolder).index().ids == ("a",)
 
 
-@given(st.text(min_size=1, max_size=20) | st.lists(st.sampled_from(["..", ".", "a", "", "C:", "\\", "~"]), min_size=1).map("/".join))
+@given(
+    st.text(min_size=1, max_size=20)
+    | st.lists(st.sampled_from(["..", ".", "a", "", "C:", "\\", "~"]), min_size=1).map("/".join)
+)
 def test_inside_gives_a_path_below_the_root_or_refuses(name: str) -> None:
     root = Path("/nowhere/root")
     try:
@@ -359,13 +409,18 @@ def test_inside_gives_a_path_below_the_root_or_refuses(name: str) -> None:
     assert (root / path).is_relative_to(root) and ".." not in Path(path).parts and path
 
 
-# -- kinds of sets -------------------------------------------------------------------------------------------------------------------------
+# -- kinds of sets -----------------------------------------------------------------------------------------------------
 def test_a_set_of_the_other_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        BenchError, match="^data set hrsid holds SAR scenes with ship boxes.*; SAR-optical pairs.* needed here; known: .*qxs-saropt"
+        BenchError,
+        match=(
+            "^data set hrsid holds SAR scenes with ship boxes.*; SAR-optical pairs.* needed here; known: .*qxs-saropt"
+        ),
     ):
         open_dataset("hrsid", {}, None, tmp_path, kind="pairs")
-    with pytest.raises(BenchError, match="^data set toy-pairs holds SAR-optical pairs.*needed here; known: air-sarship-1.0, "):
+    with pytest.raises(
+        BenchError, match="^data set toy-pairs holds SAR-optical pairs.*needed here; known: air-sarship-1.0, "
+    ):
         open_dataset("toy-pairs", {}, None, tmp_path, kind="ships")
     root = write_voc_folder(tmp_path / "v", {"1": []})
     dataset = open_dataset("voc-folder", {"sar_scale": "db"}, root, tmp_path / "cache", kind="ships")

@@ -1,4 +1,6 @@
-"""The real HRSID subset and the AIR-SARShip-1.0 labels, where BENCH_DATA says that they are here: known counts and rules."""
+"""The real HRSID subset and the AIR-SARShip-1.0 labels, where BENCH_DATA says that they are here: known counts and
+rules.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ DATA = Path(os.environ.get("BENCH_DATA", "."))
 HRSID = DATA / "hrsid_468"
 LABELS = DATA / "air_sarship_1_labels" / "boxes.csv"
 needs_hrsid = pytest.mark.skipif(not HRSID.is_dir(), reason="set BENCH_DATA to the folder that holds hrsid_468")
-needs_labels = pytest.mark.skipif(not LABELS.is_file(), reason="set BENCH_DATA to the folder that holds air_sarship_1_labels")
+needs_labels = pytest.mark.skipif(
+    not LABELS.is_file(), reason="set BENCH_DATA to the folder that holds air_sarship_1_labels"
+)
 
 
 @needs_hrsid
@@ -32,7 +36,12 @@ def test_counts_of_the_hrsid_subset(tmp_path: Path) -> None:
         index = open_dataset("hrsid", {"annotations": name}, HRSID, tmp_path, kind="ships").index()
         counts[name] = (len(index), sum(len(item.boxes) for item in index.items))
         assert {(item.height, item.width) for item in index.items} == {(800, 800)}
-    assert counts == {"site_train": (326, 978), "site_test": (111, 344), "train2017": (366, 1061), "test2017": (71, 261)}
+    assert counts == {
+        "site_train": (326, 978),
+        "site_test": (111, 344),
+        "train2017": (366, 1061),
+        "test2017": (71, 261),
+    }
 
 
 @needs_hrsid
@@ -63,13 +72,17 @@ def test_the_images_are_one_channel(tmp_path: Path) -> None:
 @needs_hrsid
 @pytest.mark.slow
 def test_the_subset_verifies(tmp_path: Path) -> None:
-    report = verify_ships(open_dataset("hrsid", {"annotations": ["site_train", "site_test"]}, HRSID, tmp_path, kind="ships"))
+    report = verify_ships(
+        open_dataset("hrsid", {"annotations": ["site_train", "site_test"]}, HRSID, tmp_path, kind="ships")
+    )
     assert report.ok and report.dtypes == {"uint8": 437}
 
 
 @needs_labels
 def test_the_circulating_labels_make_the_declared_set(tmp_path: Path) -> None:
-    """All 461 boxes as VOC files beside headers of the right size: 31 scenes, the circulating split, nothing outside."""
+    """All 461 boxes as VOC files beside headers of the right size: 31 scenes, the circulating split, nothing
+    outside.
+    """
     boxes = defaultdict(list)
     with LABELS.open() as stream:
         for row in csv.DictReader(stream):
@@ -78,7 +91,9 @@ def test_the_circulating_labels_make_the_declared_set(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in SCENES:
         side = 4140 if number == 13 else 3000
-        tifffile.memmap(tmp_path / "data" / f"SARShip-1.0-{number}.tiff", shape=(side, side), dtype=np.uint16)  # sparse zeros
+        tifffile.memmap(
+            tmp_path / "data" / f"SARShip-1.0-{number}.tiff", shape=(side, side), dtype=np.uint16
+        )  # sparse zeros
         write_voc(tmp_path / "xml" / f"AIR-SARShip-1.0-{number}-label.xml", boxes[number])
     dataset = AirSarShip.at(tmp_path)
     index = dataset.index()

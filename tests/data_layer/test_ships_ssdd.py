@@ -1,4 +1,6 @@
-"""SSDD in the layout of its official release: both styles, what circulates, what is refused, the split against the list of all names."""
+"""SSDD in the layout of its official release: both styles, what circulates, what is refused, the split against the list
+of all names.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ from command_line import Bench
 from PIL import Image
 from ship_files import Boxes, coco, write_voc
 
+from bench.core.errors import BenchError
 from bench.data.dataset import open_dataset
 from bench.data.datasets.ssdd import IMAGES, Ssdd
 from bench.data.scaling import SarScale
 from bench.data.ships.verify import verify_ships
 from bench.data.splits import SplitSpec, make_split
-from bench.errors import BenchError
 
 NAMES = Path(os.environ.get("BENCH_DATA", ".")) / "ssdd_names" / "images.csv"
 OFFICIAL = SplitSpec(kind="grouped", by="split", test_groups=("test",), validation=0)
@@ -45,8 +47,12 @@ def write_jpeg(path: Path, size: tuple[int, int]) -> None:
     Image.fromarray(values).save(path, format="JPEG")
 
 
-def write_ssdd(root: Path, images: Mapping[str, Boxes] = SHIPS, size: tuple[int, int] = (40, 30), copies: bool = False) -> Path:
-    """Write Official-SSDD-OPEN with both styles (`size`: height, width), and the test part's copies by shore; return the folder of VOC."""
+def write_ssdd(
+    root: Path, images: Mapping[str, Boxes] = SHIPS, size: tuple[int, int] = (40, 30), copies: bool = False
+) -> Path:
+    """Write Official-SSDD-OPEN with both styles (`size`: height, width), and the test part's copies by shore; return
+    the folder of VOC.
+    """
     bbox = root / "Official-SSDD-OPEN" / "BBox_SSDD"
     voc, cocos = bbox / "voc_style", bbox / "coco_style"
     for name, boxes in images.items():
@@ -63,9 +69,13 @@ def write_ssdd(root: Path, images: Mapping[str, Boxes] = SHIPS, size: tuple[int,
     (cocos / "annotations").mkdir()
     for which in ("train", "test"):
         listed = {
-            f"{name}.jpg": [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in boxes] for name, boxes in images.items() if part(name) == which
+            f"{name}.jpg": [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in boxes]
+            for name, boxes in images.items()
+            if part(name) == which
         }
-        (cocos / "annotations" / f"{which}.json").write_text(json.dumps(coco(listed, size, first_id=1 if which == "train" else 1001)))
+        (cocos / "annotations" / f"{which}.json").write_text(
+            json.dumps(coco(listed, size, first_id=1 if which == "train" else 1001))
+        )
     return voc
 
 
@@ -75,7 +85,7 @@ def first_problem(root: Path, **options: Any) -> str:
     return str(error.value)
 
 
-# -- what is read --------------------------------------------------------------------------------------------------------------------------
+# -- what is read ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("copies", [False, True])
 def test_both_styles_give_the_same_boxes_and_the_same_split(tmp_path: Path, copies: bool) -> None:
     voc = write_ssdd(tmp_path, copies=copies)
@@ -83,17 +93,30 @@ def test_both_styles_give_the_same_boxes_and_the_same_split(tmp_path: Path, copi
     for style in ("voc", "coco"):
         dataset = Ssdd.at(tmp_path, style=style)
         index = dataset.index()
-        assert dataset.root == voc.with_name(f"{style}_style") and dataset.sar_scale is SarScale.uint8 and dataset.gsd_m is None
+        assert (
+            dataset.root == voc.with_name(f"{style}_style")
+            and dataset.sar_scale is SarScale.uint8
+            and dataset.gsd_m is None
+        )
         assert set(index.scenes) == {None} and "scene" not in index.columns and ("shore" in index.columns) == copies
         split = make_split(index, OFFICIAL)
-        found[style] = {item.id: (item.boxes.tolist(), item.height, item.width, item.attributes["split"]) for item in index.items}
-        assert [index.ids[i] for i in split.test] == ["000001", "000019"] and len(split.train) == 3 and not len(split.validation)
+        found[style] = {
+            item.id: (item.boxes.tolist(), item.height, item.width, item.attributes["split"]) for item in index.items
+        }
+        assert (
+            [index.ids[i] for i in split.test] == ["000001", "000019"]
+            and len(split.train) == 3
+            and not len(split.validation)
+        )
         if copies:
             told = dict(zip(index.ids, index.column("shore"), strict=True))
             assert told == {"000001": "inshore", "000019": "offshore", "000002": "", "000010": "", "001160": ""}
         assert set(dataset.manifest().files) == {path.relative_to(dataset.root).as_posix() for path in dataset.files()}
         problems = verify_ships(dataset).problems
-        assert [line.split(" found")[0] for line in problems] == ["5 images", "5 ships"]  # copies are no images, and equal none
+        assert [line.split(" found")[0] for line in problems] == [
+            "5 images",
+            "5 ships",
+        ]  # copies are no images, and equal none
     assert found["voc"] == found["coco"] and {name: item[0] for name, item in found["voc"].items()} == dict(SHIPS)
     assert [item.image_id for item in Ssdd.at(tmp_path).index().items] == [1, 2, 10, 19, 1160]
 
@@ -131,7 +154,7 @@ def test_a_table_of_scenes(tmp_path: Path) -> None:
     assert Ssdd.at(tmp_path, table="mine.csv").index().scenes == ("port1", "port2", "port0", "port9", "port0")
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 def test_what_does_not_fit_together_as_voc(tmp_path: Path) -> None:
     voc = write_ssdd(tmp_path)
     (voc / "Annotations" / "000002.xml").unlink()
@@ -195,11 +218,16 @@ def test_options_and_a_missing_set_are_told(tmp_path: Path) -> None:
             open_dataset("ssdd", options, tmp_path, tmp_path / "cache")
 
 
-# -- the whole set -------------------------------------------------------------------------------------------------------------------------
+# -- the whole set -----------------------------------------------------------------------------------------------------
 def test_a_set_as_large_as_declared_verifies(bench: Bench) -> None:
     """1,160 images, 2,587 boxes: what is counted is what is declared, and copies by shore are no duplicates."""
     boxes = [[1, 1, 9, 9], [4, 2, 8, 9], [2, 3, 6, 10]]
-    write_ssdd(bench.folder, {name: boxes[: 3 if k < 267 else 2] for k, name in enumerate(sorted(IMAGES))}, (12, 10), copies=True)
+    write_ssdd(
+        bench.folder,
+        {name: boxes[: 3 if k < 267 else 2] for k, name in enumerate(sorted(IMAGES))},
+        (12, 10),
+        copies=True,
+    )
     for style in ("voc", "coco"):
         out = bench("data", "verify", "ssdd", "--root", ".", "--option", f"style: {style}").stdout
         assert "1160 images (expected: 1160), 2587 ships" in out and "no problem found" in out
@@ -209,7 +237,10 @@ def test_a_set_as_large_as_declared_verifies(bench: Bench) -> None:
         assert [row["part"] for row in csv.DictReader(stream)].count("test") == 232
     bench("data", "verify", "ssdd", "--root", "Official-SSDD-OPEN")
     (bench.folder / "Official-SSDD-OPEN" / "BBox_SSDD" / "voc_style" / "Annotations" / "000007.xml").unlink()
-    assert "PROBLEM image JPEGImages/000007.jpg has no annotation" in bench("data", "verify", "ssdd", "--root", ".", code=1).stdout
+    assert (
+        "PROBLEM image JPEGImages/000007.jpg has no annotation"
+        in bench("data", "verify", "ssdd", "--root", ".", code=1).stdout
+    )
 
 
 def test_the_facts_tell_both_counts_and_the_unknown_scenes(bench: Bench) -> None:

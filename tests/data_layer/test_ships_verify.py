@@ -11,19 +11,21 @@ import pytest
 import tifffile
 from ship_files import coco, write_air_sarship, write_coco, write_tiff, write_voc, write_voc_folder
 
+from bench.core.errors import BenchError
 from bench.data.datasets.air_sarship import AirSarShip
 from bench.data.datasets.coco_folder import CocoFolder
 from bench.data.datasets.hrsid import Hrsid
 from bench.data.datasets.voc_folder import VocFolder
 from bench.data.images import as_sar, read_image, write_image
 from bench.data.ships.verify import verify_ships
-from bench.errors import BenchError
 
 
 def test_a_clean_set(tmp_path: Path) -> None:
     root, seen = write_voc_folder(tmp_path / "set", {"1": [[1, 2, 10, 20], [1, 2, 10, 21]], "2": []}), []
     write_voc(root / "Annotations" / "2.xml", [[1, 1, 5, 5]], difficult=[1])
-    report = verify_ships(VocFolder.at(root, sar_scale="uint8"), progress=lambda done, total: seen.append((done, total)))
+    report = verify_ships(
+        VocFolder.at(root, sar_scale="uint8"), progress=lambda done, total: seen.append((done, total))
+    )
     assert report.ok and report.problems == [] and report.notes == ()
     assert (report.scenes, report.ships, report.ignored, report.checked) == (2, 2, 1, 2)
     assert report.sizes == {"40 x 30": 2} and report.dtypes == {"uint8": 2} and seen[-1] == (2, 2)
@@ -93,7 +95,10 @@ def test_other_pixels_than_declared(tmp_path: Path) -> None:
 
 
 def test_images_in_no_list(tmp_path: Path) -> None:
-    lists = {f"annotations/{name}.json": coco({f"P{k}_a.png": []}, first_id=k) for k, name in enumerate(("train2017", "test2017"))}
+    lists = {
+        f"annotations/{name}.json": coco({f"P{k}_a.png": []}, first_id=k)
+        for k, name in enumerate(("train2017", "test2017"))
+    }
     root = write_coco(tmp_path, lists, "JPEGImages")
     write_image(root / "JPEGImages" / "P7_a", np.arange(1200, dtype=np.uint8).reshape(40, 30))
     line = "1 images of JPEGImages/ are in no list that is read, first JPEGImages/P7_a.png"
@@ -105,7 +110,12 @@ def test_images_in_no_list(tmp_path: Path) -> None:
 def test_limit(tmp_path: Path) -> None:
     root = write_voc_folder(tmp_path, {str(n): [[9, 9, 1, 1]] for n in range(5)})
     report = verify_ships(VocFolder.at(root, sar_scale="uint8"), limit=2)
-    assert report.checked == 2 and report.dtypes == {"uint8": 2} and len(report.annotations) == 5 and len(report.manifest.files) == 10
+    assert (
+        report.checked == 2
+        and report.dtypes == {"uint8": 2}
+        and len(report.annotations) == 5
+        and len(report.manifest.files) == 10
+    )
 
 
 def test_what_only_the_whole_tells(tmp_path: Path) -> None:
@@ -115,7 +125,7 @@ def test_what_only_the_whole_tells(tmp_path: Path) -> None:
     assert verify_ships(VocFolder.at(root, sar_scale="uint8")).problems == [f"voc-folder at {root} has no scenes"]
 
 
-# -- single images -------------------------------------------------------------------------------------------------------------------------
+# -- single images -----------------------------------------------------------------------------------------------------
 def unreadable(root: Path) -> str:
     (line,) = verify_ships(AirSarShip.at(root)).unreadable
     return line

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from ship_files import write_voc
 
+from bench.core.errors import BenchError
 from bench.data.ships import voc
 from bench.data.ships.voc import parse_voc
-from bench.errors import BenchError
 
 
 def test_a_file_as_labelimg_writes_it(tmp_path: Path) -> None:
@@ -98,7 +98,10 @@ def box(inner: str) -> str:
         (box("<xmin>nan</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"), "which is not finite"),
         (box("<xmin>1</xmin><ymin>2</ymin><xmax>1e999</xmax><ymax>4</ymax>"), "which is not finite"),
         ("<annotation><object><bndbox/></object></annotation>", "object 1 has"),
-        ("<annotation><size><width>3k</width><height>1</height></size></annotation>", "size 1 x 3k is no pair of whole numbers"),
+        (
+            "<annotation><size><width>3k</width><height>1</height></size></annotation>",
+            "size 1 x 3k is no pair of whole numbers",
+        ),
     ],
 )
 def test_bad_files_end_in_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -1,4 +1,5 @@
-"""Random scenes with truth and detections for the evaluator's tests, and the reference implementations that it is compared with.
+"""Random scenes with truth and detections for the evaluator's tests, and the reference implementations that it is
+compared with.
 
 All coordinates are multiples of 1/4, so every implementation computes the same IoU to the last bit.
 """
@@ -13,13 +14,18 @@ from typing import Any
 import numpy as np
 
 from bench.data.ships.index import ShipScene
-from bench.detection.detector import Detections
+from bench.detection.detectors.base import Detections
 
 Truth = list[tuple[np.ndarray, np.ndarray]]
 
 
 def random_scenes(
-    seed: int, scenes: int = 8, most_ships: int = 12, most_found: int = 60, levels: int | None = None, ignored: float = 0.15
+    seed: int,
+    scenes: int = 8,
+    most_ships: int = 12,
+    most_found: int = 60,
+    levels: int | None = None,
+    ignored: float = 0.15,
 ) -> tuple[Truth, list[Detections]]:
     """Return truth and detections of some scenes; `levels` is the number of different scores (None: all differ)."""
     rng = np.random.default_rng(seed)
@@ -43,7 +49,9 @@ def random_scenes(
 
 
 def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Boxes of all sizes in a scene of 800 x 800; some of exactly 32 x 32 and 96 x 96, the bounds of the size ranges."""
+    """Boxes of all sizes in a scene of 800 x 800; some of exactly 32 x 32 and 96 x 96, the bounds of the size
+    ranges.
+    """
     size = np.round(np.exp(rng.uniform(np.log(8), np.log(220), (count, 2))) * 4) / 4
     bound = rng.random(count)
     size[bound < 0.08] = 32
@@ -55,7 +63,9 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 def as_scenes(truth: Truth, side: int = 800) -> tuple[ShipScene, ...]:
     """Return truth as the scenes of an index, with alternating shore and two scenes a group."""
     return tuple(
-        ShipScene(f"scene-{i}", f"images/scene-{i}.png", 10 + i, side, side, *each, f"port-{i // 2}", {"shore": shore_of(i)})
+        ShipScene(
+            f"scene-{i}", f"images/scene-{i}.png", 10 + i, side, side, *each, f"port-{i // 2}", {"shore": shore_of(i)}
+        )
         for i, each in enumerate(truth)
     )
 
@@ -65,7 +75,9 @@ def shore_of(i: int) -> str:
 
 
 def coco_reference(truth: Truth, found: Sequence[Detections], coco: Any, evaluate: Any) -> dict[str, float]:
-    """Return AP (mean), AP50, AP75 for each size by a COCO implementation, -1 where there is no ship; detections are not capped."""
+    """Return AP (mean), AP50, AP75 for each size by a COCO implementation, -1 where there is no ship; detections are
+    not capped.
+    """
     gt, count = coco(), 0
     annotations = []
     for image, (boxes, ignore) in enumerate(truth):
@@ -88,7 +100,11 @@ def coco_reference(truth: Truth, found: Sequence[Detections], coco: Any, evaluat
     precision = np.asarray(run.eval["precision"])[:, :, 0, :, 2]
     out: dict[str, float] = {}
     for a, size in enumerate(("all", "small", "medium", "large")):
-        out |= {f"{size}.mean": precision[:, :, a].mean(), f"{size}.50": precision[0, :, a].mean(), f"{size}.75": precision[5, :, a].mean()}
+        out |= {
+            f"{size}.mean": precision[:, :, a].mean(),
+            f"{size}.50": precision[0, :, a].mean(),
+            f"{size}.75": precision[5, :, a].mean(),
+        }
     return out
 
 
@@ -98,7 +114,9 @@ def _bbox(box: list[float]) -> dict[str, Any]:
 
 
 def voc_reference(truth: Truth, found: Sequence[Detections], iou: float = 0.5) -> tuple[float | None, float | None]:
-    """Return AP by area and by 11 points with plain loops, after the definition of the VOC devkit, coordinates continuous."""
+    """Return AP by area and by 11 points with plain loops, after the definition of the VOC devkit, coordinates
+    continuous.
+    """
     ranked = [(-score, i, k) for i, each in enumerate(found) for k, score in enumerate(each.scores.tolist())]
     ranked.sort(key=lambda entry: entry[0])
     taken: set[tuple[int, int]] = set()

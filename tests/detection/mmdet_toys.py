@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from scene_toys import view_of
 
-from bench.context import ExecutionContext
+from bench.core.context import ExecutionContext
+from bench.core.progress import Progress
 from bench.data.scaling import ScalingParams
 from bench.data.ships.view import SceneView
-from bench.detection.detector import FitData, Setup
-from bench.detection.faster_rcnn import FasterRcnn
-from bench.detection.mmdet_detector import MmdetDetector
+from bench.detection.detectors.base import FitData, Setup
+from bench.detection.detectors.mmdet.base import MmdetDetector
+from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn
+from bench.detection.detectors.mmdet.yolov3 import YoloV3
 from bench.detection.spec import Merging, Tiles
-from bench.detection.yolov3 import YoloV3
-from bench.progress import Progress
 
 SIZE = 96
 SMALL: dict[str, Any] = {
@@ -28,7 +28,9 @@ TRAINING: dict[str, Any] = {"per_epoch": 6, "epochs": 2, "batch_size": 3}
 
 
 def ship_scenes(folder: Path, scenes: int = 2, empty: int = 1) -> SceneView:
-    """Scenes of 160 x 200 px, uint8: bright rectangles, two to a scene, on dark noise; the last `empty` ones without."""
+    """Scenes of 160 x 200 px, uint8: bright rectangles, two to a scene, on dark noise; the last `empty` ones
+    without.
+    """
     rng = np.random.default_rng(5)
     images, boxes = [], []
     for number in range(scenes + empty):
@@ -36,7 +38,12 @@ def ship_scenes(folder: Path, scenes: int = 2, empty: int = 1) -> SceneView:
         own = []
         if number < scenes:
             for left in (20, 110):
-                x, y, w, h = left + int(rng.integers(30)), int(rng.integers(10, 110)), int(rng.integers(16, 30)), int(rng.integers(12, 26))
+                x, y, w, h = (
+                    left + int(rng.integers(30)),
+                    int(rng.integers(10, 110)),
+                    int(rng.integers(16, 30)),
+                    int(rng.integers(12, 26)),
+                )
                 image[y : y + h, x : x + w] = rng.integers(190, 255)
                 own.append([x, y, x + w, y + h])
         images.append(image)
@@ -86,6 +93,8 @@ def batch_of(
 
 
 def total(values: dict[str, Any]) -> torch.Tensor:
-    """Sum what has "loss" in its name, as `bench.training` does."""
-    parts = [value if isinstance(value, torch.Tensor) else sum(value) for name, value in values.items() if "loss" in name]
+    """Sum what has "loss" in its name, as `bench.training.api` does."""
+    parts = [
+        value if isinstance(value, torch.Tensor) else sum(value) for name, value in values.items() if "loss" in name
+    ]
     return torch.stack([torch.as_tensor(part) for part in parts]).sum()

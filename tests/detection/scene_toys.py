@@ -14,9 +14,14 @@ from bench.data.ships.view import SceneView
 
 
 def write_scenes(
-    root: Path, images: Sequence[np.ndarray], boxes: Sequence[Sequence[Sequence[float]]] | None = None, ignored: tuple[int, ...] = ()
+    root: Path,
+    images: Sequence[np.ndarray],
+    boxes: Sequence[Sequence[Sequence[float]]] | None = None,
+    ignored: tuple[int, ...] = (),
 ) -> SceneIndex:
-    """Write `images` as <root>/images/<n>.* and return their index; the boxes of the scenes `ignored` are all to be ignored."""
+    """Write `images` as <root>/images/<n>.* and return their index; the boxes of the scenes `ignored` are all to be
+    ignored.
+    """
     (root / "images").mkdir(parents=True, exist_ok=True)
     items = []
     for number, image in enumerate(images):
@@ -24,7 +29,9 @@ def write_scenes(
         own = np.array(boxes[number] if boxes else [], dtype=np.float64).reshape(-1, 4)
         flags = np.full(len(own), number in ignored)
         height, width = image.shape[:2]
-        items.append(ShipScene(f"s{number}", f"images/{path.name}", number, height, width, own, flags, f"port{number // 2}"))
+        items.append(
+            ShipScene(f"s{number}", f"images/{path.name}", number, height, width, own, flags, f"port{number // 2}")
+        )
     return SceneIndex(tuple(items), "the toy set")
 
 
@@ -33,7 +40,10 @@ def store_of(root: Path, index: SceneIndex, cache: Path, manifest: str = "m") ->
 
 
 def view_of(
-    folder: Path, images: Sequence[np.ndarray], boxes: Sequence[Sequence[Sequence[float]]] | None = None, ignored: tuple[int, ...] = ()
+    folder: Path,
+    images: Sequence[np.ndarray],
+    boxes: Sequence[Sequence[Sequence[float]]] | None = None,
+    ignored: tuple[int, ...] = (),
 ) -> SceneView:
     """Write, decode and return all scenes as a view."""
     index = write_scenes(folder / "set", images, boxes, ignored)

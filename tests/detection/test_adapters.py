@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from evaluator_toys import as_scenes, random_scenes
 
-from bench.detection.coco_results import read_coco_results, write_coco_results
-from bench.detection.detector import Detections
-from bench.detection.mmdet_models import DetectorNetwork
-from bench.detection.predictions import DetectionPredictions, build_part, whole_scenes
-from bench.detection.scoring import score_predictions
+from bench.detection.detectors.base import Detections
+from bench.detection.detectors.mmdet.models import DetectorNetwork
+from bench.detection.scoring.predictions import DetectionPredictions, build_part, whole_scenes
+from bench.detection.scoring.score import score_predictions
+from bench.detection.submission.coco_results import read_coco_results, write_coco_results
 
 SIZE = 800
 
@@ -24,7 +24,8 @@ def test_boxes_of_mmdet_and_of_a_coco_file_score_the_same(tmp_path: Path) -> Non
     of_mmdet = []
     for each in found:
         instances = SimpleNamespace(
-            bboxes=torch.from_numpy(each.boxes.astype(np.float32)), scores=torch.from_numpy(each.scores.astype(np.float32))
+            bboxes=torch.from_numpy(each.boxes.astype(np.float32)),
+            scores=torch.from_numpy(each.scores.astype(np.float32)),
         )
         of_mmdet.append(DetectorNetwork._detections(SimpleNamespace(score_floor=-np.inf), instances, SIZE, SIZE))  # type: ignore[arg-type]
     write_coco_results(tmp_path / "boxes.json", scenes, of_mmdet)

@@ -1,4 +1,6 @@
-"""The three numbers called AP, the curve and F1: known answers, exactness at both ends, and what must hold for any ranking."""
+"""The three numbers called AP, the curve and F1: known answers, exactness at both ends, and what must hold for any
+ranking.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.detection.average_precision import (
+from bench.core.errors import BenchError
+from bench.detection.scoring.average_precision import (
     Interpolation,
     average_precision,
     best_decision,
@@ -18,7 +21,6 @@ from bench.detection.average_precision import (
     interpolated_ap,
     precision_recall,
 )
-from bench.errors import BenchError
 
 KINDS = get_args(Interpolation)
 rankings = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=40)
@@ -26,14 +28,20 @@ rankings = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), max_size=40)
 
 def ap(hits: str, positives: int, kind: Interpolation) -> float | None:
     """AP of a ranking written as "+-+": found, false, found."""
-    return average_precision(np.array([c == "+" for c in hits], dtype=bool), -np.arange(float(len(hits))), positives, kind)
+    return average_precision(
+        np.array([c == "+" for c in hits], dtype=bool), -np.arange(float(len(hits))), positives, kind
+    )
 
 
 def test_known_answers() -> None:
     """Four ships, ranking + - + - -: precision 1 up to recall 1/4, 2/3 up to 1/2, 0 beyond."""
     assert ap("+-+--", 4, "area") == pytest.approx((1 + 2 / 3) / 4, abs=1e-15)
-    assert ap("+-+--", 4, "11-point") == pytest.approx((3 * 1 + 3 * 2 / 3) / 11, abs=1e-15)  # recalls 0, .1, .2 and .3, .4, .5
-    assert ap("+-+--", 4, "101-point") == pytest.approx((26 * 1 + 25 * 2 / 3) / 101, abs=1e-15)  # 0 to .25 and .26 to .50
+    assert ap("+-+--", 4, "11-point") == pytest.approx(
+        (3 * 1 + 3 * 2 / 3) / 11, abs=1e-15
+    )  # recalls 0, .1, .2 and .3, .4, .5
+    assert ap("+-+--", 4, "101-point") == pytest.approx(
+        (26 * 1 + 25 * 2 / 3) / 101, abs=1e-15
+    )  # 0 to .25 and .26 to .50
 
 
 def test_precision_is_interpolated_from_the_right() -> None:
@@ -75,7 +83,9 @@ def test_bad_input() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(ranking=rankings, missed=st.integers(0, 5))
-def test_between_zero_and_one_and_no_gain_by_a_late_false_positive(ranking: list[tuple[bool, int]], missed: int) -> None:
+def test_between_zero_and_one_and_no_gain_by_a_late_false_positive(
+    ranking: list[tuple[bool, int]], missed: int
+) -> None:
     tp, score = np.array([hit for hit, _ in ranking], dtype=bool), np.array([float(s) for _, s in ranking])
     positives = int(tp.sum()) + missed
     for kind in KINDS:
@@ -104,8 +114,12 @@ def test_a_false_positive_anywhere_never_raises_ap_and_a_hit_never_lowers_it(
 
 
 @settings(max_examples=150, deadline=None)
-@given(ranking=st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), max_size=30), missed=st.integers(0, 3))
-def test_a_weight_is_as_many_neighbours_and_an_ignored_detection_is_none(ranking: list[tuple[bool, bool, int]], missed: int) -> None:
+@given(
+    ranking=st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 3)), max_size=30), missed=st.integers(0, 3)
+)
+def test_a_weight_is_as_many_neighbours_and_an_ignored_detection_is_none(
+    ranking: list[tuple[bool, bool, int]], missed: int
+) -> None:
     tp, ignored = (np.array([entry[i] for entry in ranking], dtype=bool) for i in (0, 1))
     weight = np.array([entry[2] for entry in ranking], dtype=np.int64)
     plain = np.repeat(tp & ~ignored, weight)[np.repeat(~ignored, weight)]
@@ -115,7 +129,7 @@ def test_a_weight_is_as_many_neighbours_and_an_ignored_detection_is_none(ranking
         assert interpolated_ap(one, kind) == pytest.approx(interpolated_ap(other, kind), abs=1e-12)
 
 
-# -- the curve -------------------------------------------------------------------------------------------------------------------------
+# -- the curve ---------------------------------------------------------------------------------------------------------
 def test_curve_accepts_equal_scores_together() -> None:
     curve = precision_recall(np.array([True, False, True, False]), np.array([0.9, 0.5, 0.5, 0.1]), 4)
     assert curve.threshold.tolist() == [0.9, 0.5, 0.1]

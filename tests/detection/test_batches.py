@@ -12,18 +12,23 @@ import pytest
 import torch
 from scene_toys import view_of
 
+from bench.core.errors import BenchError
 from bench.data.scaling import ScalingParams
 from bench.data.ships.view import SceneView
 from bench.data.symmetries import turned
-from bench.detection.batches import Sampling, TileBatches, turned_boxes
 from bench.detection.spec import Tiles
-from bench.detection.tiling import visible_share
-from bench.errors import BenchError
-from bench.training_data import make_loader
+from bench.detection.tiles.batches import Sampling, TileBatches, turned_boxes
+from bench.detection.tiles.tiling import visible_share
+from bench.training.loader import make_loader
 
 UINT8 = ScalingParams("uint8", 1, 0.0, 255.0)
 TILES = Tiles(size_px=64, overlap_px=16)
-SHIPS: tuple[list[list[int]], ...] = ([[10, 20, 40, 30], [100, 5, 120, 45]], [], [[0, 0, 15, 9]], [[30, 30, 45, 50], [60, 10, 150, 40]])
+SHIPS: tuple[list[list[int]], ...] = (
+    [[10, 20, 40, 30], [100, 5, 120, 45]],
+    [],
+    [[0, 0, 15, 9]],
+    [[30, 30, 45, 50], [60, 10, 150, 40]],
+)
 SIZES = ((130, 200), (80, 90), (30, 40), (64, 160))
 
 
@@ -61,7 +66,12 @@ def same(a: Any, b: Any) -> bool:
 
 @pytest.mark.parametrize("mode", ["crops", "grid"])
 def test_a_batch_is_a_function_of_seed_epoch_and_indices(view: SceneView, mode: str) -> None:
-    options: dict[str, Any] = {"mode": mode, "batch_size": 3, "augment": "dihedral", "empty_share": 0.5 if mode == "grid" else None}
+    options: dict[str, Any] = {
+        "mode": mode,
+        "batch_size": 3,
+        "augment": "dihedral",
+        "empty_share": 0.5 if mode == "grid" else None,
+    }
     one, two, other = batches_of(view, **options), batches_of(view, **options), batches_of(view, 2, **options)
     second = epoch_of(one, 1)
     epoch_of(two, 0)
@@ -107,7 +117,11 @@ def test_crops_show_every_ship_whole_and_at_many_places(view: SceneView) -> None
 def test_a_ship_longer_than_the_crop_is_centred(view: SceneView) -> None:
     batches = batches_of(view, per_epoch=60, ship_share=1.0)
     windows = {batches.window(epoch, i) for epoch in range(3) for i in range(60)}
-    long_ship = {window[1] for scene, window in windows if scene == 3 and visible_share(window, np.array([[60.0, 10, 150, 40]]))[0] > 0.7}
+    long_ship = {
+        window[1]
+        for scene, window in windows
+        if scene == 3 and visible_share(window, np.array([[60.0, 10, 150, 40]]))[0] > 0.7
+    }
     assert 73 in long_ship  # x 60..150 has its middle at 105
 
 
@@ -168,16 +182,21 @@ def test_the_grid_has_every_tile_once_and_rescues_long_ships(view: SceneView) ->
     assert sorted(indices) == list(range(batches.tiles_per_epoch)) and len(batches.indices(0)) == len(batches)
     assert not np.array_equal(indices, np.concatenate(batches.indices(1)))
     windows = [batches.window(0, int(i)) for i in indices]
-    # (130, 200): 3 x 4; (80, 90): 2 x 2; (30, 40): 1; (64, 160): 1 x 3; ship 100..120 x 5..45 lies whole in a tile: no rescue
+    # (130, 200): 3 x 4; (80, 90): 2 x 2; (30, 40): 1; (64, 160): 1 x 3; ship 100..120 x 5..45 lies whole in a tile: no
+    # rescue
     assert len(windows) == 12 + 4 + 1 + 3
-    longer = view_of(Path(view.store.folder.parents[2]) / "long", painted(((64, 200),), [[[40, 5, 90, 15]]]), [[[40, 5, 90, 15]]])
+    longer = view_of(
+        Path(view.store.folder.parents[2]) / "long", painted(((64, 200),), [[[40, 5, 90, 15]]]), [[[40, 5, 90, 15]]]
+    )
     tiles = [batches_of(longer, mode="grid").window(0, i) for i in range(5)]
     assert tiles[-1] == (0, (0, 33, 64, 64))
 
 
 def test_the_grid_can_be_cut_short(view: SceneView) -> None:
     batches = batches_of(view, mode="grid", per_epoch=5, batch_size=2)
-    assert batches.tiles_per_epoch == 5 and [len(part) for part in batches.indices(0)] == [2, 2, 1] and len(batches) == 3
+    assert (
+        batches.tiles_per_epoch == 5 and [len(part) for part in batches.indices(0)] == [2, 2, 1] and len(batches) == 3
+    )
     drawn = {int(i) for epoch in range(30) for i in np.concatenate(batches.indices(epoch))}
     assert drawn == set(range(20)), "other tiles every epoch"
     assert batches_of(view, mode="grid", per_epoch=99).tiles_per_epoch == 20
@@ -200,7 +219,11 @@ def test_ships_to_be_ignored_and_cut_ones_stand_apart(tmp_path: Path) -> None:
     view = view_of(tmp_path, painted(((64, 64), (64, 64)), boxes), boxes, ignored=(1,))
     grid = batches_of(view, mode="grid", augment="none", batch_size=2)
     batch = grid.fetch(0, np.array([0, 1]))
-    assert batch["count"].tolist() == [1, 0] and batch["ignored"][1].tolist() == [[10, 10, 20, 20]] and len(batch["ignored"][0]) == 0
+    assert (
+        batch["count"].tolist() == [1, 0]
+        and batch["ignored"][1].tolist() == [[10, 10, 20, 20]]
+        and len(batch["ignored"][0]) == 0
+    )
     assert batch["boxes"][1].shape == (0, 4) and batch["boxes"][1].dtype == np.float32
     assert batches_of(view, mode="grid", empty_share=0.0).tiles_per_epoch == 1
     assert all(batches_of(view, ship_share=1.0).window(0, i)[0] == 0 for i in range(20))

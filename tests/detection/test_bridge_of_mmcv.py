@@ -1,4 +1,6 @@
-"""The bridge that serves mmcv's operators from torchvision's: known answers, parity, and what it must refuse or leave alone."""
+"""The bridge that serves mmcv's operators from torchvision's: known answers, parity, and what it must refuse or leave
+alone.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.detection import mmcv_bridge
-from bench.detection.merging import iou_matrix
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.detection.detectors.mmdet import mmcv_bridge
+from bench.detection.tiles.merging import iou_matrix
 
 pytest.importorskip("mmcv")
 SERVED_BY = mmcv_bridge.install()
@@ -31,7 +33,9 @@ def random_boxes(n: int, seed: int, size: float = 100.0) -> torch.Tensor:
 
 
 def greedy(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
-    """Non-maximum suppression as its definition reads: surest first, of equal ones the first, drop what overlaps a kept one by more."""
+    """Non-maximum suppression as its definition reads: surest first, of equal ones the first, drop what overlaps a kept
+    one by more.
+    """
     iou = iou_matrix(boxes, boxes)
     kept: list[int] = []
     for i in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
@@ -69,14 +73,18 @@ def test_nms_of_nothing_and_of_one_and_of_equal_boxes() -> None:
     assert nms(box, torch.tensor([0.3]), 0.5)[1].tolist() == [0]
     assert nms(box.repeat(5, 1), torch.full((5,), 0.3), 0.5)[1].tolist() == [0]
     apart = torch.tensor([0, 1, 0, 1, 2])
-    assert batched_nms(box.repeat(5, 1), torch.full((5,), 0.3), apart, {"type": "nms", "iou_threshold": 0.5})[1].tolist() == [0, 1, 4]
+    assert batched_nms(box.repeat(5, 1), torch.full((5,), 0.3), apart, {"type": "nms", "iou_threshold": 0.5})[
+        1
+    ].tolist() == [0, 1, 4]
 
 
 @bridged
 def test_nms_keeps_a_pair_at_the_threshold_exactly() -> None:
     from mmcv.ops import nms
 
-    boxes = torch.tensor([[0.0, 0, 2, 1], [1.0, 0, 3, 1], [0.0, 0, 4, 1]])  # IoU of the first with the others: 1/3 and 1/2
+    boxes = torch.tensor(
+        [[0.0, 0, 2, 1], [1.0, 0, 3, 1], [0.0, 0, 4, 1]]
+    )  # IoU of the first with the others: 1/3 and 1/2
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5)[1].tolist() == [0, 1, 2]
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.49)[1].tolist() == [0, 1]
 
@@ -104,7 +112,10 @@ def test_mmengine_sees_no_compiled_mmcv_and_takes_parameter_wise_rates() -> None
     assert importlib.util.find_spec("mmcv._ext") is not None
     assert pkgutil.find_loader("mmcv._ext") is None
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
-    settings_ = {"optimizer": {"type": "SGD", "lr": 0.1, "weight_decay": 0.01}, "paramwise_cfg": {"norm_decay_mult": 0.0}}
+    settings_ = {
+        "optimizer": {"type": "SGD", "lr": 0.1, "weight_decay": 0.01},
+        "paramwise_cfg": {"norm_decay_mult": 0.0},
+    }
     wrapper = build_optim_wrapper(network, settings_)
     decay = {id(parameter): group["weight_decay"] for group in wrapper.param_groups for parameter in group["params"]}
     assert [decay[id(parameter)] for parameter in network.parameters()] == [0.01, 0.01, 0.0, 0.0]
@@ -115,7 +126,9 @@ def test_roi_align_is_torchvisions_with_right_gradients() -> None:
 
     layer = RoIAlign(3, spatial_scale=0.5, sampling_ratio=2, use_torchvision=True)
     features = torch.rand(2, 2, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).requires_grad_()
-    rois = torch.tensor([[0, 1.3, 2.1, 11.7, 13.2], [1, 0.0, 0.0, 15.9, 17.9], [1, 4.4, 4.6, 5.1, 5.2]], dtype=torch.float64)
+    rois = torch.tensor(
+        [[0, 1.3, 2.1, 11.7, 13.2], [1, 0.0, 0.0, 15.9, 17.9], [1, 4.4, 4.6, 5.1, 5.2]], dtype=torch.float64
+    )
     expected = torchvision.ops.roi_align(features, rois, 3, 0.5, 2, aligned=True)
     assert torch.equal(layer(features, rois), expected)
     weight = torch.rand(expected.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
@@ -140,14 +153,16 @@ def test_roi_align_of_a_constant_is_the_constant_and_of_a_ramp_its_centres() -> 
     ramp = torch.arange(16.0).expand(1, 1, 16, 16)  # value of pixel x is x; its centre lies at x + 0.5
     out = layer(ramp, torch.tensor([[0, 4.0, 4.0, 8.0, 8.0]]))
     assert torch.allclose(out[0, 0], torch.tensor([[4.5, 6.5], [4.5, 6.5]]))
-    assert torch.allclose(layer(torch.full((1, 1, 16, 16), 7.0), torch.tensor([[0, 1.5, 2.0, 9.0, 11.0]])), torch.tensor(7.0))
+    assert torch.allclose(
+        layer(torch.full((1, 1, 16, 16), 7.0), torch.tensor([[0, 1.5, 2.0, 9.0, 11.0]])), torch.tensor(7.0)
+    )
 
 
 CHILD = """
 import sys
 sys.path[:0] = sys.argv[1:]
-from bench.detection import mmcv_bridge
-from bench.errors import BenchError
+from bench.detection.detectors.mmdet import mmcv_bridge
+from bench.core.errors import BenchError
 try:
     print(mmcv_bridge.install(), getattr(sys.modules.get("mmcv._ext"), "MARK", None))
 except BenchError as error:
@@ -167,7 +182,9 @@ def test_a_compiled_mmcv_is_left_alone_and_a_broken_one_is_told(content: str, to
     (tmp_path / "mmcv" / "__init__.py").write_text("")
     (tmp_path / "mmcv" / "_ext.py").write_text(content)
     root = str(Path(__file__).parents[2])
-    done = subprocess.run([sys.executable, "-c", CHILD, root, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, root, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.stdout.strip().startswith(told), done.stderr[-1000:]
 
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data.scaling import SarScale
-from bench.detection.clutter import (
+from bench.detection.detectors.cfar.clutter import (
     LOOKS_RANGE,
     FactorTable,
     box_sum,
@@ -19,7 +20,6 @@ from bench.detection.clutter import (
     ring_mean,
     threshold_factor,
 )
-from bench.errors import BenchError
 
 
 def gamma_sea(looks: float, shape: tuple[int, int], seed: int = 0, mean: float = 1.0) -> np.ndarray:
@@ -30,7 +30,9 @@ def gamma_sea(looks: float, shape: tuple[int, int], seed: int = 0, mean: float =
 def test_single_look_factor_is_that_of_finn_and_johnson() -> None:
     for pfa in (1e-2, 1e-6, 1e-12):
         for cells in (1, 8, 100, 5000):
-            assert threshold_factor(pfa, 1.0, np.array([cells]))[0] == pytest.approx(cells * (pfa ** (-1 / cells) - 1), rel=1e-9)
+            assert threshold_factor(pfa, 1.0, np.array([cells]))[0] == pytest.approx(
+                cells * (pfa ** (-1 / cells) - 1), rel=1e-9
+            )
 
 
 def test_multi_look_factor_is_the_quantile_of_f() -> None:
@@ -88,11 +90,15 @@ def test_scales_agree_on_the_same_power() -> None:
     amplitude = np.random.default_rng(2).uniform(0.5, 300, (20, 30)).astype(np.float32)
     power = intensity_of(amplitude, SarScale.amplitude)
     assert np.allclose(power, amplitude.astype(float) ** 2)
-    assert np.allclose(intensity_of((amplitude.astype(float) ** 2).astype(np.float32), SarScale.intensity), power, rtol=1e-6)
+    assert np.allclose(
+        intensity_of((amplitude.astype(float) ** 2).astype(np.float32), SarScale.intensity), power, rtol=1e-6
+    )
     assert np.allclose(intensity_of((20 * np.log10(amplitude)).astype(np.float32), SarScale.db), power, rtol=1e-4)
     whole = amplitude.astype(np.uint16)
     assert np.array_equal(intensity_of(whole, None), whole.astype(float) ** 2)
-    assert np.array_equal(intensity_of(whole.astype(np.uint8), SarScale.uint8), whole.astype(np.uint8).astype(float) ** 2)
+    assert np.array_equal(
+        intensity_of(whole.astype(np.uint8), SarScale.uint8), whole.astype(np.uint8).astype(float) ** 2
+    )
 
 
 def test_undeclared_floats_and_broken_values_are_refused() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.detection.exceedances import Exceedances, bounds, components, largest
+from bench.detection.detectors.cfar.exceedances import Exceedances, bounds, components, largest
 
 
 def pixels_of(mask: np.ndarray, top: int = 0) -> Exceedances:

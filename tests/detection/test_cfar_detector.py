@@ -1,4 +1,6 @@
-"""The CFAR detector: false alarms on simulated clutter, a plain loop over pixels, planted targets, borders, land, odd scenes."""
+"""The CFAR detector: false alarms on simulated clutter, a plain loop over pixels, planted targets, borders, land, odd
+scenes.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bench.context import ExecutionContext
+from bench.core.context import ExecutionContext
+from bench.core.errors import BenchError
+from bench.core.progress import Progress
+from bench.core.registries import DETECTORS
 from bench.data.dataset import open_dataset
 from bench.data.images import as_sar, read_image
 from bench.data.scaling import SarScale, ScalingParams
-from bench.detection import DETECTORS, cfar
-from bench.detection.cfar import Cfar, CfarOptions
-from bench.detection.clutter import has_data, intensity_of, threshold_factor
-from bench.detection.detector import Detections, Setup
-from bench.detection.evaluator import BoxTable, ap_from_matches, match
-from bench.detection.land import CELL_PX, SeaMask
+from bench.detection.detectors.base import Detections, Setup
+from bench.detection.detectors.cfar import detector as cfar
+from bench.detection.detectors.cfar.clutter import has_data, intensity_of, threshold_factor
+from bench.detection.detectors.cfar.detector import Cfar, CfarOptions
+from bench.detection.detectors.cfar.land import CELL_PX, SeaMask
+from bench.detection.scoring.evaluator import BoxTable, ap_from_matches, match
 from bench.detection.spec import Merging, Tiles
-from bench.errors import BenchError
-from bench.progress import Progress
 
 OPEN_SEA: dict[str, Any] = {"land": "none", "censor_pfa": None}
 
@@ -60,7 +63,9 @@ def test_false_alarm_rate_is_the_declared_one(looks: float, pfa: float) -> None:
     made = detector(SarScale.intensity, guard_px=3, ring_px=8, **OPEN_SEA)
     found = len(made.exceedances(intensity, no_land(intensity.shape), looks, pfa))
     expected = pfa * intensity.size
-    assert abs(found - expected) < 5 * np.sqrt(expected) + 0.01 * expected  # neighbours share ring pixels: a little wider than binomial
+    assert (
+        abs(found - expected) < 5 * np.sqrt(expected) + 0.01 * expected
+    )  # neighbours share ring pixels: a little wider than binomial
 
 
 def test_every_pixel_is_decided_as_by_a_plain_loop() -> None:
@@ -184,7 +189,10 @@ def test_gaps_margins_sizes_and_scores() -> None:
     assert find(image, gap_px=2, **options).boxes.tolist() == [[0, 0, 6, 6], [40, 50, 62, 60]]
     assert len(find(image, gap_px=1, **options)) == 3
     assert len(find(image, gap_px=2, min_area_px=1, min_length_px=1, **options)) == 3
-    assert find(image, gap_px=2, margin_px=1.5, **options).boxes.tolist() == [[0, 0, 7.5, 7.5], [38.5, 48.5, 63.5, 61.5]]
+    assert find(image, gap_px=2, margin_px=1.5, **options).boxes.tolist() == [
+        [0, 0, 7.5, 7.5],
+        [38.5, 48.5, 63.5, 61.5],
+    ]
     assert find(image, gap_px=2, max_length_px=20, **options).boxes.tolist() == [[0, 0, 6, 6]]
     metres = detector(None, 10.0, gap_px=2, min_length_m=100, max_length_m=300, **options).predict(image).merged
     assert metres.boxes.tolist() == [[40, 50, 62, 60]]

@@ -1,4 +1,6 @@
-"""COCO files at the border: the same boxes give the same numbers, and a file that cannot be meant so is refused in one line."""
+"""COCO files at the border: the same boxes give the same numbers, and a file that cannot be meant so is refused in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ from evaluator_toys import as_scenes, random_scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data.ships.index import ShipScene
-from bench.detection.coco_results import read_coco_results, to_xywh, write_coco_results, write_coco_truth
-from bench.detection.detector import Detections
-from bench.detection.predictions import DetectionPredictions, build_part, whole_scenes
-from bench.detection.scoring import score_predictions
-from bench.errors import BenchError
+from bench.detection.detectors.base import Detections
+from bench.detection.scoring.predictions import DetectionPredictions, build_part, whole_scenes
+from bench.detection.scoring.score import score_predictions
+from bench.detection.submission.coco_results import read_coco_results, to_xywh, write_coco_results, write_coco_truth
 
 NOTHING = build_part((), ())
 
@@ -52,7 +54,7 @@ def scattered(seed: int, truth: np.ndarray, dtype: type) -> Detections:
     return Detections(boxes.astype(dtype).astype(np.float64), rng.random(len(boxes)))
 
 
-# -- round trip ------------------------------------------------------------------------------------------------------------------------
+# -- round trip --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_same_boxes_as_coco_json_give_identical_numbers(tmp_path: Path, dtype: type) -> None:
     truth, _ = random_scenes(2, scenes=5)
@@ -63,7 +65,10 @@ def test_the_same_boxes_as_coco_json_give_identical_numbers(tmp_path: Path, dtyp
     for one, other in zip(found, again, strict=True):
         assert np.array_equal(one.scores, other.scores)
         assert np.abs(one.boxes - other.boxes).max() <= (0 if dtype is np.float32 else 2.3e-16 * 1000)
-    direct, through = (score_predictions(DetectionPredictions(NOTHING, build_part(scenes, whole_scenes(each)))) for each in (found, again))
+    direct, through = (
+        score_predictions(DetectionPredictions(NOTHING, build_part(scenes, whole_scenes(each))))
+        for each in (found, again)
+    )
     assert dict(direct.metrics) == dict(through.metrics) and dict(direct.facts) == dict(through.facts)
     assert direct.metrics["scene.ap_area"] is not None and 0 < direct.metrics["scene.ap_area"] < 1
 
@@ -97,7 +102,7 @@ def test_other_tools_read_our_truth_and_results(tmp_path: Path) -> None:
     assert gt.imgs[10]["file_name"] == "images/scene-0.png"
 
 
-# -- reading ---------------------------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", [8, 8.0, "P0002", "P0002.png", "images/P0002.png", "8"])
 def test_ways_to_name_a_scene(tmp_path: Path, name: Any) -> None:
     found = read_coco_results(written(tmp_path, [entry(name)]), SCENES)
@@ -113,7 +118,10 @@ def test_a_scene_id_wins_over_the_digits_of_an_image_id(tmp_path: Path) -> None:
 
 
 def test_the_same_file_name_in_two_folders_is_not_guessed(tmp_path: Path) -> None:
-    scenes = [ShipScene(f"{k}", f"{k}/x.png", i, 99, 99, np.zeros((0, 4)), np.zeros(0, dtype=bool)) for i, k in enumerate("ab")]
+    scenes = [
+        ShipScene(f"{k}", f"{k}/x.png", i, 99, 99, np.zeros((0, 4)), np.zeros(0, dtype=bool))
+        for i, k in enumerate("ab")
+    ]
     with pytest.raises(BenchError, match=r"2 test scenes are called 'x.png'; use their ids"):
         read_coco_results(written(tmp_path, [entry("x.png")]), scenes)
     assert len(read_coco_results(written(tmp_path, [entry("b/x.png")]), scenes)[1]) == 1
@@ -121,7 +129,9 @@ def test_the_same_file_name_in_two_folders_is_not_guessed(tmp_path: Path) -> Non
 
 def test_an_empty_list_and_duplicates_are_legal(tmp_path: Path) -> None:
     assert [len(each) for each in read_coco_results(written(tmp_path, []), SCENES)] == [0, 0, 0]
-    twice = read_coco_results(written(tmp_path, [entry(30, score=0.1), entry(7), entry(30, score=0.9), entry(30, score=0.1)]), SCENES)
+    twice = read_coco_results(
+        written(tmp_path, [entry(30, score=0.1), entry(7), entry(30, score=0.9), entry(30, score=0.1)]), SCENES
+    )
     assert [len(each) for each in twice] == [1, 0, 3] and twice[2].scores.tolist() == [0.1, 0.9, 0.1]
 
 
@@ -213,7 +223,10 @@ def test_a_crop_filled_by_its_ship_is_not_mistaken_for_corners(tmp_path: Path) -
 @given(
     content=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-        lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.sampled_from(["image_id", "bbox", "score", "x"]), inner, max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=5)
+            | st.dictionaries(st.sampled_from(["image_id", "bbox", "score", "x"]), inner, max_size=4)
+        ),
         max_leaves=12,
     )
 )

@@ -6,19 +6,25 @@ from typing import Any
 
 import pytest
 
-from bench.detection.board import detection_table
-from bench.evidence import Evidence
-from bench.records import Failure, Record
-from bench.rendering import to_csv, to_markdown
+from bench.boards.evidence import Evidence
+from bench.boards.rendering import to_csv, to_markdown
+from bench.detection.board.table import detection_table
+from bench.execution.records import Failure, Record
 
 METRICS = ("scene.ap_area", "scene.ap_11pt", "scene.inshore.ap_area", "scene.inshore.best_f1")
 
 
-def record(detector: str, arm: str, seed: int | None, ap: float | None, split: dict[str, Any] | None = None, label: str = "x") -> Record:
+def record(
+    detector: str, arm: str, seed: int | None, ap: float | None, split: dict[str, Any] | None = None, label: str = "x"
+) -> Record:
     """Return one finished record; `ap` None makes a failed one."""
     learned = detector != "cfar"
     spec = {
-        "dataset": {"name": "air-sarship-1.0", "split": split or {"kind": "grouped"}, "tiles": {"size_px": 512, "overlap_px": 200}},
+        "dataset": {
+            "name": "air-sarship-1.0",
+            "split": split or {"kind": "grouped"},
+            "tiles": {"size_px": 512, "overlap_px": 200},
+        },
         "method": {"detector": detector, "backbone": "resnet50" if learned else None, "pretrain": arm},
         "protocol": {"name": "det/test", "strata": "shore"},
     }
@@ -68,20 +74,39 @@ def test_rows_are_pretrainings_and_columns_detectors_with_the_papers_values_besi
     assert [row.label for row in first.rows] == ["ImageNet", "OSM"]
     imagenet, osm = first.rows
     assert imagenet.cells["faster-rcnn"].value == pytest.approx(0.85) and imagenet.cells["faster-rcnn"].n == 2
-    assert imagenet.cells["yolov3"].value is None and imagenet.cells["yolov3"].note == "1/2 failed" and "‡" in imagenet.marks
+    assert (
+        imagenet.cells["yolov3"].value is None
+        and imagenet.cells["yolov3"].note == "1/2 failed"
+        and "‡" in imagenet.marks
+    )
     assert osm.cells["yolov3"].value is None and osm.cells["yolov3"].note == "", "not measured, and not 0"
     verdict = "not comparable: data, split, method"
-    values = {"paper: faster-rcnn": "0.8720", "verdict: faster-rcnn": verdict, "paper: yolov3": "0.8712", "verdict: yolov3": verdict}
+    values = {
+        "paper: faster-rcnn": "0.8720",
+        "verdict: faster-rcnn": verdict,
+        "paper: yolov3": "0.8712",
+        "verdict: yolov3": verdict,
+    }
     assert imagenet.reported == values and first.reported == tuple(values)
-    assert osm.reported == {"paper: faster-rcnn": "0.8852", "verdict: faster-rcnn": verdict}, "the paper's value stands only beside ours"
-    assert any(line.startswith("faster-rcnn/osm: not comparable: data: the record does not count its scenes") for line in first.after)
+    assert osm.reported == {"paper: faster-rcnn": "0.8852", "verdict: faster-rcnn": verdict}, (
+        "the paper's value stands only beside ours"
+    )
+    assert any(
+        line.startswith("faster-rcnn/osm: not comparable: data: the record does not count its scenes")
+        for line in first.after
+    )
     for words in ("125 ships in 10 test scenes", "336 ships in 21 scenes", "cfar 0.200", "osm: bnn on q/random"):
         assert words in first.note
 
 
 def test_every_row_stands_below_and_in_the_csv_once() -> None:
     table = detection_table("t", "d", ROWS, Evidence())
-    assert [row.label for row in table.sections[1].rows] == ["cfar", "faster-rcnn/imagenet", "faster-rcnn/osm", "yolov3/imagenet"]
+    assert [row.label for row in table.sections[1].rows] == [
+        "cfar",
+        "faster-rcnn/imagenet",
+        "faster-rcnn/osm",
+        "yolov3/imagenet",
+    ]
     lines = [line.split(",")[:3] for line in to_csv(table).splitlines()[1:]]
     assert ["air/x", "faster-rcnn/osm", "scene.ap_11pt"] in lines and len(lines) == len({tuple(line) for line in lines})
     text = to_markdown(table)
@@ -100,7 +125,10 @@ def test_folds_are_averaged_only_when_complete() -> None:
     assert first.rows[0].cells["scene.ap_area"].value == pytest.approx(0.3)
     assert "375 ships in 30 test scenes" in first.note and "each tested in one of 3 folds" in first.note
     assert "--split cv " in first.rows[0].command
-    assert not any("mean over" in section.title for section in detection_table("t", "d", folds([0.1, 0.2, 0.6])[:2], Evidence()).sections)
+    assert not any(
+        "mean over" in section.title
+        for section in detection_table("t", "d", folds([0.1, 0.2, 0.6])[:2], Evidence()).sections
+    )
 
 
 def test_a_failed_fold_fails_the_mean() -> None:

@@ -13,14 +13,14 @@ import pytest
 import yaml
 
 import bench.detection.task as detection_task
-from bench.config import load_suite
+from bench.core.errors import BenchError, MissingInputs
+from bench.core.workspace import Workspace
 from bench.data.images import write_image
 from bench.detection.pretraining import initial_weights, parse_arm
-from bench.errors import BenchError, MissingInputs
-from bench.expansion import expand
-from bench.runner import Settings, job_to_json, make_plan
-from bench.task import Cell, Origin, Selection, get_task
-from bench.workspace import Workspace
+from bench.execution.runner import Settings, job_to_json, make_plan
+from bench.execution.task import Cell, Origin, Selection, get_task
+from bench.suite.config import load_suite
+from bench.suite.expansion import expand
 
 MATCHING: dict[str, Any] = {
     "protocol": {"gallery": 8},
@@ -35,7 +35,12 @@ MATCHING: dict[str, Any] = {
         "cfog": {"matcher": "cfog"},
         "bnn18": {"matcher": "bnn", "backbone": "resnet18", "options": {"epochs": 2, "input_px": 32}},
         "nce18": {"matcher": "infonce", "backbone": "resnet18", "options": {"entries": 40, "input_px": 32}},
-        "bnn18-x": {"matcher": "bnn", "backbone": "resnet18", "control": "shuffled", "options": {"epochs": 2, "input_px": 32}},
+        "bnn18-x": {
+            "matcher": "bnn",
+            "backbone": "resnet18",
+            "control": "shuffled",
+            "options": {"epochs": 2, "input_px": 32},
+        },
     },
 }
 DETECTION: dict[str, Any] = {
@@ -66,7 +71,9 @@ def changed(change: Change) -> dict[str, Any]:
     return raw
 
 
-def cells_of(folder: Path, raw: dict[str, Any], tasks: tuple[str, ...] = ("detection",), **selection: Any) -> list[Cell]:
+def cells_of(
+    folder: Path, raw: dict[str, Any], tasks: tuple[str, ...] = ("detection",), **selection: Any
+) -> list[Cell]:
     path = folder / "suite.yaml"
     path.write_text(yaml.safe_dump(raw))
     suite = load_suite(str(path))
@@ -99,7 +106,7 @@ def workspace(tmp_path: Path, ships: Path) -> Workspace:
     return Workspace(tmp_path / "runs", tmp_path / "boards", {"ships": ships}, {})
 
 
-# -- cells -------------------------------------------------------------------------------------------------------------------------
+# -- cells -------------------------------------------------------------------------------------------------------------
 def test_a_detector_has_a_row_for_each_pretraining_and_names_the_matching_cell_it_starts_from(tmp_path: Path) -> None:
     cells = cells_of(tmp_path, SUITE)
     assert labels(cells) == [
@@ -116,7 +123,10 @@ def test_a_detector_has_a_row_for_each_pretraining_and_names_the_matching_cell_i
         ("detection", "frcnn/osm-shuffled", 1),
     ]
     assert cells[4].requires == (cells[3],) and cells[1].requires == ()
-    assert cells[3].command == "bench run matching --config suite.yaml --dataset toy --split grouped --method bnn18 --seeds 0"
+    assert (
+        cells[3].command
+        == "bench run matching --config suite.yaml --dataset toy --split grouped --method bnn18 --seeds 0"
+    )
     assert cells[4].command.endswith("--dataset ships --split half --method frcnn --pretrain osm --seeds 0")
 
 
@@ -161,11 +171,21 @@ def test_the_dense_arms_start_from_the_dense_row_and_the_others_never_do(tmp_pat
 @pytest.mark.parametrize(
     ("arm", "named", "message"),
     [
-        ("osm", {"methods": {"resnet18": "dense18"}}, "'osm' starts from no `dense` matcher, and row 'dense18' is 'dense'"),
-        ("osm-dense", {"dense": {"resnet18": "bnn18"}}, "'osm-dense' starts from a `dense` matcher, and row 'bnn18' is 'bnn'"),
+        (
+            "osm",
+            {"methods": {"resnet18": "dense18"}},
+            "'osm' starts from no `dense` matcher, and row 'dense18' is 'dense'",
+        ),
+        (
+            "osm-dense",
+            {"dense": {"resnet18": "bnn18"}},
+            "'osm-dense' starts from a `dense` matcher, and row 'bnn18' is 'bnn'",
+        ),
     ],
 )
-def test_a_named_row_of_the_other_kind_is_refused(tmp_path: Path, arm: str, named: dict[str, Any], message: str) -> None:
+def test_a_named_row_of_the_other_kind_is_refused(
+    tmp_path: Path, arm: str, named: dict[str, Any], message: str
+) -> None:
     def change(raw: dict[str, Any]) -> None:
         raw["matching"]["methods"]["dense18"] = {"matcher": "dense", "backbone": "resnet18", "options": {"epochs": 2}}
         raw["detection"]["osm"] = named
@@ -178,7 +198,9 @@ def test_a_named_row_of_the_other_kind_is_refused(tmp_path: Path, arm: str, name
 
 def test_a_dense_arm_without_a_dense_row_is_told(tmp_path: Path) -> None:
     raw = changed(lambda raw: raw["detection"]["methods"]["frcnn"].update(pretrain=["osm-dense"]))
-    with pytest.raises(BenchError, match="no trained dense row with backbone 'resnet18'; add one, or name it under detection.osm.dense"):
+    with pytest.raises(
+        BenchError, match="no trained dense row with backbone 'resnet18'; add one, or name it under detection.osm.dense"
+    ):
         cells_of(tmp_path, raw)
 
 
@@ -193,7 +215,9 @@ def test_a_dense_arm_without_a_dense_row_is_told(tmp_path: Path) -> None:
         ({"method": ("frcnn",), "pretrain": ("imagenet+compute",)}, ["frcnn/imagenet+compute"]),
     ],
 )
-def test_the_command_line_selects_and_joins_rows(tmp_path: Path, filters: dict[str, tuple[str, ...]], rows: list[str]) -> None:
+def test_the_command_line_selects_and_joins_rows(
+    tmp_path: Path, filters: dict[str, tuple[str, ...]], rows: list[str]
+) -> None:
     cells = [cell for cell in cells_of(tmp_path, SUITE, seeds=(0,), filters=filters) if cell.task == "detection"]
     assert [cell.method for cell in cells] == rows
 
@@ -248,14 +272,19 @@ def test_bad_sections_are_told_in_one_line(tmp_path: Path, name: str) -> None:
 
 def test_an_arm_is_parsed() -> None:
     arm = parse_arm("checkpoint:a/b.safetensors+compute", "here")
-    assert (arm.start, arm.path, arm.compute, arm.label) == ("checkpoint", "a/b.safetensors", True, "checkpoint-b+compute")
+    assert (arm.start, arm.path, arm.compute, arm.label) == (
+        "checkpoint",
+        "a/b.safetensors",
+        True,
+        "checkpoint-b+compute",
+    )
 
 
 @pytest.mark.parametrize("branch", ["", "sar.backbone.", "model.backbone.", "backbone."])
 def test_the_backbone_is_found_in_files_of_matchers_detectors_and_backbones(tmp_path: Path, branch: str) -> None:
     import torch
 
-    from bench.models import BACKBONES
+    from bench.core.registries import BACKBONES
     from bench.models.weights import load_initial_weights, save_weights
 
     state = BACKBONES.get("resnet18").build().state_dict()
@@ -268,23 +297,29 @@ def test_the_backbone_is_found_in_files_of_matchers_detectors_and_backbones(tmp_
         load_initial_weights("darknet53", found.path, found.branch)
 
 
-# -- keys --------------------------------------------------------------------------------------------------------------------------
+# -- keys --------------------------------------------------------------------------------------------------------------
 def keys_of(folder: Path, raw: dict[str, Any], workspace: Workspace, row: str = "frcnn/osm") -> Any:
     cell = next(cell for cell in cells_of(folder, raw, seeds=(0,)) if cell.method == row)
     return get_task("detection").identify(cell, workspace).keys
 
 
-def test_what_the_matching_cell_trains_with_changes_the_dependant_and_nothing_else(tmp_path: Path, workspace: Workspace) -> None:
+def test_what_the_matching_cell_trains_with_changes_the_dependant_and_nothing_else(
+    tmp_path: Path, workspace: Workspace
+) -> None:
     raw = changed(lambda raw: raw["matching"]["methods"]["bnn18"]["options"].update(epochs=3))
     assert keys_of(tmp_path, raw, workspace).train != keys_of(tmp_path, SUITE, workspace).train
     assert keys_of(tmp_path, raw, workspace, "frcnn/none") == keys_of(tmp_path, SUITE, workspace, "frcnn/none")
     twin = [cell.method for cell in cells_of(tmp_path, raw, seeds=(0,), filters={"pretrain": ("osm-shuffled",)})]
     assert twin[0] == "bnn18-shuffled", "bnn18-x differs in more than the control now, so it is the control of nothing"
     scored = changed(lambda raw: raw["matching"]["protocol"].update(gallery=9))
-    assert keys_of(tmp_path, scored, workspace) == keys_of(tmp_path, SUITE, workspace), "dependants hang on the train key alone"
+    assert keys_of(tmp_path, scored, workspace) == keys_of(tmp_path, SUITE, workspace), (
+        "dependants hang on the train key alone"
+    )
 
 
-def test_each_part_of_the_spec_changes_the_stage_that_it_can_change(tmp_path: Path, workspace: Workspace, monkeypatch: Any) -> None:
+def test_each_part_of_the_spec_changes_the_stage_that_it_can_change(
+    tmp_path: Path, workspace: Workspace, monkeypatch: Any
+) -> None:
     base = keys_of(tmp_path, SUITE, workspace)
     ships = ("detection", "datasets", "ships")
 
@@ -311,14 +346,20 @@ def test_each_part_of_the_spec_changes_the_stage_that_it_can_change(tmp_path: Pa
     assert other.predict == base.predict and other.score != base.score
 
 
-def test_the_compute_matched_control_trains_longer_by_what_the_pretraining_saw(tmp_path: Path, workspace: Workspace) -> None:
+def test_the_compute_matched_control_trains_longer_by_what_the_pretraining_saw(
+    tmp_path: Path, workspace: Workspace
+) -> None:
     raw = changed(lambda raw: raw["detection"]["methods"]["frcnn"].update(pretrain=["none", "none+compute", "osm"]))
     found = {
         cell.method: get_task("detection").identify(cell, workspace)
         for cell in cells_of(tmp_path, raw, seeds=(0,))
         if cell.task == "detection"
     }
-    train = get_task("matching").identify(cells_of(tmp_path, raw, ("matching",), seeds=(0,))[1], workspace).inputs["split_counts"]["train"]
+    train = (
+        get_task("matching")
+        .identify(cells_of(tmp_path, raw, ("matching",), seeds=(0,))[1], workspace)
+        .inputs["split_counts"]["train"]
+    )
     assert found["frcnn/none+compute"].inputs["extra_pixels"] == 2 * 2 * train * 32**2  # both branches, two epochs
     assert found["frcnn/none"].inputs["extra_pixels"] == found["frcnn/osm"].inputs["extra_pixels"] == 0
     assert len({identity.keys.train for identity in found.values()}) == len(found)

@@ -1,4 +1,6 @@
-"""The pictures of a detection cell: what is called found, false and missed, which piece of a scene is shown, and files for odd cells."""
+"""The pictures of a detection cell: what is called found, false and missed, which piece of a scene is shown, and files
+for odd cells.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ import pytest
 from PIL import Image
 from scene_toys import view_of
 
+from bench.core.store import write_text
 from bench.data.ships.view import SceneView
-from bench.detection.detector import Detections, ScenePrediction
-from bench.detection.evaluator import BoxTable, match
-from bench.detection.figures import CROP_PX, choose_panels, decide_scenes, display, draw_cell
-from bench.detection.predictions import DetectionPredictions, PartPredictions, build_part, save_predictions
-from bench.detection.scoring import score_predictions
-from bench.records import PREDICTIONS, RECORD, Record
-from bench.store import write_text
+from bench.detection.board.figures import CROP_PX, choose_panels, decide_scenes, display, draw_cell
+from bench.detection.detectors.base import Detections, ScenePrediction
+from bench.detection.scoring.evaluator import BoxTable, match
+from bench.detection.scoring.predictions import DetectionPredictions, PartPredictions, build_part, save_predictions
+from bench.detection.scoring.score import score_predictions
+from bench.execution.records import PREDICTIONS, RECORD, Record
 
 Boxes = Sequence[Sequence[float]]
 
@@ -36,7 +38,14 @@ def cell(folder: Path, part: PartPredictions, **facts: Any) -> Path:
     predictions = DetectionPredictions(part_none(), part)
     scores = score_predictions(predictions)
     save_predictions(folder / PREDICTIONS, predictions)
-    names: dict[str, Any] = {"suite": "s", "dataset": "d", "method": "m", "task": "detection", "fingerprint": "f", "row_key": "r"}
+    names: dict[str, Any] = {
+        "suite": "s",
+        "dataset": "d",
+        "method": "m",
+        "task": "detection",
+        "fingerprint": "f",
+        "row_key": "r",
+    }
     record = Record(
         status="finished",
         seed=None,
@@ -60,8 +69,12 @@ def part_none() -> PartPredictions:
 def test_found_false_and_missed_at_a_threshold() -> None:
     truth = np.array([[0, 0, 10, 10], [50, 50, 60, 60], [80, 80, 90, 90]], dtype=float)
     ignore = np.array([False, False, True])
-    detections = found([[0, 0, 10, 9], [0, 0, 9, 9], [50, 50, 60, 60], [80, 80, 90, 90], [20, 20, 30, 30]], [5, 4, 1, 6, 3])
-    table = BoxTable.of([(truth, ignore), (np.zeros((0, 4)), np.zeros(0, dtype=bool))], [detections, found([[1, 1, 2, 2]], [2])])
+    detections = found(
+        [[0, 0, 10, 9], [0, 0, 9, 9], [50, 50, 60, 60], [80, 80, 90, 90], [20, 20, 30, 30]], [5, 4, 1, 6, 3]
+    )
+    table = BoxTable.of(
+        [(truth, ignore), (np.zeros((0, 4)), np.zeros(0, dtype=bool))], [detections, found([[1, 1, 2, 2]], [2])]
+    )
     matches = match(table, "voc", (0.5,))
     at_two = decide_scenes(table, matches, 2.0, "test")
     assert at_two.true.tolist() == [True, False, False, False, False, False]
@@ -74,7 +87,11 @@ def test_found_false_and_missed_at_a_threshold() -> None:
 
 def test_worst_scenes_come_first_and_large_ones_are_cropped_to_errors(tmp_path: Path) -> None:
     small, large = np.full((60, 80), 9, dtype=np.uint8), np.full((1500, 2000), 9, dtype=np.uint8)
-    truth: list[Boxes] = [[[5, 5, 15, 12]], [], [[100, 100, 130, 110], [1900, 1400, 1950, 1420], [1960, 1430, 1990, 1490]]]
+    truth: list[Boxes] = [
+        [[5, 5, 15, 12]],
+        [],
+        [[100, 100, 130, 110], [1900, 1400, 1950, 1420], [1960, 1430, 1990, 1490]],
+    ]
     view = view_of(tmp_path, [small, small, large], truth)
     detections = [found([[5, 5, 15, 12]], [1.0]), found([[1, 1, 5, 5]], [1.0]), found([[100, 100, 130, 110]], [1.0])]
     part = part_of(view, detections)
@@ -116,7 +133,9 @@ def test_all_pictures_are_drawn_in_colours_that_differ(tmp_path: Path) -> None:
     truth: list[Boxes] = [[[10, 10, 40, 30]], [[50, 20, 90, 40]], []]
     view = view_of(tmp_path, images, truth)
     part = part_of(
-        view, [found([[10, 10, 40, 30], [60, 60, 80, 80]], [3.0, 2.0]), found([], []), found([], [])], ["inshore", "offshore", "offshore"]
+        view,
+        [found([[10, 10, 40, 30], [60, 60, 80, 80]], [3.0, 2.0]), found([], []), found([], [])],
+        ["inshore", "offshore", "offshore"],
     )
     folder = cell(tmp_path / "cell", part)
     (folder / "curves.csv").write_text("epoch,loss,lr\n1,2.0,0.1\n2,1.0,0.1\n")

@@ -1,4 +1,6 @@
-"""Which detections found a ship: both rules by hand, against pycocotools, faster-coco-eval, plain loops and mmdet, and in the large."""
+"""Which detections found a ship: both rules by hand, against pycocotools, faster-coco-eval, plain loops and mmdet, and
+in the large.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,10 @@ from evaluator_toys import Truth, coco_reference, random_scenes, voc_reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.detection.average_precision import Interpolation
-from bench.detection.detector import Detections
-from bench.detection.evaluator import (
+from bench.core.errors import BenchError
+from bench.detection.detectors.base import Detections
+from bench.detection.scoring.average_precision import Interpolation
+from bench.detection.scoring.evaluator import (
     IOUS,
     SIZES,
     BoxTable,
@@ -29,7 +32,6 @@ from bench.detection.evaluator import (
     mean_ap_from_matches,
     overlapping,
 )
-from bench.errors import BenchError
 
 KINDS = get_args(Interpolation)
 
@@ -50,12 +52,14 @@ def outcomes(table: BoxTable, rule: Rule, iou: float = 0.5, size: str = "all") -
     return "".join(signs[np.argsort(got.position)])
 
 
-# -- by hand ---------------------------------------------------------------------------------------------------------------------------
+# -- by hand -----------------------------------------------------------------------------------------------------------
 SHIP = (0.0, 0.0, 10.0, 10.0)
 
 
 def test_an_iou_at_the_threshold_counts_and_there_is_no_plus_one() -> None:
-    """Half of a 10 x 10 box has IoU 1/2 exactly; a little less has not, though with the +1 of old devkits it would be 0.54."""
+    """Half of a 10 x 10 box has IoU 1/2 exactly; a little less has not, though with the +1 of old devkits it would be
+    0.54.
+    """
     half = boxes((0, 0, 10, 5))
     for rule in ("coco", "voc"):
         assert outcomes(one_scene(boxes(SHIP), half, [0.5]), rule) == "+"
@@ -73,7 +77,9 @@ def test_equal_scores_choose_in_the_order_they_came_in() -> None:
 
 
 def test_the_rules_differ_where_the_best_ship_is_taken() -> None:
-    """The second detection likes the first ship best, which is taken: coco gives it the other ship, voc calls it false."""
+    """The second detection likes the first ship best, which is taken: coco gives it the other ship, voc calls it
+    false.
+    """
     truth = boxes((0, 0, 10, 10), (0, 3, 10, 13))
     table = one_scene(truth, boxes((0, 0, 10, 10), (0, 1, 10, 11)), [0.9, 0.8])
     assert outcomes(table, "coco") == "++"
@@ -136,7 +142,7 @@ def test_malformed_detections_are_refused(found: Detections, message: str) -> No
         BoxTable.of([(boxes(SHIP), np.array([False]))], [found])
 
 
-# -- both ends -------------------------------------------------------------------------------------------------------------------------
+# -- both ends ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("ships", [1, 12])
 def test_truth_as_prediction_is_exactly_one(seed: int, ships: int) -> None:
@@ -164,7 +170,7 @@ def test_no_detection_is_zero_no_ship_is_none_and_no_scene_is_none() -> None:
         assert len(curve_from_matches(match(table, rule)).threshold) == 0
 
 
-# -- references ------------------------------------------------------------------------------------------------------------------------
+# -- references --------------------------------------------------------------------------------------------------------
 CASES = [
     *({"seed": seed} for seed in range(8)),
     *({"seed": seed, "levels": levels} for seed, levels in ((20, 3), (21, 10), (22, 1))),
@@ -212,7 +218,9 @@ def test_agrees_with_plain_loops_of_the_voc_definition(case: dict[str, Any]) -> 
 
 
 def _mmdet_eval_map() -> Any:
-    """`eval_map` out of the installed mmdet, without its package: that wants compiled operators which `eval_map` has no use for."""
+    """`eval_map` out of the installed mmdet, without its package: that wants compiled operators which `eval_map` has no
+    use for.
+    """
     spec = importlib.util.find_spec("mmdet")
     if spec is None or spec.origin is None:
         pytest.skip("mmdet is not installed")
@@ -224,7 +232,9 @@ def _mmdet_eval_map() -> Any:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_agrees_with_mmdet_on_voc(seed: int) -> None:
-    """To 1e-6, as mmdet computes in float32. With a prime number of ships no recall meets a tenth, which mmdet would round away."""
+    """To 1e-6, as mmdet computes in float32. With a prime number of ships no recall meets a tenth, which mmdet would
+    round away.
+    """
     eval_map = _mmdet_eval_map()
     truth, found = _with_prime_ships(seed)
     got = match(BoxTable.of(truth, found), "voc", (0.5,))
@@ -240,24 +250,30 @@ def test_agrees_with_mmdet_on_voc(seed: int) -> None:
     results = [[np.concatenate([each.boxes, each.scores[:, None]], axis=1)] for each in found]
     modes: dict[str, Interpolation] = {"area": "area", "11points": "11-point"}
     for mode, kind in modes.items():
-        value, _ = eval_map(results, annotations, iou_thr=0.5, logger="silent", nproc=1, use_legacy_coordinate=False, eval_mode=mode)
+        value, _ = eval_map(
+            results, annotations, iou_thr=0.5, logger="silent", nproc=1, use_legacy_coordinate=False, eval_mode=mode
+        )
         assert ap_from_matches(got, kind) == pytest.approx(value, abs=1e-6)
 
 
 def _with_prime_ships(seed: int) -> tuple[Truth, list[Detections]]:
     truth, found = random_scenes(seed + 100, scenes=10)
-    missing = next(p for p in (47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 127) if p >= sum(int((~i).sum()) for _, i in truth))
+    missing = next(
+        p for p in (47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 127) if p >= sum(int((~i).sum()) for _, i in truth)
+    )
     missing -= sum(int((~ignore).sum()) for _, ignore in truth)
     extra = np.tile(boxes((700, 700, 720, 720)), (missing, 1)) + np.arange(missing)[:, None] * 0.25
     truth[0] = (np.concatenate([truth[0][0], extra]), np.append(truth[0][1], np.zeros(missing, dtype=bool)))
     return truth, found
 
 
-# -- what must hold for any scenes -----------------------------------------------------------------------------------------------------
+# -- what must hold for any scenes -------------------------------------------------------------------------------------
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), levels=st.sampled_from([None, 2, 7]), rule=st.sampled_from(["coco", "voc"]))
 def test_weights_are_a_set_with_scenes_repeated(seed: int, levels: int | None, rule: Rule) -> None:
-    """A resampling needs no second matching; with equal scores this holds for a choice of scenes, whose ranking stays as it was."""
+    """A resampling needs no second matching; with equal scores this holds for a choice of scenes, whose ranking stays
+    as it was.
+    """
     truth, found = random_scenes(seed, scenes=4, most_found=20, levels=levels)
     weights = np.random.default_rng(seed).integers(0, 4 if levels is None else 2, 4)
     whole = match(BoxTable.of(truth, found), rule)
@@ -285,7 +301,9 @@ def test_the_order_of_scenes_and_detections_does_not_matter_where_scores_differ(
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), rule=st.sampled_from(["coco", "voc"]), levels=st.sampled_from([None, 3]))
-def test_a_monotone_change_of_scores_and_a_shift_of_boxes_change_nothing(seed: int, rule: Rule, levels: int | None) -> None:
+def test_a_monotone_change_of_scores_and_a_shift_of_boxes_change_nothing(
+    seed: int, rule: Rule, levels: int | None
+) -> None:
     truth, found = random_scenes(seed, scenes=4, most_found=25, levels=levels)
     moved = [(each + 64.0, ignore) for each, ignore in truth]
     other = match(BoxTable.of(moved, [Detections(each.boxes + 64.0, each.scores**3 * 5 - 7) for each in found]), rule)
@@ -299,11 +317,15 @@ def test_a_false_positive_never_raises_ap(seed: int, rule: Rule) -> None:
     truth, found = random_scenes(seed, scenes=4, most_found=25)
     more = list(found)
     score = np.random.default_rng(seed).uniform(-1, 1)
-    more[2] = Detections(np.append(found[2].boxes, boxes((5000, 5000, 5010, 5010)), axis=0), np.append(found[2].scores, score))
+    more[2] = Detections(
+        np.append(found[2].boxes, boxes((5000, 5000, 5010, 5010)), axis=0), np.append(found[2].scores, score)
+    )
     for kind in KINDS:
         before = ap_from_matches(match(BoxTable.of(truth, found), rule), kind)
         after = ap_from_matches(match(BoxTable.of(truth, more), rule), kind)
-        assert (before is None and after is None) or (before is not None and after is not None and after <= before + 1e-12)
+        assert (before is None and after is None) or (
+            before is not None and after is not None and after <= before + 1e-12
+        )
 
 
 @settings(max_examples=60, deadline=None)
@@ -321,13 +343,17 @@ def test_crowded_overlaps_are_matched_one_after_the_other(seed: int, rule: Rule)
     assert got == _one_after_the_other(truth, ignore, found, scores, rule, 0.6)
 
 
-def _one_after_the_other(truth: np.ndarray, ignore: np.ndarray, found: np.ndarray, scores: np.ndarray, rule: str, iou: float) -> str:
+def _one_after_the_other(
+    truth: np.ndarray, ignore: np.ndarray, found: np.ndarray, scores: np.ndarray, rule: str, iou: float
+) -> str:
     free, out = [True] * len(truth), ["-"] * len(found)
     for d in np.argsort(-scores, kind="stable"):
         best: tuple[float, ...] | None = None
         at = -1
         for t in range(len(truth)):
-            shared = np.prod(np.clip(np.minimum(found[d, 2:], truth[t, 2:]) - np.maximum(found[d, :2], truth[t, :2]), 0, None))
+            shared = np.prod(
+                np.clip(np.minimum(found[d, 2:], truth[t, 2:]) - np.maximum(found[d, :2], truth[t, :2]), 0, None)
+            )
             area, other = np.prod(found[d, 2:] - found[d, :2]), np.prod(truth[t, 2:] - truth[t, :2])
             overlap = float(shared / area) if rule == "coco" and ignore[t] else float(shared / (area + other - shared))
             if rule == "coco" and (overlap < iou or not free[t]):
@@ -342,7 +368,7 @@ def _one_after_the_other(truth: np.ndarray, ignore: np.ndarray, found: np.ndarra
     return "".join(out)
 
 
-# -- in the large ----------------------------------------------------------------------------------------------------------------------
+# -- in the large ------------------------------------------------------------------------------------------------------
 def test_ten_thousand_detections_in_a_scene_are_neither_capped_nor_slow() -> None:
     """A hundred detections before the ship's own: a cap of COCO's 100 would give 0."""
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.detection.land import CELL_PX, LandRule, SeaMask, cell_levels, estimate_land, otsu
+from bench.detection.detectors.cfar.land import CELL_PX, LandRule, SeaMask, cell_levels, estimate_land, otsu
 
 RULE = LandRule()
 
@@ -16,7 +16,9 @@ def speckle(power: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def land_of(power: np.ndarray, rule: LandRule = RULE, valid: np.ndarray | None = None) -> np.ndarray:
-    return estimate_land(*cell_levels(speckle(power), np.ones(power.shape, dtype=bool) if valid is None else valid), rule)
+    return estimate_land(
+        *cell_levels(speckle(power), np.ones(power.shape, dtype=bool) if valid is None else valid), rule
+    )
 
 
 def test_a_bright_half_is_land_to_about_a_cell() -> None:

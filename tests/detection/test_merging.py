@@ -1,4 +1,6 @@
-"""Merging: each ship once and whole, from perfect detections of any tiling; the steps of the rule one by one; NMS; a crowded scene."""
+"""Merging: each ship once and whole, from perfect detections of any tiling; the steps of the rule one by one; NMS; a
+crowded scene.
+"""
 
 from __future__ import annotations
 
@@ -14,25 +16,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.data.windows import Window
-from bench.detection import merging
-from bench.detection.detector import Detections
-from bench.detection.merging import iou_matrix, merge_tiles, nms
+from bench.detection.detectors.base import Detections
 from bench.detection.spec import Merging, Tiles
-from bench.detection.tiling import boxes_in, tile_grid, visible_share
+from bench.detection.tiles import merging
+from bench.detection.tiles.merging import iou_matrix, merge_tiles, nms
+from bench.detection.tiles.tiling import boxes_in, tile_grid, visible_share
 
 RULE = Merging()
 LABELS = "air_sarship_1_labels/boxes.csv"
 
 
 def shown(window: Window, ships: np.ndarray, least: float = 0.0) -> Detections:
-    """What a perfect detector finds in a tile: the visible part of each ship that shows at least the share `least` of itself."""
+    """What a perfect detector finds in a tile: the visible part of each ship that shows at least the share `least` of
+    itself.
+    """
     y0, x0, height, width = window
     part = np.clip(ships, [x0, y0, x0, y0], [x0 + width, y0 + height] * 2) - [x0, y0, x0, y0]
     there = (part[:, 2:] > part[:, :2]).all(axis=1) & (visible_share(window, ships) >= least)
     return Detections(part[there], np.ones(int(there.sum())))
 
 
-def merged(ships: np.ndarray, height: int, width: int, tiles: Tiles, least: float = 0.0, rule: Merging = RULE) -> np.ndarray:
+def merged(
+    ships: np.ndarray, height: int, width: int, tiles: Tiles, least: float = 0.0, rule: Merging = RULE
+) -> np.ndarray:
     windows = tile_grid(height, width, tiles)
     return merge_tiles(windows, [shown(window, ships, least) for window in windows], height, width, rule).boxes
 
@@ -47,7 +53,9 @@ def assert_same(found: np.ndarray, ships: np.ndarray) -> None:
     assert np.allclose(in_order(found), in_order(ships), rtol=0, atol=1e-6)
 
 
-def merge_two(first: list[list[float]], second: list[list[float]], scores: tuple[list[float], list[float]], rule: Merging = RULE) -> list:
+def merge_two(
+    first: list[list[float]], second: list[list[float]], scores: tuple[list[float], list[float]], rule: Merging = RULE
+) -> list:
     """Merge detections, given in the scene's frame, of the two tiles x 0..100 and x 60..160 of a scene of 100 x 160."""
     windows = [(0, 0, 100, 100), (0, 60, 100, 100)]
     found = [
@@ -59,7 +67,9 @@ def merge_two(first: list[list[float]], second: list[list[float]], scores: tuple
 
 @st.composite
 def scenes(draw: st.DrawFn, long: bool) -> tuple[np.ndarray, int, int, Tiles]:
-    """Ships in a scene: none longer than the overlap; or of any length, on pieces of a grid of their own so that they do not meet."""
+    """Ships in a scene: none longer than the overlap; or of any length, on pieces of a grid of their own so that they
+    do not meet.
+    """
     size = draw(st.integers(32, 100))
     overlap = draw(st.integers(1, size - 16))
     height, width = draw(st.integers(1, 300)), draw(st.integers(1, 300))
@@ -96,13 +106,24 @@ def test_separate_ships_of_any_length_come_back_exactly(scene: tuple[np.ndarray,
 @pytest.mark.skipif("BENCH_DATA" not in os.environ, reason="set BENCH_DATA to the folder of the real data")
 @pytest.mark.parametrize(
     ("size", "overlap", "least"),
-    [(512, 200, 0.0), (512, 200, 0.5), (512, 300, 0.0), (512, 300, 0.5), (800, 200, 0.5), (1000, 100, 0.0), (512, 64, 0.0), (128, 32, 0.0)],
+    [
+        (512, 200, 0.0),
+        (512, 200, 0.5),
+        (512, 300, 0.0),
+        (512, 300, 0.5),
+        (800, 200, 0.5),
+        (1000, 100, 0.0),
+        (512, 64, 0.0),
+        (128, 32, 0.0),
+    ],
 )
 def test_real_labels_merge_into_exactly_461_ships(size: int, overlap: int, least: float) -> None:
-    """AIR-SARShip-1.0, scene 13 beyond 3,600 px and the ship of 277 px included; every box of the truth is found exactly: AP 1.0.
+    """AIR-SARShip-1.0, scene 13 beyond 3,600 px and the ship of 277 px included; every box of the truth is found
+    exactly: AP 1.0.
 
-    Found in a tile are all ships that show the share `least` of themselves: everything, or what `min_visible` keeps. (With the latter, a
-    ship more than twice as long as the overlap may be seen by one tile alone, so the small overlaps are for the former.)
+    Found in a tile are all ships that show the share `least` of themselves: everything, or what `min_visible` keeps.
+    (With the latter, a ship more than twice as long as the overlap may be seen by one tile alone, so the small overlaps
+    are for the former.)
     """
     ships: dict[str, list[list[float]]] = {}
     with (Path(os.environ["BENCH_DATA"]) / LABELS).open(encoding="utf-8") as stream:
@@ -147,7 +168,10 @@ def test_the_last_tile_is_moved_inwards_and_its_core_begins_later() -> None:
 
 def test_padding_is_outside_and_boxes_end_with_the_scene() -> None:
     windows = tile_grid(40, 50, Tiles(size_px=64, overlap_px=10))
-    found = Detections(np.array([[45.0, 5, 54, 12], [48, 20, 60, 30], [-3, -2, 9, 8], [20, 39.5, 30, 64]]), np.array([0.9, 0.8, 0.7, 0.6]))
+    found = Detections(
+        np.array([[45.0, 5, 54, 12], [48, 20, 60, 30], [-3, -2, 9, 8], [20, 39.5, 30, 64]]),
+        np.array([0.9, 0.8, 0.7, 0.6]),
+    )
     out = merge_tiles(windows, [found], 40, 50, RULE)
     assert out.boxes.tolist() == [[45, 5, 50, 12], [0, 0, 9, 8]] and out.scores.tolist() == [0.9, 0.7]
 
@@ -165,7 +189,9 @@ def test_detections_of_one_tile_are_never_compared() -> None:
     assert merge_two(twins, [], ([0.5, 0.4], [])) == twins
 
 
-@pytest.mark.parametrize("scores", [(0.9, 0.8, 0.7, 0.6), (0.6, 0.7, 0.8, 0.9), (0.5, 0.5, 0.5, 0.5), (0.9, 0.6, 0.6, 0.9)])
+@pytest.mark.parametrize(
+    "scores", [(0.9, 0.8, 0.7, 0.6), (0.6, 0.7, 0.8, 0.9), (0.5, 0.5, 0.5, 0.5), (0.9, 0.6, 0.6, 0.9)]
+)
 def test_of_two_ships_side_by_side_none_goes_for_the_other(scores: tuple[float, ...]) -> None:
     """Two boxes of IoU 0.69, one in each core: the other tile has a better match for each."""
     a, b = [62.0, 10, 92, 40], [68.0, 10, 98, 40]
@@ -178,19 +204,29 @@ def test_of_two_ships_side_by_side_none_goes_for_the_other(scores: tuple[float, 
 def test_a_piece_never_beats_the_whole() -> None:
     whole, piece = [[70.0, 10, 130, 20]], [[68.0, 10, 99, 20]]
     assert merge_two(piece, whole, ([0.9], [0.1]), Merging(margin_px=8)) == whole
-    assert merge_two([[60.0, 10, 97, 20]], whole, ([0.9], [0.1])) == [[60, 10, 97, 20], *whole]  # not at the edge: a ship of its own
-    assert merge_two([[40.0, 10, 100, 20]], whole, ([0.9], [0.1])) == [[40, 10, 100, 20], *whole]  # half of it lies elsewhere
+    assert merge_two([[60.0, 10, 97, 20]], whole, ([0.9], [0.1])) == [
+        [60, 10, 97, 20],
+        *whole,
+    ]  # not at the edge: a ship of its own
+    assert merge_two([[40.0, 10, 100, 20]], whole, ([0.9], [0.1])) == [
+        [40, 10, 100, 20],
+        *whole,
+    ]  # half of it lies elsewhere
 
 
 def test_two_ends_of_a_long_ship_become_one() -> None:
     assert merge_two([[20.0, 10, 100, 20]], [[60.0, 10, 150, 20]], ([0.4], [0.7])) == [[20, 10, 150, 20]]
-    assert merge_two([[20.0, 10, 99, 20]], [[61.0, 11, 150, 21]], ([0.4], [0.7])) == [[20, 10, 150, 21]]  # within 2 px of the edges
+    assert merge_two([[20.0, 10, 99, 20]], [[61.0, 11, 150, 21]], ([0.4], [0.7])) == [
+        [20, 10, 150, 21]
+    ]  # within 2 px of the edges
     one, two = [[20.0, 10, 100, 20]], [[60.0, 18, 150, 28]]  # two ships that pass each other
     assert sorted(merge_two(one, two, ([0.4], [0.7]))) == [*one, *two]
 
 
 def test_ends_of_two_ships_are_not_joined_across_a_tile() -> None:
-    """The last tile, moved inwards, shares 7 px with the one before the last but one: both ships fill these 7 px in both tiles."""
+    """The last tile, moved inwards, shares 7 px with the one before the last but one: both ships fill these 7 px in
+    both tiles.
+    """
     ships = np.array([[52.0, 0, 65.1, 1], [54.6, 0, 64.3, 1]])
     assert [window[1] for window in tile_grid(1, 89, Tiles(size_px=32, overlap_px=16))] == [0, 16, 32, 48, 57]
     assert_same(merged(ships, 1, 89, Tiles(size_px=32, overlap_px=16)), ships)

@@ -1,4 +1,6 @@
-"""Mixed precision and memory format of mmdet's detectors: coordinates and losses are fp32, convolutions are what was asked for."""
+"""Mixed precision and memory format of mmdet's detectors: coordinates and losses are fp32, convolutions are what was
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def batch_of(edge: int = EDGE) -> dict[str, Any]:
 
 
 def regions_of(network: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """Return lists that fill with the regions that the extractor is given, and with those that its RoIAlign layers see."""
+    """Return lists that fill with the regions that the extractor is given, and with those that its RoIAlign layers
+    see.
+    """
     given: list[Tensor] = []
     used: list[Tensor] = []
     extractor = network.model.roi_head.bbox_roi_extractor
@@ -49,7 +53,9 @@ def test_coordinates_of_regions_are_exact_in_bfloat16(tmp_path: Path) -> None:
         values = network.loss(batch_of())
     assert torch.cat(given)[:, 1:].max() > 256 and given[0].dtype == torch.float32
     assert worst_px(given, used) == 0.0
-    assert {part.dtype for value in values.values() for part in (value if isinstance(value, list) else [value])} == {torch.float32}
+    assert {part.dtype for value in values.values() for part in (value if isinstance(value, list) else [value])} == {
+        torch.float32
+    }
     network.model.neck._forward_hooks.clear()  # what mmdet does by itself
     given.clear()
     used.clear()
@@ -59,26 +65,36 @@ def test_coordinates_of_regions_are_exact_in_bfloat16(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parts"), [("faster-rcnn", ("rpn_head", "roi_head.bbox_head")), ("yolov3", ("bbox_head",))], ids=["faster-rcnn", "yolov3"]
+    ("name", "parts"),
+    [("faster-rcnn", ("rpn_head", "roi_head.bbox_head")), ("yolov3", ("bbox_head",))],
+    ids=["faster-rcnn", "yolov3"],
 )
-def test_heads_compute_in_bfloat16_and_hand_on_full_precision(tmp_path: Path, name: str, parts: tuple[str, ...]) -> None:
+def test_heads_compute_in_bfloat16_and_hand_on_full_precision(
+    tmp_path: Path, name: str, parts: tuple[str, ...]
+) -> None:
     network = network_of(tmp_path, name, channels_last=True).train()
     inside: set[torch.dtype] = set()
     handed_on: set[torch.dtype] = set()
     formats: set[bool] = set()
     for part in parts:
         head = network.model.get_submodule(part)
-        head.register_forward_hook(lambda module, inputs, out: handed_on.update(tensor.dtype for tensor in _tensors(out)))
+        head.register_forward_hook(
+            lambda module, inputs, out: handed_on.update(tensor.dtype for tensor in _tensors(out))
+        )
         for layer in head.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 layer.register_forward_hook(lambda module, inputs, out: inside.add(out.dtype))
     for layer in network.model.backbone.modules():
         if isinstance(layer, nn.Conv2d):
-            layer.register_forward_pre_hook(lambda m, i: formats.add(i[0].is_contiguous(memory_format=torch.channels_last)))
+            layer.register_forward_pre_hook(
+                lambda m, i: formats.add(i[0].is_contiguous(memory_format=torch.channels_last))
+            )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         values = network.loss(batch_of(128))
     assert inside == {torch.bfloat16} and handed_on == {torch.float32} and formats == {True}
-    assert all(tensor.dtype == torch.float32 and torch.isfinite(tensor).all() for tensor in _tensors(list(values.values())))
+    assert all(
+        tensor.dtype == torch.float32 and torch.isfinite(tensor).all() for tensor in _tensors(list(values.values()))
+    )
     assert network.compilable() == [network.model.backbone]
 
 

@@ -1,4 +1,6 @@
-"""Training and predicting with an mmdet network: it learns, exactly again from the same seed, and exactly on after an interruption."""
+"""Training and predicting with an mmdet network: it learns, exactly again from the same seed, and exactly on after an
+interruption.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ import pytest
 from mmdet_toys import SIZE, context_of, faster_rcnn, fit_data, ship_scenes, yolov3
 from pydantic import ValidationError
 
+from bench.core.errors import BenchError
 from bench.data.ships.view import SceneView
-from bench.detection.evaluator import BoxTable, ap_from_matches, match
-from bench.detection.faster_rcnn import FasterRcnn, FasterRcnnOptions
-from bench.detection.mmdet_detector import MmdetOptions
-from bench.detection.mmdet_models import DetectorNetwork
-from bench.detection.network_detector import epochs_of, train_spec
-from bench.detection.yolov3 import YoloV3, YoloV3Options
-from bench.errors import BenchError
+from bench.detection.detectors.mmdet.base import MmdetOptions
+from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOptions
+from bench.detection.detectors.mmdet.models import DetectorNetwork
+from bench.detection.detectors.mmdet.yolov3 import YoloV3, YoloV3Options
+from bench.detection.detectors.network_detector import epochs_of, train_spec
+from bench.detection.scoring.evaluator import BoxTable, ap_from_matches, match
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,9 @@ def test_a_start_at_random_learns_to_find_ships(scenes: SceneView, tmp_path: Pat
     assert float(rows[-1]["loss_rpn_cls"]) < 0.5 * float(rows[0]["loss_rpn_cls"])
     assert {"loss_rpn_cls", "loss_rpn_bbox", "loss_cls", "loss_bbox", "acc"} <= rows[0].keys()
     found = [detector.predict(scenes.image(k)) for k in range(len(scenes))]
-    table = BoxTable.of([(scenes.boxes(k), scenes.ignore(k)) for k in range(len(scenes))], [each.merged for each in found])
+    table = BoxTable.of(
+        [(scenes.boxes(k), scenes.ignore(k)) for k in range(len(scenes))], [each.merged for each in found]
+    )
     ap = ap_from_matches(match(table, "voc", (0.5,)), "area")
     assert ap is not None and ap > 0.7
     assert len(found[0].tiles) == len(found[0].per_tile) == 2 * 3 and facts["cost"]["samples_per_second"] > 0
@@ -93,7 +97,12 @@ def test_yolov3_trains_and_predicts(scenes: SceneView, tmp_path: Path) -> None:
     detector = yolov3(context_of(tmp_path), epochs=1)
     assert detector.fit(fit_data(scenes))["epochs"] == 1
     shutil.rmtree(tmp_path / "checkpoints")  # some hundred MB
-    assert list(csv.DictReader((tmp_path / "curves.csv").open()))[0].keys() >= {"loss_cls", "loss_conf", "loss_xy", "loss_wh"}
+    assert list(csv.DictReader((tmp_path / "curves.csv").open()))[0].keys() >= {
+        "loss_cls",
+        "loss_conf",
+        "loss_xy",
+        "loss_wh",
+    }
     assert len(detector.predict(np.full((1, 1), 7, dtype=np.uint8)).tiles) == 1
     assert len(detector.predict(np.asarray(scenes.image(0))).per_tile) == 6
 
@@ -153,7 +162,7 @@ def test_what_cannot_be_trained_is_told(scenes: SceneView, tmp_path: Path) -> No
 
 
 def test_the_registered_defaults_are_valid_and_named() -> None:
-    from bench.detection import DETECTORS
+    from bench.core.registries import DETECTORS
 
     for name, kind in (("faster-rcnn", FasterRcnn), ("yolov3", YoloV3)):
         assert DETECTORS.get(name) is kind

@@ -1,4 +1,6 @@
-"""The two networks: what is changed in mmdet's configurations, losses on odd batches, boxes to ignore, and what `detect` returns."""
+"""The two networks: what is changed in mmdet's configurations, losses on odd batches, boxes to ignore, and what
+`detect` returns.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,10 @@ import pytest
 import torch
 from mmdet_toys import SIZE, SMALL, batch_of, total
 
-from bench.detection.detector import check_detections
-from bench.detection.faster_rcnn import FasterRcnnOptions
-from bench.detection.mmdet_models import DetectorNetwork, build_faster_rcnn, build_yolov3
-from bench.detection.yolov3 import YoloV3Options
+from bench.detection.detectors.base import check_detections
+from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnnOptions
+from bench.detection.detectors.mmdet.models import DetectorNetwork, build_faster_rcnn, build_yolov3
+from bench.detection.detectors.mmdet.yolov3 import YoloV3Options
 
 SHIP = [30.0, 40.0, 52.0, 60.0]
 OTHER = [60.0, 8.0, 84.0, 28.0]
@@ -39,12 +41,16 @@ def networks(*names: str) -> Any:
 
 
 @networks()
-def test_every_parameter_trains_and_every_batch_gives_the_same_values(name: str, request: pytest.FixtureRequest) -> None:
+def test_every_parameter_trains_and_every_batch_gives_the_same_values(
+    name: str, request: pytest.FixtureRequest
+) -> None:
     network: DetectorNetwork = request.getfixturevalue(name)
     network.train()
     assert all(parameter.requires_grad for parameter in network.parameters())
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert norms and all(module.training and module.weight.min() > 0 for module in norms)  # none frozen, no zero_init_residual
+    assert norms and all(
+        module.training and module.weight.min() > 0 for module in norms
+    )  # none frozen, no zero_init_residual
     batches = {
         "ships": batch_of([[SHIP, OTHER], [SHIP]]),
         "some empty": batch_of([[], [SHIP]]),
@@ -63,7 +69,8 @@ def test_every_parameter_trains_and_every_batch_gives_the_same_values(name: str,
         loss = total(values)
         loss.backward()
         assert torch.isfinite(loss), told
-        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.model.backbone.parameters()), told  # type: ignore[union-attr]
+        gradients = [p.grad for p in network.model.backbone.parameters()]  # type: ignore[union-attr]
+        assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients), told
 
 
 @networks()
@@ -73,7 +80,9 @@ def test_the_loss_of_a_batch_is_comparable_over_batch_sizes(name: str, request: 
     network.eval()  # batch statistics aside
     one, two = batch_of([[SHIP, OTHER]]), batch_of([[SHIP, OTHER]])
     two = {key: torch.cat([value, value]) if key == "image" else [*value, *value] for key, value in two.items()}
-    kept = ("loss_rpn_bbox",) if name == "rcnn" else ("loss_cls", "loss_conf", "loss_xy", "loss_wh")  # the others sample at random
+    kept = (
+        ("loss_rpn_bbox",) if name == "rcnn" else ("loss_cls", "loss_conf", "loss_xy", "loss_wh")
+    )  # the others sample at random
     with torch.no_grad():
         first, second = network.loss(one), network.loss(two)
     for key in kept:
@@ -93,11 +102,17 @@ def test_yolov3_leaves_cells_in_ignored_boxes_out_of_the_background(yolo: Detect
 
     plain, aside, everything = background([[]]), background(left), background(all_of_it)
     assert everything == [0.0, 0.0, 0.0]
-    kept = [2 / 3, 1 / 2, 1 / 2]  # columns of cells with their centre at 48 px or beyond; all cells give about the same at first
+    kept = [
+        2 / 3,
+        1 / 2,
+        1 / 2,
+    ]  # columns of cells with their centre at 48 px or beyond; all cells give about the same at first
     assert [part / whole for part, whole in zip(aside, plain, strict=True)] == pytest.approx(kept, rel=0.02)
     nothing: list[list[list[float]]] = [[]]
     for part in ("loss_cls", "loss_xy", "loss_wh"):
-        ship, beside = (sum(yolo.loss(batch_of([[SHIP]], ignored, seed=1))[part]).detach() for ignored in (nothing, left))
+        ship, beside = (
+            sum(yolo.loss(batch_of([[SHIP]], ignored, seed=1))[part]).detach() for ignored in (nothing, left)
+        )
         assert torch.allclose(ship, beside)
 
 
@@ -114,8 +129,15 @@ def test_faster_rcnn_has_the_stated_structure(rcnn: DetectorNetwork) -> None:
     assert model.rpn_head.rpn_conv.out_channels == 16 and model.roi_head.bbox_head.fc_cls.out_features == 2
     assert model.roi_head.bbox_head.shared_fcs[0].in_features == 16 * 49
     layers = model.roi_head.bbox_roi_extractor.roi_layers
-    assert [(type(each).__name__, each.output_size, each.sampling_ratio) for each in layers] == [("ImageParallelRoIAlign", (7, 7), 0)] * 4
-    assert [size.tolist() for size in model.rpn_head.prior_generator.base_anchors[0]][1] == [-8.0, -8.0, 8.0, 8.0]  # 4 x stride 4, ratio 1
+    assert [(type(each).__name__, each.output_size, each.sampling_ratio) for each in layers] == [
+        ("ImageParallelRoIAlign", (7, 7), 0)
+    ] * 4
+    assert [size.tolist() for size in model.rpn_head.prior_generator.base_anchors[0]][1] == [
+        -8.0,
+        -8.0,
+        8.0,
+        8.0,
+    ]  # 4 x stride 4, ratio 1
     default = FasterRcnnOptions()
     assert (default.fpn_channels, default.roi_fc, default.roi_samples, default.rpn_samples) == (256, 1024, 512, 256)
     frozen: Any = small(frozen_stages=1, norm="eval").model
@@ -154,7 +176,9 @@ def test_boxes_without_area_and_weak_ones_are_dropped(rcnn: DetectorNetwork) -> 
 
 
 def test_yolov3_boxes_follow_its_equations(yolo: DetectorNetwork) -> None:
-    """One cell speaks: box centre = (cell + sigmoid(t)) stride, size = anchor exp(t), score = sigmoid(objectness) sigmoid(class)."""
+    """One cell speaks: box centre = (cell + sigmoid(t)) stride, size = anchor exp(t), score = sigmoid(objectness)
+    sigmoid(class).
+    """
     head: Any = yolo.model.bbox_head
     maps = [torch.full((1, 18, 96 // stride, 96 // stride), -20.0) for stride in (32, 16, 8)]
     cell = maps[1].view(1, 3, 6, 6, 6)[0, 0, :, 2, 4]  # stride 16, anchor (30, 61), row 2, column 4
@@ -174,19 +198,30 @@ def test_images_are_normalised_as_in_pretraining(name: str, request: pytest.Fixt
     mean, std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if name == "rcnn" else ((0, 0, 0), (1, 1, 1))
     for channel in range(3):
         assert inputs[0, channel, 0, 0].item() == pytest.approx((0.5 - mean[channel]) / std[channel], rel=1e-6)
-        assert inputs[0, channel, 0, 80].item() == pytest.approx(-mean[channel] / std[channel], rel=1e-6)  # padding is black
+        assert inputs[0, channel, 0, 80].item() == pytest.approx(
+            -mean[channel] / std[channel], rel=1e-6
+        )  # padding is black
 
 
 def test_ignored_boxes_are_heeded_with_and_without_a_ship_beside_them() -> None:
     from mmengine.structures import InstanceData
 
-    from bench.detection.mmdet_ignore import ignoring_assigner
+    from bench.detection.detectors.mmdet.ignore import ignoring_assigner
 
     assigner = ignoring_assigner()(pos_iou_thr=0.7, neg_iou_thr=0.3, min_pos_iou=0.3, ignore_iof_thr=0.5)
     priors = InstanceData(priors=torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 30], [50, 50, 60, 60], [20, 0, 30, 10]]))
     aside = InstanceData(bboxes=torch.tensor([[0.0, 0, 12, 12]]), labels=torch.tensor([0]))
     ship = InstanceData(bboxes=torch.tensor([[50.0, 50, 60, 60]]), labels=torch.tensor([0]))
     none = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
-    assert assigner.assign(priors, ship, aside).gt_inds.tolist() == [-1, 0, 1, 0]  # the second lies in the ignored box by 0.4 only
+    assert assigner.assign(priors, ship, aside).gt_inds.tolist() == [
+        -1,
+        0,
+        1,
+        0,
+    ]  # the second lies in the ignored box by 0.4 only
     assert assigner.assign(priors, none, aside).gt_inds.tolist() == [-1, 0, 0, 0]
-    assert assigner.assign(priors, none, none).gt_inds.tolist() == assigner.assign(priors, none).gt_inds.tolist() == [0, 0, 0, 0]
+    assert (
+        assigner.assign(priors, none, none).gt_inds.tolist()
+        == assigner.assign(priors, none).gt_inds.tolist()
+        == [0, 0, 0, 0]
+    )

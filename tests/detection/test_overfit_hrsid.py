@@ -1,4 +1,6 @@
-"""A small Faster R-CNN learns 20 crops of real HRSID tiles by heart, where BENCH_DATA says that they are here (about 3 minutes)."""
+"""A small Faster R-CNN learns 20 crops of real HRSID tiles by heart, where BENCH_DATA says that they are here (about 3
+minutes).
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,12 @@ from bench.data.scaling import ScalingParams
 from bench.data.ships.index import SceneIndex
 from bench.data.ships.scene_cache import open_scenes
 from bench.data.ships.view import SceneView
-from bench.detection.batches import Sampling, TileBatches
-from bench.detection.detector import Setup
-from bench.detection.evaluator import BoxTable, ap_from_matches, match
-from bench.detection.faster_rcnn import FasterRcnn, FasterRcnnOptions
+from bench.detection.detectors.base import Setup
+from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOptions
+from bench.detection.scoring.evaluator import BoxTable, ap_from_matches, match
 from bench.detection.spec import Merging, Tiles
-from bench.detection.tiling import boxes_in, cut
+from bench.detection.tiles.batches import Sampling, TileBatches
+from bench.detection.tiles.tiling import boxes_in, cut
 
 HRSID = Path(os.environ.get("BENCH_DATA", ".")) / "hrsid_468"
 SCALING = ScalingParams("uint8", 1, 0.0, 255.0)

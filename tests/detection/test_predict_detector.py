@@ -11,13 +11,13 @@ import pytest
 from lineage_toys import DETECTION, FAILED, MATCHING, put_cell
 from predict_toys import context_of, write_tiff
 
+from bench.core.errors import BenchError
 from bench.data.scaling import SarScale, ScalingParams
-from bench.detection.cfar import Cfar
-from bench.detection.ready_detector import ReadyDetector, from_cell, without_training
-from bench.detection.scene_predictions import check_values, scene_identity
-from bench.detection.scene_reader import open_scene
-from bench.errors import BenchError
-from bench.records import Record, load_record, write_stage
+from bench.detection.detectors.cfar.detector import Cfar
+from bench.detection.scenes.predictor import ReadyDetector, from_cell, without_training
+from bench.detection.scenes.scene_predictions import check_values, scene_identity
+from bench.detection.scenes.scene_reader import open_scene
+from bench.execution.records import Record, load_record, write_stage
 
 pytest.importorskip("rasterio")
 U8 = ScalingParams("uint8", 1, 0.0, 255.0)
@@ -31,14 +31,20 @@ def network(scaling: ScalingParams, scale: SarScale) -> ReadyDetector:
     return ReadyDetector("net on set", "faster-rcnn", {}, "resnet18", scaling, sar_scale=scale)
 
 
-# -- values ----------------------------------------------------------------------------------------------------------------------------
+# -- values ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("scaling", "trained", "dtype", "stated", "refused"),
     [
         (U8, "uint8", np.uint8, None, None),
         (U8, "uint8", np.uint8, "amplitude", None),
         (U8, "uint8", np.uint8, "db", "trained on 8-bit amplitudes, not on db"),
-        (U8, "uint8", np.float32, None, r"float32 values, but net on set was trained on 8-bit ones \(x / 255\); .*--value-range"),
+        (
+            U8,
+            "uint8",
+            np.float32,
+            None,
+            r"float32 values, but net on set was trained on 8-bit ones \(x / 255\); .*--value-range",
+        ),
         (U8, "uint8", np.float32, "db", "trained on 8-bit ones"),
         (U8, "uint8", np.uint16, None, "trained on 8-bit ones"),
         (DB, "db", np.float32, None, "never guessed: state it with --sar-scale"),
@@ -49,7 +55,13 @@ def network(scaling: ScalingParams, scale: SarScale) -> ReadyDetector:
         (AMPLITUDE, "amplitude", np.uint16, None, None),
         (AMPLITUDE, "amplitude", np.float32, "amplitude", None),
         (AMPLITUDE, "amplitude", np.uint16, "intensity", "is stated as intensity"),
-        (AMPLITUDE, "amplitude", np.uint8, None, "uint8 values, but net on set was trained on amplitude from 20 to 9000"),
+        (
+            AMPLITUDE,
+            "amplitude",
+            np.uint8,
+            None,
+            "uint8 values, but net on set was trained on amplitude from 20 to 9000",
+        ),
         (LOG, "intensity", np.float32, "intensity", None),
         (LOG, "intensity", np.uint16, None, None),
         (LOG, "intensity", np.float32, "db", "trained on intensity from -4 to 0.5 in log10"),
@@ -106,7 +118,9 @@ def test_scenes_of_another_calibration_are_found_out_by_their_values(tmp_path: P
             if message is None:
                 check_values(ready, reader)
             else:
-                with pytest.raises(BenchError, match=f"scene.tif: .* of its pixels {message}, where net on set .*--value-range"):
+                with pytest.raises(
+                    BenchError, match=f"scene.tif: .* of its pixels {message}, where net on set .*--value-range"
+                ):
                     check_values(ready, reader)
 
 
@@ -127,7 +141,7 @@ def test_everything_that_can_change_a_detection_is_in_the_identity(tmp_path: Pat
     assert all(other != first for other in others) and first == json.loads(json.dumps(first))
 
 
-# -- cells -----------------------------------------------------------------------------------------------------------------------------
+# -- cells -------------------------------------------------------------------------------------------------------------
 def cell(folder: Path, record: Record, method: dict[str, Any] | None = None, model: bytes | None = b"model") -> Path:
     spec = {**record.spec, "method": {**record.spec["method"], **(method or {})}}
     made = put_cell(folder / "runs", record.model_copy(update={"spec": spec}), model=model)
@@ -142,7 +156,9 @@ def test_a_cell_becomes_its_detector_again(tmp_path: Path) -> None:
     assert (ready.tiles.size_px, ready.tiles.overlap_px, ready.merging.iou) == (512, 200, 0.5)
     made = ready.for_scene(np.dtype(np.uint8), None, None, None, "scene.tif").build(context_of(tmp_path))
     assert isinstance(made, Cfar) and made.options.pfa == 1e-9 and made.setup.gsd_m == 5.0
-    assert ready.for_scene(np.dtype(np.uint8), None, None, 20.0, "scene.tif").gsd_m == 20.0, "the scene's own goes before the set's"
+    assert ready.for_scene(np.dtype(np.uint8), None, None, 20.0, "scene.tif").gsd_m == 20.0, (
+        "the scene's own goes before the set's"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from PIL import Image
 from predict_toys import NORTH_UP, write_tiff
 
-from bench.detection.boxes_of_others import read_box_table
-from bench.detection.coco_results import read_coco
-from bench.detection.detector import Detections
-from bench.detection.geo import Georeference, feature_collection, rings
-from bench.detection.outputs import SceneDetections, write_outputs, write_quicklook
-from bench.detection.scene_predictions import find_scenes
-from bench.detection.scene_reader import open_scene
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.detection.detectors.base import Detections
+from bench.detection.scenes.geo import Georeference, feature_collection, rings
+from bench.detection.scenes.outputs import SceneDetections, write_outputs, write_quicklook
+from bench.detection.scenes.scene_predictions import find_scenes
+from bench.detection.scenes.scene_reader import open_scene
+from bench.detection.submission.coco_results import read_coco
+from bench.detection.submission.results_file import read_box_table
 
 rasterio = pytest.importorskip("rasterio")
 UTM = Georeference("EPSG:32651", NORTH_UP, 1.0)
 
 
-# -- reading -------------------------------------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64, np.int16, np.uint32])
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
 def test_any_window_is_the_cut_of_the_whole(tmp_path: Path, dtype: type, suffix: str) -> None:
@@ -44,7 +44,9 @@ def test_any_window_is_the_cut_of_the_whole(tmp_path: Path, dtype: type, suffix:
             assert (
                 pixels.dtype
                 == reader.dtype
-                == {"u": np.uint8 if dtype is np.uint8 else np.uint16, "i": np.uint16}.get(np.dtype(dtype).kind, np.float32)
+                == {"u": np.uint8 if dtype is np.uint8 else np.uint16, "i": np.uint16}.get(
+                    np.dtype(dtype).kind, np.float32
+                )
             )
             expected = np.full((height, width), 7)
             seen = np.zeros((height, width), dtype=bool)
@@ -102,7 +104,9 @@ def test_pictures_and_bands(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
-    whole = write_tiff(tmp_path / "whole.tif", np.random.default_rng(0).integers(0, 255, (600, 600)).astype(np.uint8)).read_bytes()
+    whole = write_tiff(
+        tmp_path / "whole.tif", np.random.default_rng(0).integers(0, 255, (600, 600)).astype(np.uint8)
+    ).read_bytes()
     (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "head.tif").write_bytes(whole[:60])
     (tmp_path / "empty.tif").write_bytes(b"")
@@ -130,7 +134,7 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         assert name in str(told.value) and "\n" not in str(told.value)
 
 
-# -- coordinates -----------------------------------------------------------------------------------------------------------------------
+# -- coordinates -------------------------------------------------------------------------------------------------------
 @settings(max_examples=60, deadline=None)
 @given(
     st.floats(-3.1, 3.1), st.floats(0.5, 40), st.floats(0.5, 40), st.booleans(),
@@ -141,29 +145,45 @@ def test_rings_are_the_corners_on_the_ground_and_go_round_the_right_way(
 ) -> None:
     boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in given_boxes], dtype=np.float64)
     cos, sin, sign = np.cos(angle), np.sin(angle), 1 if mirrored else -1
-    geo = Georeference("EPSG:32651", (across * cos, down * sin * sign * -1, 5e5, across * sin, down * cos * sign, 4e6), 1.0)
+    geo = Georeference(
+        "EPSG:32651", (across * cos, down * sin * sign * -1, 5e5, across * sin, down * cos * sign, 4e6), 1.0
+    )
     out = rings(boxes, geo)
     affine = rasterio.Affine(*geo.transform)
     for box, ring in zip(boxes.tolist(), out, strict=True):
-        corners = {tuple(np.round(rasterio.transform.xy(affine, y, x, offset="ul"), 3)) for x in box[::2] for y in box[1::2]}
+        corners = {
+            tuple(np.round(rasterio.transform.xy(affine, y, x, offset="ul"), 3)) for x in box[::2] for y in box[1::2]
+        }
         assert corners == {tuple(np.round(point, 3)) for point in ring} and (ring[0] == ring[-1]).all()
         x, y = (ring - ring[0]).T
-        assert (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2 == pytest.approx(across * down * (box[2] - box[0]) * (box[3] - box[1]))
+        assert (x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2 == pytest.approx(
+            across * down * (box[2] - box[0]) * (box[3] - box[1])
+        )
     assert geo.gsd_m == pytest.approx((across * down) ** 0.5)
 
 
 def test_the_reference_system_is_named_as_the_file_has_it(tmp_path: Path) -> None:
     rotated = rasterio.Affine(8, 2, 3e5, 2, -8, 3.5e6)
     image = np.zeros((64, 64), np.uint8)
-    for crs, name, gsd in (("EPSG:32651", "urn:ogc:def:crs:EPSG::32651", 68**0.5), ("EPSG:4326", "urn:ogc:def:crs:EPSG::4326", None)):
+    for crs, name, gsd in (
+        ("EPSG:32651", "urn:ogc:def:crs:EPSG::32651", 68**0.5),
+        ("EPSG:4326", "urn:ogc:def:crs:EPSG::4326", None),
+    ):
         write_tiff(tmp_path / "scene.tif", image, crs, transform=rotated)
         with open_scene(tmp_path / "scene.tif") as reader:
             assert reader.geo is not None and reader.geo.member()["properties"]["name"] == name
-            assert reader.geo.gsd_m == (None if gsd is None else pytest.approx(gsd)) and reader.geo.transform == tuple(rotated)[:6]
+            assert (
+                reader.geo.gsd_m == (None if gsd is None else pytest.approx(gsd))
+                and reader.geo.transform == tuple(rotated)[:6]
+            )
     local = 'LOCAL_CS["harbour",UNIT["foot",0.3048]]'
     write_tiff(tmp_path / "own.tif", image, local, transform=rotated)
     with open_scene(tmp_path / "own.tif") as reader:
-        assert reader.geo is not None and "harbour" in reader.geo.member()["properties"]["name"] and reader.geo.gsd_m is None
+        assert (
+            reader.geo is not None
+            and "harbour" in reader.geo.member()["properties"]["name"]
+            and reader.geo.gsd_m is None
+        )
     with open_scene(write_tiff(tmp_path / "bare.tif", image, crs=None)) as reader:
         assert reader.geo is None
 
@@ -173,17 +193,26 @@ def test_geojson_agrees_with_rasterio_to_the_pixel() -> None:
     made = feature_collection("scene", boxes, np.array([0.5]), UTM, {})
     (feature,) = made["features"]
     ring = np.array(feature["geometry"]["coordinates"][0])
-    assert ring.tolist() == [[300_100, 3_499_675], [300_160, 3_499_675], [300_160, 3_499_800], [300_100, 3_499_800], [300_100, 3_499_675]]
+    assert ring.tolist() == [
+        [300_100, 3_499_675],
+        [300_160, 3_499_675],
+        [300_160, 3_499_800],
+        [300_100, 3_499_800],
+        [300_100, 3_499_675],
+    ]
     assert feature["properties"] == {"score": 0.5, "x1": 10, "y1": 20, "x2": 16, "y2": 32.5}
     pixels = feature_collection("scene", boxes, np.array([0.5]), None, {})
     assert pixels["crs"] is None and "pixels" in pixels["coordinates"]
     assert pixels["features"][0]["geometry"]["coordinates"][0] == [[10, 20], [16, 20], [16, 32.5], [10, 32.5], [10, 20]]
 
 
-# -- files -----------------------------------------------------------------------------------------------------------------------------
+# -- files -------------------------------------------------------------------------------------------------------------
 def found(geo: Georeference | None) -> list[SceneDetections]:
     some = Detections(np.array([[1.0, 2, 11, 8], [40.25, 50, 60, 55]]), np.array([0.9, 1 / 3]))
-    return [SceneDetections("a", "a.tif", 100, 200, geo, some), SceneDetections("b", "b.tif", 70, 80, None, Detections.none())]
+    return [
+        SceneDetections("a", "a.tif", 100, 200, geo, some),
+        SceneDetections("b", "b.tif", 70, 80, None, Detections.none()),
+    ]
 
 
 def test_the_files_read_back_as_they_were_written(tmp_path: Path) -> None:
@@ -192,8 +221,14 @@ def test_the_files_read_back_as_they_were_written(tmp_path: Path) -> None:
     coco, table = read_coco(tmp_path / "detections.json"), read_box_table(tmp_path / "detections.csv")
     boxes: list[list[float]] = [[1, 2, 11, 8], [40.25, 50, 60, 55]]
     assert table.corners and table.numbers[:, :4].tolist() == boxes and list(table.images) == ["a.tif", "a.tif"]
-    assert coco.numbers[:, :2].tolist() == [box[:2] for box in boxes] and coco.images == [1, 1] and list(coco.looked_at) == [1, 2]
-    assert table.numbers[:, 4].tolist() == coco.numbers[:, 4].tolist() == [0.9, 1 / 3] and list(table.looked_at) == ["b.tif"]
+    assert (
+        coco.numbers[:, :2].tolist() == [box[:2] for box in boxes]
+        and coco.images == [1, 1]
+        and list(coco.looked_at) == [1, 2]
+    )
+    assert table.numbers[:, 4].tolist() == coco.numbers[:, 4].tolist() == [0.9, 1 / 3] and list(table.looked_at) == [
+        "b.tif"
+    ]
     assert json.loads((tmp_path / "b.geojson").read_text())["features"] == []
 
 
@@ -208,7 +243,11 @@ def test_coco_results_are_legal_for_pycocotools(tmp_path: Path) -> None:
 def test_the_table_tells_the_ground_where_it_is_known(tmp_path: Path) -> None:
     write_outputs(tmp_path, found(UTM), ("csv",), {})
     rows = list(csv.DictReader((tmp_path / "detections.csv").open()))
-    assert (rows[0]["crs"], float(rows[0]["centre_x"]), float(rows[0]["centre_y"])) == ("EPSG:32651", 300_060, 3_499_950)
+    assert (rows[0]["crs"], float(rows[0]["centre_x"]), float(rows[0]["centre_y"])) == (
+        "EPSG:32651",
+        300_060,
+        3_499_950,
+    )
     assert rows[2]["file_name"] == "b.tif" and rows[2]["crs"] == rows[2]["score"] == ""
 
 

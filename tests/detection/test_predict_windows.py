@@ -1,4 +1,6 @@
-"""Prediction window by window: what comes out is what comes out of the scene in memory, for tiles and for CFAR; kills, holes, borders."""
+"""Prediction window by window: what comes out is what comes out of the scene in memory, for tiles and for CFAR; kills,
+holes, borders.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,16 @@ import numpy as np
 import pytest
 from predict_toys import blobs, cfar, context_of, sea, write_tiff
 
+from bench.core.errors import BenchError
+from bench.core.store import read_json
 from bench.data.scaling import SarScale
-from bench.detection import cfar as cfar_module
-from bench.detection import windowed as windowed_module
-from bench.detection import windowed_cfar
-from bench.detection.detector import Detections, Detector
-from bench.detection.scene_predictions import SceneResult, claim_folder, predict_scene
-from bench.detection.scene_reader import open_scene
-from bench.detection.windowed import FinishedWindows, windowed
-from bench.errors import BenchError
-from bench.store import read_json
+from bench.detection.detectors.base import Detections, Detector
+from bench.detection.detectors.cfar import detector as cfar_module
+from bench.detection.scenes import windowed as windowed_module
+from bench.detection.scenes import windowed_cfar
+from bench.detection.scenes.scene_predictions import SceneResult, claim_folder, predict_scene
+from bench.detection.scenes.scene_reader import open_scene
+from bench.detection.scenes.windowed import FinishedWindows, windowed
 
 pytest.importorskip("rasterio")
 
@@ -53,7 +55,7 @@ def interrupted(detector: Detector, path: Path, folder: Path, after: int) -> Non
         windowed(detector, reader, FinishedWindows(folder, "cpu")).run(advance)
 
 
-# -- tiles ---------------------------------------------------------------------------------------------------------------------------
+# -- tiles -------------------------------------------------------------------------------------------------------------
 def test_faster_rcnn_finds_what_it_finds_in_memory(tmp_path: Path) -> None:
     import torch
     from mmdet_toys import faster_rcnn
@@ -71,7 +73,9 @@ def test_faster_rcnn_finds_what_it_finds_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
 def test_ships_on_the_borders_of_windows_are_found_once(tmp_path: Path, suffix: str) -> None:
     image = np.zeros((400, 390), dtype=np.uint8)
-    boxes = [[x, y, x + 20, y + 9] for y in range(5, 380, 40) for x in range(3, 360, 40)]  # 90, everywhere on the grid of tiles
+    boxes = [
+        [x, y, x + 20, y + 9] for y in range(5, 380, 40) for x in range(3, 360, 40)
+    ]  # 90, everywhere on the grid of tiles
     for x1, y1, x2, y2 in boxes:
         image[y1:y2, x1:x2] = 255
     path = tmp_path / f"scene.{suffix}"
@@ -81,7 +85,9 @@ def test_ships_on_the_borders_of_windows_are_found_once(tmp_path: Path, suffix: 
         np.save(path, image)
     result = predicted(blobs(tmp_path), path, tmp_path / "w")
     assert sorted(result.found.detections.boxes.tolist()) == sorted(boxes)
-    assert result.found.windows > 10 and not list((tmp_path / "w").glob("tiles-*")), "finished windows go with the last one"
+    assert result.found.windows > 10 and not list((tmp_path / "w").glob("tiles-*")), (
+        "finished windows go with the last one"
+    )
 
 
 def test_a_run_that_was_broken_off_goes_on_and_looks_at_no_tile_twice(tmp_path: Path) -> None:
@@ -121,7 +127,7 @@ def test_a_damaged_window_is_told(tmp_path: Path) -> None:
 
 
 def test_detectors_of_whole_scenes_take_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.detection.detector import DetectorOptions, ScenePrediction
+    from bench.detection.detectors.base import DetectorOptions, ScenePrediction
 
     class Whole(Detector):
         def _predict(self, image: np.ndarray) -> ScenePrediction:
@@ -136,7 +142,7 @@ def test_detectors_of_whole_scenes_take_small_ones(tmp_path: Path, monkeypatch: 
         predicted(detector, path, tmp_path / "x")
 
 
-# -- CFAR ----------------------------------------------------------------------------------------------------------------------------
+# -- CFAR --------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("scale", "options"),
     [
@@ -175,7 +181,9 @@ def test_cfar_goes_on_in_every_stage(tmp_path: Path) -> None:
 
 
 def test_holes_in_db_scenes_are_no_ships_and_do_not_raise_the_threshold(tmp_path: Path) -> None:
-    """0 dB, which NumPy's zeros would be, is bright: a hole of one pixel must not be a ship, and a large one must not stand in rings."""
+    """0 dB, which NumPy's zeros would be, is bright: a hole of one pixel must not be a ship, and a large one must not
+    stand in rings.
+    """
     amplitude, boxes = sea(500, 300, ships=5)
     image = (20 * np.log10(np.maximum(amplitude, 0.1)) - 40).astype(np.float32)
     expected = cfar(tmp_path, SarScale.db, land="none").predict(image).merged
@@ -196,7 +204,7 @@ def test_cfar_without_any_data_finds_nothing(tmp_path: Path) -> None:
         assert len(result.found.detections) == 0 and result.found.skipped == result.found.windows
 
 
-# -- the folder of a scene -------------------------------------------------------------------------------------------------------------
+# -- the folder of a scene ---------------------------------------------------------------------------------------------
 def test_a_folder_of_another_prediction_is_refused_and_replaced_when_told(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "windows" / "scene"
     first = {"model": {"weights_sha256": "aa"}, "scene": {"sha256": "1"}, "score_floor": 0.0}
@@ -205,7 +213,9 @@ def test_a_folder_of_another_prediction_is_refused_and_replaced_when_told(tmp_pa
     claim_folder(folder, "scene.tif", first, force=False)
     assert (folder / "tiles-000000.npz").exists()
     other = {"model": {"weights_sha256": "bb"}, "scene": {"sha256": "2"}, "score_floor": 0.0}
-    with pytest.raises(BenchError, match=r"another prediction of scene.tif, with another model \(weights_sha256\), scene \(sha256\)"):
+    with pytest.raises(
+        BenchError, match=r"another prediction of scene.tif, with another model \(weights_sha256\), scene \(sha256\)"
+    ):
         claim_folder(folder, "scene.tif", other, force=False)
     assert (folder / "tiles-000000.npz").exists()
     claim_folder(folder, "scene.tif", other, force=True)

@@ -1,4 +1,6 @@
-"""The predictions file of the detection task: what is written is read again to the last bit; anything else is refused in one line."""
+"""The predictions file of the detection task: what is written is read again to the last bit; anything else is refused
+in one line.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,17 @@ from evaluator_toys import as_scenes, random_scenes, shore_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data.ships.index import ShipScene
-from bench.detection.detector import Detections, ScenePrediction
-from bench.detection.predictions import (
+from bench.detection.detectors.base import Detections, ScenePrediction
+from bench.detection.scoring.predictions import (
     DetectionPredictions,
     build_part,
     load_predictions,
     save_predictions,
     whole_scenes,
 )
-from bench.detection.scoring import score_predictions
-from bench.errors import BenchError
+from bench.detection.scoring.score import score_predictions
 
 Arrays = dict[str, np.ndarray]
 
@@ -64,12 +66,24 @@ def test_round_trip_to_the_last_bit(tmp_path: Path, tiles: bool) -> None:
 def test_what_went_in_comes_out(tmp_path: Path) -> None:
     truth, found = random_scenes(5, scenes=3)
     scenes = as_scenes(truth)
-    save_predictions(tmp_path / "p.npz", DetectionPredictions(build_part((), ()), build_part(scenes, whole_scenes(found), ["a", "", "b"])))
+    save_predictions(
+        tmp_path / "p.npz",
+        DetectionPredictions(build_part((), ()), build_part(scenes, whole_scenes(found), ["a", "", "b"])),
+    )
     read = load_predictions(tmp_path / "p.npz")
     assert len(read.validation) == 0 and read.min_visible is None
     for i, (scene, again) in enumerate(zip(scenes, read.test.scenes(), strict=True)):
-        assert (scene.id, scene.image, scene.image_id, scene.scene) == (again.id, again.image, again.image_id, again.scene)
-        assert (scene.height, scene.width, ["a", "", "b"][i]) == (again.height, again.width, again.attributes["stratum"])
+        assert (scene.id, scene.image, scene.image_id, scene.scene) == (
+            again.id,
+            again.image,
+            again.image_id,
+            again.scene,
+        )
+        assert (scene.height, scene.width, ["a", "", "b"][i]) == (
+            again.height,
+            again.width,
+            again.attributes["stratum"],
+        )
         assert np.array_equal(scene.boxes, again.boxes) and np.array_equal(scene.ignore, again.ignore)
         assert np.array_equal(read.test.scene.found_in(i).boxes, found[i].boxes)
 
@@ -111,7 +125,10 @@ CHANGES: dict[str, tuple[Callable[[Arrays], Any], str]] = {
     "an empty window": (lambda a: a["test.tile_window"].__setitem__((0, 2), 0), "window is empty"),
     "a window too few": (lambda a: a.update({"test.tile_window": a["test.tile_window"][1:]}), "8 tiles, but 8 truths"),
     "scores as text": (lambda a: a.update({"test.scene.score": a["test.scene.score"].astype(str)}), "test.scene.score"),
-    "flags as numbers": (lambda a: a.update({"test.scene.truth_ignore": a["test.scene.truth_ignore"].astype(float)}), "truth_ignore"),
+    "flags as numbers": (
+        lambda a: a.update({"test.scene.truth_ignore": a["test.scene.truth_ignore"].astype(float)}),
+        "truth_ignore",
+    ),
 }
 
 
@@ -132,7 +149,9 @@ def test_missing_file_and_pickles(tmp_path: Path) -> None:
     np.savez(tmp_path / "pickle.npz", allow_pickle=True, **{"test.id": np.array([print], dtype=object)})
     with pytest.raises(BenchError, match="damaged predictions file"):
         load_predictions(tmp_path / "pickle.npz")
-    np.savez(tmp_path / "matching.npz", allow_pickle=False, **{"test.id": np.array(["a"]), "test.distance": np.zeros(1)})
+    np.savez(
+        tmp_path / "matching.npz", allow_pickle=False, **{"test.id": np.array(["a"]), "test.distance": np.zeros(1)}
+    )
     with pytest.raises(BenchError, match="no predictions file of the detection task"):
         load_predictions(tmp_path / "matching.npz")
 

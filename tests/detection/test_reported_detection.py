@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from bench.detection.reported import REPORTED, differences, find_reported, judge
-from bench.records import Record
-from bench.statistics import Estimate, Interval
+from bench.detection.board.reported import REPORTED, differences, find_reported, judge
+from bench.execution.records import Record
+from bench.statistics.inference import Estimate, Interval
 
 IMAGENET = {"faster-rcnn": "0676ba61" + "0" * 56, "yolov3": "a628ea1b" + "0" * 56}
 BACKBONE = {"faster-rcnn": "resnet50", "yolov3": "darknet53"}
@@ -82,12 +82,17 @@ def test_the_table_as_printed() -> None:
         assert find_reported("air-sarship-1.0", found.detector, found.pretrain) is found
         gain = {row.pretrain: row.ap for row in REPORTED if row.detector == found.detector}
         assert found.margin < gain["osm"] - gain["imagenet"], "a start without the gain must not pass for one with it"
-    assert find_reported("air-sarship-1.0", "faster-rcnn", "none") is None and find_reported("hrsid", "yolov3", "osm") is None
+    assert (
+        find_reported("air-sarship-1.0", "faster-rcnn", "none") is None
+        and find_reported("hrsid", "yolov3", "osm") is None
+    )
 
 
 @pytest.mark.parametrize("detector", ["faster-rcnn", "yolov3"])
 @pytest.mark.parametrize("pretrain", ["imagenet", "osm"])
-def test_the_circulating_split_of_data_of_the_genuine_size_has_no_known_difference(detector: str, pretrain: str) -> None:
+def test_the_circulating_split_of_data_of_the_genuine_size_has_no_known_difference(
+    detector: str, pretrain: str
+) -> None:
     assert differences(row(detector, pretrain)) == []
     found = find_reported("air-sarship-1.0", detector, pretrain)
     assert found is not None
@@ -112,9 +117,15 @@ def test_the_circulating_split_of_data_of_the_genuine_size_has_no_known_differen
         ({"spec/dataset/split/kind": "random"}, "split: random, not the 21/10 scenes"),
         ({"spec/dataset/split/test_groups": ["train"]}, "split: grouped, not the 21/10 scenes"),
         ({"inputs/split_summary/scenes": {**SCENES, "train": 20, "dropped": 1}}, "split: 1 scenes dropped"),
-        ({"inputs/ships": {"train": 311, "validation": 0, "test": 150}}, "split: 150 ships in 10 test scenes, not 125 in 10"),
+        (
+            {"inputs/ships": {"train": 311, "validation": 0, "test": 150}},
+            "split: 150 ships in 10 test scenes, not 125 in 10",
+        ),
         ({"spec/method/backbone": "resnet18"}, "method: backbone resnet18, the paper's row has resnet50"),
-        ({"inputs/files_sha256": {"initial": "f" * 64}}, "method: the initial weights are not the published ImageNet file"),
+        (
+            {"inputs/files_sha256": {"initial": "f" * 64}},
+            "method: the initial weights are not the published ImageNet file",
+        ),
     ],
 )
 def test_a_known_difference(changes: dict[str, Any], wanted: str) -> None:
@@ -125,7 +136,9 @@ def test_a_known_difference(changes: dict[str, Any], wanted: str) -> None:
     assert judged is not None and judged.kind == "not comparable"
 
 
-@pytest.mark.parametrize("metric", ["scene.ap_coco", "scene.ap75", "scene.ap50_small", "scene.inshore.ap_area", "tile.ap_area"])
+@pytest.mark.parametrize(
+    "metric", ["scene.ap_coco", "scene.ap75", "scene.ap50_small", "scene.inshore.ap_area", "tile.ap_area"]
+)
 def test_another_metric_is_a_known_difference(metric: str) -> None:
     found = judge([row()], estimate(0.872, 0.87, 0.874), metric)
     assert found is not None and found.short == "not comparable: metric" and metric in found.full

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
-from bench.detection.roi_align import ImageParallelRoIAlign
+from bench.detection.detectors.mmdet.roi_align import ImageParallelRoIAlign
 
 SCALE = 0.25
 
@@ -58,7 +58,7 @@ def test_channels_last_features_and_regions_in_any_order() -> None:
 
 
 def test_several_images_go_to_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    import bench.detection.roi_align as module
+    import bench.detection.detectors.mmdet.roi_align as module
 
     seen: list[int] = []
     run = module._run

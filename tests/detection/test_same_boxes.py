@@ -15,9 +15,9 @@ import pytest
 import torch
 from evaluator_toys import as_scenes, random_scenes
 
-from bench.detection.coco_results import read_coco_results
-from bench.detection.detector import Detections
-from bench.detection.evaluator import IOUS, SIZES, BoxTable, ap_from_matches, match, mean_ap_from_matches
+from bench.detection.detectors.base import Detections
+from bench.detection.scoring.evaluator import IOUS, SIZES, BoxTable, ap_from_matches, match, mean_ap_from_matches
+from bench.detection.submission.coco_results import read_coco_results
 
 SIDE = 800
 
@@ -40,12 +40,12 @@ def case() -> tuple[Any, list[Detections]]:
 
 def by_mmdet(found: Sequence[Detections]) -> list[Detections]:
     """Through mmdet's own result type and the adapter that every mmdet detector here ends in."""
-    from bench.detection import mmcv_bridge
+    from bench.detection.detectors.mmdet import mmcv_bridge
 
     mmcv_bridge.install()
     from mmengine.structures import InstanceData
 
-    from bench.detection.mmdet_models import DetectorNetwork
+    from bench.detection.detectors.mmdet.models import DetectorNetwork
 
     network = DetectorNetwork(torch.nn.Identity(), "resnet18", (), False, 0.0, False)
     out = []
@@ -59,8 +59,8 @@ def by_ultralytics(found: Sequence[Detections]) -> list[Detections]:
     """Through the rows that an ultralytics head gives: x, y, width, height, score of every anchor."""
     if importlib.util.find_spec("ultralytics") is None:
         pytest.skip("needs the extra ultralytics")
-    from bench.detection.ultralytics_detectors import Yolo11Options
-    from bench.detection.ultralytics_models import UltralyticsNetwork, library
+    from bench.detection.detectors.ultralytics.base import Yolo11Options
+    from bench.detection.detectors.ultralytics.models import UltralyticsNetwork, library
 
     library()
     options = Yolo11Options(score_floor=1e-9, nms_iou=0.999999, max_per_tile=10_000)
@@ -96,7 +96,7 @@ def test_three_ways_one_number(case: tuple[Any, list[Detections]], tmp_path: Pat
 
 
 def test_mmdets_own_evaluator_agrees_on_the_coco_numbers(case: tuple[Any, list[Detections]], tmp_path: Path) -> None:
-    from bench.detection import mmcv_bridge
+    from bench.detection.detectors.mmdet import mmcv_bridge
 
     mmcv_bridge.install()
     from mmdet.evaluation import CocoMetric
@@ -116,10 +116,16 @@ def test_mmdets_own_evaluator_agrees_on_the_coco_numbers(case: tuple[Any, list[D
         metric.dataset_meta = {"classes": ("ship",)}
         for scene, each in zip(scenes, found, strict=True):
             labels = torch.zeros(len(each), dtype=torch.int64)
-            instances = {"bboxes": torch.from_numpy(each.boxes), "scores": torch.from_numpy(each.scores), "labels": labels}
+            instances = {
+                "bboxes": torch.from_numpy(each.boxes),
+                "scores": torch.from_numpy(each.scores),
+                "labels": labels,
+            }
             sample = {"img_id": scene.image_id, "ori_shape": (SIDE, SIDE), "pred_instances": instances}
             metric.process({}, [sample])
         theirs = metric.evaluate(len(scenes))
     ours = numbers(truth, found)
     for name, size in (("mAP", "all"), ("mAP_s", "small"), ("mAP_m", "medium"), ("mAP_l", "large")):
-        assert theirs[f"coco/bbox_{name}"] == pytest.approx(ours[f"coco/{size}"], abs=0.0006), "mmdet rounds to three digits"
+        assert theirs[f"coco/bbox_{name}"] == pytest.approx(ours[f"coco/{size}"], abs=0.0006), (
+            "mmdet rounds to three digits"
+        )

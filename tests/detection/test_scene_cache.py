@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from scene_toys import store_of, view_of, write_scenes
 
+from bench.core.errors import BenchError
 from bench.data.images import write_image
 from bench.data.scaling import fit_scaling
 from bench.data.ships import scene_cache as module
 from bench.data.ships.index import SceneIndex
 from bench.data.ships.scene_cache import SceneStore, open_scenes
 from bench.data.ships.view import SceneView
-from bench.errors import BenchError
 
 SIZES = ((20, 30), (1, 1), (33, 7), (64, 64), (5, 90), (12, 12))
 

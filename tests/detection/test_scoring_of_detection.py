@@ -1,4 +1,6 @@
-"""From predictions to the numbers of a detection cell: levels, strata, thresholds, counts, and the per-sample arrays of an entry."""
+"""From predictions to the numbers of a detection cell: levels, strata, thresholds, counts, and the per-sample arrays of
+an entry.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ import numpy as np
 import pytest
 from evaluator_toys import as_scenes, random_scenes, shore_of
 
-from bench.detection.detector import Detections, ScenePrediction
-from bench.detection.evaluator import IOUS, SIZES
-from bench.detection.predictions import DetectionPredictions, build_part, whole_scenes
-from bench.detection.scoring import (
+from bench.core.errors import BenchError
+from bench.core.store import save_arrays
+from bench.detection.detectors.base import Detections, ScenePrediction
+from bench.detection.scoring.evaluator import IOUS, SIZES
+from bench.detection.scoring.predictions import DetectionPredictions, build_part, whole_scenes
+from bench.detection.scoring.score import (
     APS,
     BEST,
     DECISIONS,
@@ -22,8 +26,6 @@ from bench.detection.scoring import (
     matches_from_samples,
     score_predictions,
 )
-from bench.errors import BenchError
-from bench.store import save_arrays
 
 NOTHING = build_part((), ())
 SHIPS = np.array([[0, 0, 20, 20], [100, 100, 150, 150], [300, 300, 420, 420]], dtype=np.float64)  # small, medium, large
@@ -37,7 +39,9 @@ def cell(seed: int = 1, scenes: int = 6) -> DetectionPredictions:
 
 
 def simple(scores: list[float], validation: list[float] | None = None) -> DetectionPredictions:
-    """One test scene whose three ships are found with these scores, and one false box at 0.5; the same for a validation scene."""
+    """One test scene whose three ships are found with these scores, and one false box at 0.5; the same for a validation
+    scene.
+    """
 
     def part(values: list[float]) -> DetectionPredictions:
         boxes = np.concatenate([SHIPS, [[600, 600, 640, 640]]])
@@ -49,8 +53,14 @@ def simple(scores: list[float], validation: list[float] | None = None) -> Detect
 
 def test_every_metric_is_there_and_finite_or_none() -> None:
     out = score_predictions(cell())
-    levels = {"scene": (*APS, *BEST, *DECISIONS), "scene.inshore": (*APS, *BEST, *DECISIONS), "scene.offshore": (*APS, *BEST, *DECISIONS)}
-    wanted = {f"{level}.{metric}" for level, metrics in levels.items() for metric in metrics} | {f"tile.{m}" for m in (*APS, *BEST)}
+    levels = {
+        "scene": (*APS, *BEST, *DECISIONS),
+        "scene.inshore": (*APS, *BEST, *DECISIONS),
+        "scene.offshore": (*APS, *BEST, *DECISIONS),
+    }
+    wanted = {f"{level}.{metric}" for level, metrics in levels.items() for metric in metrics} | {
+        f"tile.{m}" for m in (*APS, *BEST)
+    }
     assert set(out.metrics) == wanted
     assert all(value is None or 0 <= value <= 1 for value in out.metrics.values())
     json.dumps({"metrics": dict(out.metrics), "facts": dict(out.facts)}, allow_nan=False)
@@ -61,7 +71,9 @@ def test_truth_as_prediction_is_one_everywhere() -> None:
     found = [Detections(boxes, np.linspace(1, 0.1, len(boxes))) for boxes, _ in truth]
     part = build_part(as_scenes(truth), whole_scenes(found), [shore_of(i) for i in range(6)])
     out = score_predictions(DetectionPredictions(part, part))
-    assert {name: value for name, value in out.metrics.items() if not name.startswith("tile.") and value not in (1.0, None)} == {}
+    assert {
+        name: value for name, value in out.metrics.items() if not name.startswith("tile.") and value not in (1.0, None)
+    } == {}
     assert out.metrics["scene.ap_coco"] == out.metrics["scene.f1"] == out.metrics["scene.inshore.ap_area"] == 1.0
 
 
@@ -69,7 +81,8 @@ def test_nothing_found_is_zero_and_a_missing_size_is_none() -> None:
     empty = build_part(as_scenes([(SHIPS[:2], COUNTED[:2])]), whole_scenes([Detections.none()]))
     out = score_predictions(DetectionPredictions(empty, empty))
     assert all(
-        out.metrics[f"scene.{name}"] == 0.0 for name in ("ap_area", "ap_11pt", "ap_coco", "ap50", "ap75", "ap_small", "best_f1", "f1")
+        out.metrics[f"scene.{name}"] == 0.0
+        for name in ("ap_area", "ap_11pt", "ap_coco", "ap50", "ap75", "ap_small", "best_f1", "f1")
     )
     assert out.metrics["scene.ap_large"] is None and out.metrics["scene.ap50_large"] is None
     assert out.metrics["scene.precision"] is None and out.metrics["scene.recall"] == 0.0
@@ -78,7 +91,9 @@ def test_nothing_found_is_zero_and_a_missing_size_is_none() -> None:
 
 
 def test_a_set_without_ships_has_no_ap() -> None:
-    none = build_part(as_scenes([(np.zeros((0, 4)), np.zeros(0, dtype=bool))]), whole_scenes([Detections(SHIPS, np.ones(3))]))
+    none = build_part(
+        as_scenes([(np.zeros((0, 4)), np.zeros(0, dtype=bool))]), whole_scenes([Detections(SHIPS, np.ones(3))])
+    )
     out = score_predictions(DetectionPredictions(NOTHING, none))
     assert all(value is None for name, value in out.metrics.items() if name != "scene.best_f1_precision")
     assert out.facts["scene.ships"] == 0 and out.facts["scene.detections"] == 3
@@ -88,11 +103,25 @@ def test_a_set_without_ships_has_no_ap() -> None:
 def test_counts() -> None:
     ignore = np.array([False, False, True])
     scenes = [(SHIPS, ignore), (SHIPS[:1], COUNTED[:1])]
-    part = build_part(as_scenes(scenes), whole_scenes([Detections(SHIPS, np.array([0.9, 0.2, 0.4])), Detections.none()]), ["a", "b"])
+    part = build_part(
+        as_scenes(scenes), whole_scenes([Detections(SHIPS, np.array([0.9, 0.2, 0.4])), Detections.none()]), ["a", "b"]
+    )
     facts = score_predictions(DetectionPredictions(NOTHING, part)).facts
-    assert [facts[f"scene.{name}"] for name in ("scenes", "ships", "ignored", "detections", "max_detections")] == [2, 3, 1, 3, 3]
+    assert [facts[f"scene.{name}"] for name in ("scenes", "ships", "ignored", "detections", "max_detections")] == [
+        2,
+        3,
+        1,
+        3,
+        3,
+    ]
     assert [facts[f"scene.ships_{size}"] for size in ("small", "medium", "large")] == [2, 1, 0]
-    assert [facts[f"scene.b.{name}"] for name in ("scenes", "ships", "ignored", "detections", "without_detection")] == [1, 1, 0, 0, 1]
+    assert [facts[f"scene.b.{name}"] for name in ("scenes", "ships", "ignored", "detections", "without_detection")] == [
+        1,
+        1,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_negative_scores_count() -> None:
@@ -107,7 +136,9 @@ def test_strata_are_the_scenes_of_that_stratum_alone() -> None:
         some = build_part(as_scenes(truth[rest::2]), whole_scenes(found[rest::2]))
         alone = score_predictions(DetectionPredictions(NOTHING, some))
         for metric in (*APS, *BEST):
-            assert out.metrics[f"scene.{stratum}.{metric}"] == pytest.approx(alone.metrics[f"scene.{metric}"], abs=1e-15)
+            assert out.metrics[f"scene.{stratum}.{metric}"] == pytest.approx(
+                alone.metrics[f"scene.{metric}"], abs=1e-15
+            )
 
 
 def test_the_threshold_comes_from_validation() -> None:
@@ -122,7 +153,9 @@ def test_the_threshold_comes_from_validation() -> None:
 
 
 def test_tiles_are_scored_apart_with_their_own_denominator() -> None:
-    """A ship in the overlap of two tiles is one ship of the scene and two of the tiles; one tile finds it, the scene is perfect."""
+    """A ship in the overlap of two tiles is one ship of the scene and two of the tiles; one tile finds it, the scene is
+    perfect.
+    """
     windows = ((0, 0, 512, 512), (0, 288, 512, 512))
     ship, shifted = np.array([[300.0, 0, 340, 40]]), np.array([[12.0, 0, 52, 40]])
     found = ScenePrediction(Detections(ship, np.ones(1)), windows, (Detections(ship, np.ones(1)), Detections.none()))
@@ -135,7 +168,7 @@ def test_tiles_are_scored_apart_with_their_own_denominator() -> None:
     assert whole.metrics["tile.ap_area"] is None and "tile.ships" not in whole.facts
 
 
-# -- the entry's arrays ----------------------------------------------------------------------------------------------------------------
+# -- the entry's arrays ------------------------------------------------------------------------------------------------
 def test_every_scene_number_comes_again_from_the_samples(tmp_path: Path) -> None:
     whole = cell(11, scenes=10)
     out = score_predictions(whole)
@@ -150,19 +183,27 @@ def test_every_scene_number_comes_again_from_the_samples(tmp_path: Path) -> None
     assert curve_from_samples(samples).positives == out.facts["scene.ships"]
     direct, _ = match_both(whole.test.scene)
     assert np.array_equal(direct.tp, coco.tp) and np.array_equal(direct.ignored, coco.ignored)
-    assert coco.tp.shape[:2] == (len(SIZES), len(IOUS)) and samples["coco_tp"].dtype == np.uint16 and samples["score"].dtype == np.float64
+    assert (
+        coco.tp.shape[:2] == (len(SIZES), len(IOUS))
+        and samples["coco_tp"].dtype == np.uint16
+        and samples["score"].dtype == np.float64
+    )
 
 
 def test_a_resampling_from_the_samples_is_scoring_the_scenes_anew() -> None:
     truth, found = random_scenes(13, scenes=8)
-    samples = score_predictions(DetectionPredictions(NOTHING, build_part(as_scenes(truth), whole_scenes(found)))).samples
+    samples = score_predictions(
+        DetectionPredictions(NOTHING, build_part(as_scenes(truth), whole_scenes(found)))
+    ).samples
     rng = np.random.default_rng(0)
     for _ in range(5):
         drawn = np.sort(rng.integers(0, 8, 8))
         again = build_part(as_scenes([truth[i] for i in drawn]), whole_scenes([found[i] for i in drawn]))
         wanted = all_aps(*match_both(again.scene))
         got = all_aps(*matches_from_samples(samples), np.bincount(drawn, minlength=8))
-        assert got == {name: value if value is None else pytest.approx(value, abs=1e-12) for name, value in wanted.items()}
+        assert got == {
+            name: value if value is None else pytest.approx(value, abs=1e-12) for name, value in wanted.items()
+        }
 
 
 def test_damaged_samples_are_refused() -> None:

@@ -1,4 +1,6 @@
-"""Boxes of another tool: tables and COCO lists say the same, every test scene is spoken of, and the file was made for these scenes."""
+"""Boxes of another tool: tables and COCO lists say the same, every test scene is spoken of, and the file was made for
+these scenes.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data.ships.index import ShipScene
-from bench.detection.boxes_of_others import lay_on_scenes, read_box_table
-from bench.detection.coco_results import write_coco_truth
-from bench.detection.detector import Detections
-from bench.detection.submission import Submitted, claims_of, read_submission
-from bench.errors import BenchError
+from bench.detection.detectors.base import Detections
+from bench.detection.submission.coco_results import write_coco_truth
+from bench.detection.submission.results_file import lay_on_scenes, read_box_table
+from bench.detection.submission.submission import Submitted, claims_of, read_submission
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 NOBODY = np.zeros((0, 4)), np.zeros(0, dtype=bool)
@@ -67,7 +69,7 @@ def listed(found: list[Detections]) -> list[list[Any]]:
 WANTED = [[list(BOXES[0][1:]), list(BOXES[2][1:])], [list(BOXES[1][1:])], []]
 
 
-# -- the same boxes in every format ------------------------------------------------------------------------------------------------------
+# -- the same boxes in every format ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "rows", [corners(), sizes(), [{"category_id": 1, **row} for row in corners()]], ids=["corners", "sizes", "category"]
 )
@@ -81,8 +83,14 @@ def test_tables_and_coco_lists_say_the_same(tmp_path: Path, rows: list[Row]) -> 
 
 def test_parquet_says_the_same(tmp_path: Path) -> None:
     parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
-    for name, rows in (("a", corners()), ("b", sizes()), ("c", [{**row, "image_id": f"P{row['image_id'] - 10}"} for row in corners()])):
-        parquet.write_table(arrow.table({key: [row[key] for row in rows] for key in rows[0]}), tmp_path / f"{name}.parquet")
+    for name, rows in (
+        ("a", corners()),
+        ("b", sizes()),
+        ("c", [{**row, "image_id": f"P{row['image_id'] - 10}"} for row in corners()]),
+    ):
+        parquet.write_table(
+            arrow.table({key: [row[key] for row in rows] for key in rows[0]}), tmp_path / f"{name}.parquet"
+        )
         assert listed(read(tmp_path / f"{name}.parquet").detections) == WANTED
 
 
@@ -113,7 +121,10 @@ def test_corners_keep_their_last_bit(tmp_path_factory: pytest.TempPathFactory, b
 def test_70000_boxes_are_read_quickly(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 90, (70_000, 2)).tolist()
-    rows = [(image, x, y, x + 5, y + 5, 0.5) for image, (x, y) in zip(rng.integers(10, 13, 70_000).tolist(), low, strict=True)]
+    rows = [
+        (image, x, y, x + 5, y + 5, 0.5)
+        for image, (x, y) in zip(rng.integers(10, 13, 70_000).tolist(), low, strict=True)
+    ]
     paths = [write_csv(tmp_path / "x.csv", corners(rows)), write_json(tmp_path / "x.json", coco(rows))]
     for path in paths:
         started = time.process_time()
@@ -121,10 +132,12 @@ def test_70000_boxes_are_read_quickly(tmp_path: Path) -> None:
         assert time.process_time() - started < 8
 
 
-# -- every test scene, once ----------------------------------------------------------------------------------------------------------------
+# -- every test scene, once --------------------------------------------------------------------------------------------
 def test_a_scene_that_the_file_does_not_speak_of_is_refused_unless_it_is_stated(tmp_path: Path) -> None:
     for path in (write_json(tmp_path / "x.json", coco()), write_csv(tmp_path / "x.csv", corners())):
-        with pytest.raises(BenchError, match="says nothing of 1 of the 3 test scenes, first 'P2'; .* --empty-images-ok"):
+        with pytest.raises(
+            BenchError, match="says nothing of 1 of the 3 test scenes, first 'P2'; .* --empty-images-ok"
+        ):
             read(path, empty_images_ok=False)
         assert read(path).facts["scenes_without_entry"] == 1
     with pytest.raises(BenchError, match="says nothing of 3 of the 3 test scenes"):
@@ -137,7 +150,12 @@ def test_ways_to_say_that_nothing_was_found(tmp_path: Path) -> None:
     for path in (write_json(tmp_path / "x.json", wrapped), write_csv(tmp_path / "x.csv", blank)):
         found = read(path, empty_images_ok=False)
         assert listed(found.detections) == WANTED
-        assert found.facts == {"submitted": True, "submitted_for": None, "scenes_without_box": 1, "scenes_without_entry": 0}
+        assert found.facts == {
+            "submitted": True,
+            "submitted_for": None,
+            "scenes_without_box": 1,
+            "scenes_without_entry": 0,
+        }
     nothing = [{**blank[-1], "image_id": i} for i in (10, 11, 12)]
     assert listed(read(write_csv(tmp_path / "x.csv", nothing), empty_images_ok=False).detections) == [[], [], []]
 
@@ -152,16 +170,22 @@ def test_a_scene_with_boxes_of_another_category_alone_was_looked_at(tmp_path: Pa
         read(tmp_path / "x.csv", category=3)
 
 
-# -- made for these scenes -----------------------------------------------------------------------------------------------------------------
+# -- made for these scenes ---------------------------------------------------------------------------------------------
 def test_hashes_of_the_truth_file_are_checked_where_they_come_back(tmp_path: Path) -> None:
     claims = claims_of(IDENTITY)
     write_coco_truth(tmp_path / "truth.json", SCENES, {"dataset": "mine", **claims})
     truth = json.loads((tmp_path / "truth.json").read_text())
     whole = {"info": truth["info"], "images": truth["images"], "annotations": coco()}
     assert read(write_json(tmp_path / "x.json", whole), empty_images_ok=False).facts["submitted_for"] == claims
-    for key, what in (("manifest_sha256", "data files"), ("split_sha256", "split"), ("made_for", "data, split or drawing")):
+    for key, what in (
+        ("manifest_sha256", "data files"),
+        ("split_sha256", "split"),
+        ("made_for", "data, split or drawing"),
+    ):
         other = {**whole, "info": {**truth["info"], key: "0" * 64}}
-        with pytest.raises(BenchError, match=f"made for another {what}: its {key} is '0+.*; predict what `bench data coco"):
+        with pytest.raises(
+            BenchError, match=f"made for another {what}: its {key} is '0+.*; predict what `bench data coco"
+        ):
             read(write_json(tmp_path / "x.json", other))
     table = [{**row, "made_for": claims["made_for"]} for row in corners()]
     assert read(write_csv(tmp_path / "x.csv", table)).facts["submitted_for"] == {"made_for": claims["made_for"]}
@@ -169,7 +193,7 @@ def test_hashes_of_the_truth_file_are_checked_where_they_come_back(tmp_path: Pat
         read(write_csv(tmp_path / "x.csv", [{**row, "made_for": "0"} for row in corners()]))
 
 
-# -- refused -------------------------------------------------------------------------------------------------------------------------------
+# -- refused -----------------------------------------------------------------------------------------------------------
 BAD: dict[str, tuple[str, str]] = {
     "unknown image": ("image_id,x1,y1,x2,y2,score\n99,1,2,3,4,0.5\n", "row 2: unknown image_id '99' among the 3 test scenes"),
     "empty image": (HEADER + ",1,2,3,4,0.5\n", "row 2: the image is empty"),
@@ -207,8 +231,15 @@ def test_what_cannot_be_meant_so_is_refused(tmp_path: Path, case: str) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(st.lists(st.sampled_from(["10", "P1", "", "1", "2.5", "-3", "nan", "1e400", "x"]), min_size=6, max_size=6), max_size=4))
-def test_any_table_is_read_or_refused_in_one_line(tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]) -> None:
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["10", "P1", "", "1", "2.5", "-3", "nan", "1e400", "x"]), min_size=6, max_size=6),
+        max_size=4,
+    )
+)
+def test_any_table_is_read_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
+) -> None:
     path = tmp_path_factory.getbasetemp() / "x.csv"
     path.write_text(HEADER + "".join(",".join(row) + "\n" for row in rows))
     try:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.context import ExecutionContext
+from bench.core.context import ExecutionContext
+from bench.core.errors import BenchError
+from bench.core.progress import Progress
 from bench.data.scaling import ScalingParams
-from bench.detection.detector import Detections, DetectorOptions, Setup
+from bench.detection.detectors.base import Detections, DetectorOptions, Setup
+from bench.detection.detectors.tiled import TiledDetector
 from bench.detection.spec import Merging, Tiles
-from bench.detection.tiled import TiledDetector
-from bench.detection.tiling import tile_grid
-from bench.errors import BenchError
-from bench.progress import Progress
+from bench.detection.tiles.tiling import tile_grid
 
 
 class Bright(TiledDetector):
@@ -38,7 +38,9 @@ class Bright(TiledDetector):
         return Detections(np.array([box], dtype=np.float64), np.array([0.5]))
 
 
-def prepared(detector: TiledDetector, folder: Path, size: int = 64, overlap: int = 24, dark: float | None = None) -> TiledDetector:
+def prepared(
+    detector: TiledDetector, folder: Path, size: int = 64, overlap: int = 24, dark: float | None = None
+) -> TiledDetector:
     scaling = ScalingParams("uint8", 1, 0, 255) if dark is None else ScalingParams("percentile", 1, dark, 9.0)
     context = ExecutionContext(folder, folder, "cpu", 1, 0, lambda _: None, Progress())
     detector.prepare(Setup(None, scaling, Tiles(size_px=size, overlap_px=overlap), Merging(), context))
@@ -53,7 +55,9 @@ def test_any_scene_size(tmp_path: Path, shape: tuple[int, int]) -> None:
     detector = Bright()
     out = prepared(detector, tmp_path).predict(image)
     assert out.merged.boxes.tolist() == [[x, y, min(x + 12, shape[1]), min(y + 20, shape[0])]]
-    assert list(out.tiles) == tile_grid(*shape, Tiles(size_px=64, overlap_px=24)) and len(out.per_tile) == len(out.tiles)
+    assert list(out.tiles) == tile_grid(*shape, Tiles(size_px=64, overlap_px=24)) and len(out.per_tile) == len(
+        out.tiles
+    )
     assert all(block[0] <= 8 and block[1:] == (64, 64) for block in detector.blocks)
     assert sum(block[0] for block in detector.blocks) == len(out.tiles)
 

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from bench.data.scaling import ScalingParams, apply_scaling
 from bench.data.windows import Window
 from bench.detection.spec import Tiles
-from bench.detection.tiling import boxes_in, cut, dark_value, rescue_windows, tile_grid, visible_share, window_start
+from bench.detection.tiles.tiling import (
+    boxes_in,
+    cut,
+    dark_value,
+    rescue_windows,
+    tile_grid,
+    visible_share,
+    window_start,
+)
 
 
 def whole_in(window: Window, box: np.ndarray) -> bool:
@@ -71,7 +79,14 @@ def test_ships_that_fit_a_tile_are_rescued(h: int, w: int, size: int, data: st.D
     boxes = []
     for _ in range(3):
         x1, y1 = data.draw(st.integers(0, w - 1)), data.draw(st.integers(0, h - 1))
-        boxes.append([x1, y1, x1 + data.draw(st.integers(1, min(w - x1, size))), y1 + data.draw(st.integers(1, min(h - y1, size)))])
+        boxes.append(
+            [
+                x1,
+                y1,
+                x1 + data.draw(st.integers(1, min(w - x1, size))),
+                y1 + data.draw(st.integers(1, min(h - y1, size))),
+            ]
+        )
     ships = np.array(boxes, dtype=np.float64)
     extra = rescue_windows(h, w, ships, tiles)
     grid = tile_grid(h, w, tiles)
@@ -83,7 +98,9 @@ def test_ships_that_fit_a_tile_are_rescued(h: int, w: int, size: int, data: st.D
 def test_rescue_of_a_known_ship() -> None:
     tiles = Tiles(size_px=512, overlap_px=200)
     ships = np.array([[300.0, 10, 577, 60], [310, 20, 580, 60], [0, 0, 600, 20]])
-    assert rescue_windows(3000, 3000, ships, tiles) == [(0, 182, 512, 512)]  # serves the second as well; the third fits no tile
+    assert rescue_windows(3000, 3000, ships, tiles) == [
+        (0, 182, 512, 512)
+    ]  # serves the second as well; the third fits no tile
 
 
 def test_pixels_of_a_tile() -> None:
@@ -93,7 +110,10 @@ def test_pixels_of_a_tile() -> None:
     part[:] = 0
     assert image[1, 1] == 5
     assert cut(image, (2, 3, 2, 2), fill=7).tolist() == [[11, 7], [7, 7]]
-    assert cut(image, (-1, -1, 2, 2)).tolist() == [[0, 0], [0, 0]] and cut(image, (-1, -1, 3, 3))[1:, 1:].tolist() == [[0, 1], [4, 5]]
+    assert cut(image, (-1, -1, 2, 2)).tolist() == [[0, 0], [0, 0]] and cut(image, (-1, -1, 3, 3))[1:, 1:].tolist() == [
+        [0, 1],
+        [4, 5],
+    ]
     assert cut(image, (9, 9, 2, 2)).tolist() == [[0, 0], [0, 0]]
 
 
@@ -130,9 +150,29 @@ def test_rule_for_cut_ships() -> None:
     )
     ignore = np.array([False] * 7 + [True])
     shown, ignored = boxes_in(window, boxes, ignore, 0.5)
-    expected = [[10, 10, 20, 30], [0, 10, 10, 20], [0, 10, 9, 20], [0, 0, 50, 50], [49.8, 10, 50, 10.4], [30, 30, 40, 40]]
-    assert np.allclose(shown, np.array(expected), rtol=0, atol=1e-12) and ignored.tolist() == [False, False, True, True, False, True]
-    assert boxes_in(window, boxes, ignore, 1.0)[1].tolist() == [False, True, True, True, True]  # the tiny half is now a sliver
+    expected = [
+        [10, 10, 20, 30],
+        [0, 10, 10, 20],
+        [0, 10, 9, 20],
+        [0, 0, 50, 50],
+        [49.8, 10, 50, 10.4],
+        [30, 30, 40, 40],
+    ]
+    assert np.allclose(shown, np.array(expected), rtol=0, atol=1e-12) and ignored.tolist() == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert boxes_in(window, boxes, ignore, 1.0)[1].tolist() == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]  # the tiny half is now a sliver
     none, flags = boxes_in(window, np.zeros((0, 4)), np.zeros(0, bool), 0.5)
     assert none.shape == (0, 4) and flags.shape == (0,)
 
@@ -151,7 +191,11 @@ def test_window_starts() -> None:
     assert drawn == set(range(31, 41))  # from ceil(60.5) - 30 to floor(40.5)
     assert {window_start(0, 10, 100, 30, rng) for _ in range(50)} == {0}
     assert (
-        window_start(40, 60, 100, 30, None) == 35 and window_start(0, 10, 100, 30, None) == 0 and window_start(95, 100, 100, 30, None) == 70
+        window_start(40, 60, 100, 30, None) == 35
+        and window_start(0, 10, 100, 30, None) == 0
+        and window_start(95, 100, 100, 30, None) == 70
     )
-    assert window_start(20, 80, 100, 30, rng) == 35 and window_start(0, 90, 100, 30, rng) == 30  # longer than the window: its middle
+    assert (
+        window_start(20, 80, 100, 30, rng) == 35 and window_start(0, 90, 100, 30, rng) == 30
+    )  # longer than the window: its middle
     assert window_start(5, 15, 20, 30, rng) == 0 and window_start(-50, -20, 100, 30, None) == 0

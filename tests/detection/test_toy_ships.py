@@ -1,4 +1,6 @@
-"""The generated ship scenes: repeatable, boxes that fit their pixels, shores, empty scenes, made once, and no perfect score for CFAR."""
+"""The generated ship scenes: repeatable, boxes that fit their pixels, shores, empty scenes, made once, and no perfect
+score for CFAR.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.errors import BenchError
 from bench.data.dataset import open_dataset
 from bench.data.datasets.toy_ships import ToyShips
 from bench.data.images import read_image
@@ -15,7 +18,6 @@ from bench.data.scaling import SarScale
 from bench.data.ships.dataset import ShipDataset
 from bench.data.ships.toy import LENGTH_PX, LIST, ToyShipScenes, render_ships
 from bench.data.splits import SplitSpec, make_split
-from bench.errors import BenchError
 
 SMALL: dict[str, Any] = {"scenes": 6, "scene_px": 192, "ships_per_scene": 3}
 

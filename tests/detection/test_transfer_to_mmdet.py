@@ -1,4 +1,6 @@
-"""The way of a backbone into a detector: equal activations, nothing unset, the hash of what stands there, and what is refused."""
+"""The way of a backbone into a detector: equal activations, nothing unset, the hash of what stands there, and what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,20 @@ import torch
 from mmdet_toys import SMALL, context_of, faster_rcnn, fit_data, ship_scenes, yolov3
 from torch import nn
 
+from bench.core.errors import BenchError
+from bench.core.registries import BACKBONES
 from bench.data.ships.view import SceneView
-from bench.detection.detector import InitialWeights
-from bench.detection.faster_rcnn import FasterRcnnOptions
-from bench.detection.mmdet_models import DetectorNetwork, backbone_features, build_faster_rcnn, build_yolov3, load_backbone
-from bench.detection.yolov3 import YoloV3Options
-from bench.errors import BenchError
-from bench.matching.networks import InfoNceNetwork
-from bench.models import BACKBONES
+from bench.detection.detectors.base import InitialWeights
+from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnnOptions
+from bench.detection.detectors.mmdet.models import (
+    DetectorNetwork,
+    backbone_features,
+    build_faster_rcnn,
+    build_yolov3,
+    load_backbone,
+)
+from bench.detection.detectors.mmdet.yolov3 import YoloV3Options
+from bench.matching.matchers.networks import InfoNceNetwork
 from bench.models.weights import save_weights, state_sha256
 
 TOLERANCE = 1e-5
@@ -36,7 +44,9 @@ def network_on(backbone: str) -> DetectorNetwork:
 
 
 def trained_looking(backbone: str, seed: int) -> nn.Module:
-    """A backbone of ours in which every tensor, running statistics and counters included, differs from any fresh start."""
+    """A backbone of ours in which every tensor, running statistics and counters included, differs from any fresh
+    start.
+    """
     network = BACKBONES.get(backbone).build()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -66,7 +76,9 @@ def test_the_detectors_backbone_gives_the_activations_of_ours(backbone: str) -> 
     sha256 = load_backbone(network, backbone, ours.state_dict())
     assert sha256 == state_sha256(ours.state_dict())
     for key, value in network.state_dict().items():
-        assert torch.equal(value, before[key]) != key.startswith("model.backbone."), key  # every tensor of the backbone, and no other
+        assert torch.equal(value, before[key]) != key.startswith("model.backbone."), (
+            key
+        )  # every tensor of the backbone, and no other
     network.eval()
     images = torch.rand(2, 64, 96, generator=torch.Generator().manual_seed(2))
     facts = BACKBONES.get(backbone)
@@ -89,7 +101,9 @@ def test_the_sar_branch_of_a_matcher_becomes_the_backbone(tmp_path: Path, scenes
     save_weights(path, matcher.state_dict())
     detector = faster_rcnn(context_of(tmp_path))
     network, sha256 = initial_of(detector, fit_data(scenes, initial=InitialWeights(path, "sar.backbone.")))
-    assert sha256 == state_sha256(matcher.sar.backbone.state_dict()) != state_sha256(matcher.optical.backbone.state_dict())
+    assert (
+        sha256 == state_sha256(matcher.sar.backbone.state_dict()) != state_sha256(matcher.optical.backbone.state_dict())
+    )
     with pytest.raises(BenchError, match=r"under a prefix.*sar\.backbone"):
         initial_of(detector, fit_data(scenes, initial=InitialWeights(path)))
     facts = detector.fit(fit_data(scenes, initial=InitialWeights(path, "sar.backbone.")))
@@ -113,7 +127,9 @@ def test_arms_differ_in_the_backbone_alone(tmp_path: Path, scenes: SceneView) ->
     assert heads and all(torch.equal(states[0][key], states[1][key]) for key in heads)
     assert not torch.equal(states[0]["model.rpn_head.rpn_conv.weight"], states[2]["model.rpn_head.rpn_conv.weight"])
     torch.manual_seed(4)
-    assert first == state_sha256(BACKBONES.get("resnet18").build().state_dict())  # a random start is pretraining's random start
+    assert first == state_sha256(
+        BACKBONES.get("resnet18").build().state_dict()
+    )  # a random start is pretraining's random start
 
 
 def test_torchs_generator_is_left_as_it_was(tmp_path: Path, scenes: SceneView) -> None:
@@ -133,7 +149,13 @@ def test_other_incomplete_and_broken_checkpoints_are_refused(tmp_path: Path, sce
         "left over": {**state, "layer5.0.conv1.weight": torch.zeros(1)},
         "nan": {**state, "conv1.weight": state["conv1.weight"] * np.nan},
     }
-    told = {"resnet34": "do not fit", "darknet53": "darknet", "incomplete": "missing", "left over": "left over", "nan": "NaN"}
+    told = {
+        "resnet34": "do not fit",
+        "darknet53": "darknet",
+        "incomplete": "missing",
+        "left over": "left over",
+        "nan": "NaN",
+    }
     detector = faster_rcnn(context_of(tmp_path))
     for name, content in files.items():
         path = tmp_path / f"{name}.safetensors"
@@ -142,7 +164,9 @@ def test_other_incomplete_and_broken_checkpoints_are_refused(tmp_path: Path, sce
             detector.fit(fit_data(scenes, initial=InitialWeights(path)))
     assert not (tmp_path / "checkpoints").exists()
     with pytest.raises(BenchError, match="resnet"):
-        initial_of(yolov3(context_of(tmp_path)), fit_data(scenes, initial=InitialWeights(tmp_path / "resnet34.safetensors")))
+        initial_of(
+            yolov3(context_of(tmp_path)), fit_data(scenes, initial=InitialWeights(tmp_path / "resnet34.safetensors"))
+        )
     network = network_on("resnet18")
     before = state_sha256(network.state_dict())
     with pytest.raises(BenchError, match="missing"):
@@ -152,6 +176,9 @@ def test_other_incomplete_and_broken_checkpoints_are_refused(tmp_path: Path, sce
 
 def test_a_file_in_half_precision_is_told(tmp_path: Path) -> None:
     network = network_on("resnet18")
-    half = {key: value.half() if value.is_floating_point() else value for key, value in trained_looking("resnet18", 8).state_dict().items()}
+    half = {
+        key: value.half() if value.is_floating_point() else value
+        for key, value in trained_looking("resnet18", 8).state_dict().items()
+    }
     with pytest.raises(BenchError, match="other dtypes"):
         load_backbone(network, "resnet18", half)

@@ -19,14 +19,14 @@ from torch import nn
 if importlib.util.find_spec("ultralytics") is None:
     pytest.skip("needs the extra ultralytics", allow_module_level=True)
 
+from bench.core.errors import BenchError
+from bench.core.registries import BACKBONES
 from bench.data.scaling import ScalingParams
-from bench.detection.detector import InitialWeights, Setup
-from bench.detection.evaluator import BoxTable, ap_from_matches, match
+from bench.detection.detectors.base import InitialWeights, Setup
+from bench.detection.detectors.ultralytics.base import UltralyticsOptions, Yolo11, Yolo11Options, YoloV3u
+from bench.detection.detectors.ultralytics.models import backbone_features, build_yolo11, build_yolov3u, load_darknet
+from bench.detection.scoring.evaluator import BoxTable, ap_from_matches, match
 from bench.detection.spec import Merging, Tiles
-from bench.detection.ultralytics_detectors import UltralyticsOptions, Yolo11, Yolo11Options, YoloV3u
-from bench.detection.ultralytics_models import backbone_features, build_yolo11, build_yolov3u, load_darknet
-from bench.errors import BenchError
-from bench.models import BACKBONES
 from bench.models.weights import save_weights, state_sha256
 
 BOXES = [[[10.0, 12.0, 40.0, 30.0], [50.0, 60.0, 80.0, 90.0]], []]
@@ -35,7 +35,9 @@ BOXES = [[[10.0, 12.0, 40.0, 30.0], [50.0, 60.0, 80.0, 90.0]], []]
 def yolo11(folder: Path, **options: Any) -> Yolo11:
     detector = Yolo11(Yolo11.Options(**{"per_epoch": 6, "epochs": 1, "batch_size": 3, **options}))
     tiles = Tiles(size_px=SIZE, overlap_px=32, min_visible=0.5)
-    detector.prepare(Setup(None, ScalingParams("uint8", 1, 0.0, 255.0), tiles, Merging.model_validate({}), context_of(folder)))
+    detector.prepare(
+        Setup(None, ScalingParams("uint8", 1, 0.0, 255.0), tiles, Merging.model_validate({}), context_of(folder))
+    )
     return detector
 
 
@@ -59,7 +61,7 @@ def state():
     functions = (Image.open, torch.save, torch.load, cv2.imread, cv2.imwrite)
     return dict(os.environ), functions, cv2.getNumThreads(), numpy.get_printoptions()
 before = state()
-from bench.detection.ultralytics_models import library, library_version
+from bench.detection.detectors.ultralytics.models import library, library_version
 tasks = library()
 from ultralytics.utils import SETTINGS, ONLINE
 from ultralytics.utils.events import events
@@ -67,7 +69,9 @@ assert state() == before, (state(), before)
 assert not ONLINE and SETTINGS["sync"] is False and not events.enabled
 print(library_version())
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False
+    )
     assert done.returncode == 0 and done.stdout.strip().startswith("8."), done.stdout + done.stderr
 
 
@@ -82,7 +86,7 @@ def test_the_losses_have_gradients_and_an_empty_batch_is_legal(network: Any) -> 
 
 
 def test_ignored_boxes_are_painted_dark_and_only_those(network: Any) -> None:
-    from bench.detection.ultralytics_models import _painted
+    from bench.detection.detectors.ultralytics.models import _painted
 
     images = torch.rand(2, 20, 20) + 0.1
     before = images.clone()
@@ -105,7 +109,9 @@ def test_a_fitted_detector_predicts_and_its_state_round_trips(tmp_path: Path) ->
     train = ship_scenes(tmp_path)
     detector = yolo11(tmp_path / "a")
     facts = detector.fit(fit_data(train))
-    assert facts["training_tiles"] == 6 and facts["initial_state_sha256"] is None and facts["ultralytics"].startswith("8.")
+    assert (
+        facts["training_tiles"] == 6 and facts["initial_state_sha256"] is None and facts["ultralytics"].startswith("8.")
+    )
     first = detector.predict(np.asarray(train.image(0))).merged
     again = yolo11(tmp_path / "b")
     again.load_state(detector.state())
@@ -113,7 +119,9 @@ def test_a_fitted_detector_predicts_and_its_state_round_trips(tmp_path: Path) ->
     assert np.array_equal(first.boxes, second.boxes) and np.array_equal(first.scores, second.scores)
     twin = yolo11(tmp_path / "c")
     twin.fit(fit_data(train))
-    assert all(np.array_equal(value, twin.state()[name]) for name, value in detector.state().items()), "the seed decides"
+    assert all(np.array_equal(value, twin.state()[name]) for name, value in detector.state().items()), (
+        "the seed decides"
+    )
 
 
 def test_darknet_is_transferred_whole_and_computes_the_same(tmp_path: Path) -> None:
@@ -175,12 +183,16 @@ def test_without_the_extra_one_line_says_how_to_get_it() -> None:
     code = """
 import sys
 sys.modules["ultralytics"] = None
-from bench.detection.ultralytics_models import library
-from bench.errors import BenchError
+from bench.detection.detectors.ultralytics.models import library
+from bench.core.errors import BenchError
 try:
     library()
 except BenchError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False)
-    assert "pip install 'saropt-bench[ultralytics]'" in done.stdout and done.stdout.count("\n") == 1, done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert "pip install 'saropt-bench[ultralytics]'" in done.stdout and done.stdout.count("\n") == 1, (
+        done.stdout + done.stderr
+    )

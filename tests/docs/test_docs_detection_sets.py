@@ -1,4 +1,6 @@
-"""What the guide says of detection sets is true: its commands verify sets made as it draws them, its YAML is a valid section."""
+"""What the guide says of detection sets is true: its commands verify sets made as it draws them, its YAML is a valid
+section.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,17 @@ import yaml
 from command_line import REPOSITORY, Bench
 from ship_files import coco, write_coco, write_tiff, write_voc
 
-from bench.config import validate
 from bench.data.dataset import open_dataset
 from bench.data.splits import make_split
 from bench.detection.spec import DetectionSection
+from bench.suite.config import validate
 
-SECTION = (REPOSITORY / "docs" / "adding-a-dataset.md").read_text(encoding="utf-8").split("## Scenes with ships")[1].split("\n## ")[0]
+SECTION = (
+    (REPOSITORY / "docs" / "adding-a-dataset.md")
+    .read_text(encoding="utf-8")
+    .split("## Scenes with ships")[1]
+    .split("\n## ")[0]
+)
 
 
 def make(folder: Path) -> None:
@@ -24,7 +31,9 @@ def make(folder: Path) -> None:
     write_tiff(folder / "JPEGImages" / "a.tif", 40, 30)
     write_voc(folder / "Annotations" / "a.xml", [[1, 2, 9, 9]], (40, 30))
     for number, name in enumerate(("train", "test")):
-        write_coco(folder, {f"{name}.json": coco({f"{name}{k}.png": [[1, 1, 5, 5]] for k in range(3)}, first_id=10 * number)})
+        write_coco(
+            folder, {f"{name}.json": coco({f"{name}{k}.png": [[1, 1, 5, 5]] for k in range(3)}, first_id=10 * number)}
+        )
     rows = [f"{name}{k},{name}{k},{'inshore' if k else 'offshore'}" for name in ("train", "test") for k in range(3)]
     (folder / "scenes.csv").write_text("\n".join(["id,scene,shore", *rows]) + "\n")
 

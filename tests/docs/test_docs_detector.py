@@ -20,7 +20,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 def entries(bench: Bench) -> dict[str, dict[str, object]]:
-    found = [json.loads(path.read_text()) for path in sorted((bench.folder / "leaderboards/my-ships/entries").glob("*.json"))]
+    found = [
+        json.loads(path.read_text()) for path in sorted((bench.folder / "leaderboards/my-ships/entries").glob("*.json"))
+    ]
     return {record["method"]: record for record in found}
 
 
@@ -44,7 +46,13 @@ def test_the_template_is_not_run_twice_and_keeps_what_it_learned(finished: Bench
 
 def test_an_option_of_the_template_is_checked(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    words = ["run", "--config", str(EXAMPLES / "my_ships.yaml"), "--set", "detection.methods.bright-blob.options.inner=3"]
+    words = [
+        "run",
+        "--config",
+        str(EXAMPLES / "my_ships.yaml"),
+        "--set",
+        "detection.methods.bright-blob.options.inner=3",
+    ]
     assert "nearest: inner_px" in bench.error(*words)
 
 

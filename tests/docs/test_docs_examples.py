@@ -1,4 +1,6 @@
-"""The documentation's examples run: the matcher templates through the command line, and the configs that the text shows."""
+"""The documentation's examples run: the matcher templates through the command line, and the configs that the text
+shows.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.config import load_suite, validate
 from bench.matching.spec import MatchingSection
+from bench.suite.config import load_suite, validate
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -99,7 +101,9 @@ def test_the_trained_template_trains_through_the_row_that_the_guide_shows(tmp_pa
     config = tmp_path / "trained.yaml"
     config.write_text(yaml.safe_dump(shown))
     method = "sigmoid-resnet18"
-    done = run(config, tmp_path, "--method", method, "--seeds", "0", "--set", f"matching.methods.{method}.options.epochs=1")
+    done = run(
+        config, tmp_path, "--method", method, "--seeds", "0", "--set", f"matching.methods.{method}.options.epochs=1"
+    )
     assert done.returncode == 0, done.stderr
     record = records(tmp_path, "trained")[f"{method}/0"]
     assert record["facts"]["epochs"] == 1 and record["outputs"]["weights_sha256"]

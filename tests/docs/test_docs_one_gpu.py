@@ -1,4 +1,6 @@
-"""The script for the whole paper: its steps exist, its configs plan, and what it is told wrongly is said in one line."""
+"""The script for the whole paper: its steps exist, its configs plan, and what it is told wrongly is said in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,18 @@ def script(
         "START": start,
         **(sets or {}),
     }
-    done = subprocess.run([str(SCRIPT), *steps], env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [str(SCRIPT), *steps], env=environment, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
 
 def test_the_whole_paper_is_planned_without_weight_files(tmp_path: Path) -> None:
     (tmp_path / "pairs").mkdir()
-    write_toy_pairs(tmp_path / "pairs", ToyScene(scenes=1, patches_per_scene=24, patch_px=16), ("opt_256_oc_0.2", "sar_256_oc_0.2"))
+    write_toy_pairs(
+        tmp_path / "pairs", ToyScene(scenes=1, patches_per_scene=24, patch_px=16), ("opt_256_oc_0.2", "sar_256_oc_0.2")
+    )
     write_air_sarship(tmp_path / "scenes", {1: [(3, 4, 20, 30)], 5: [(3, 4, 20, 30)]})
     sets = {"PAIRS": str(tmp_path / "pairs"), "SCENES": str(tmp_path / "scenes")}
     done = script(tmp_path, "weights", "plan", start="random", sets=sets)

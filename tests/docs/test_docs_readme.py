@@ -1,7 +1,8 @@
 """README.md: every command in it is run, in the order of the page, on small stand-ins of the sets that it names.
 
-`DIR` and `DIR2` become the folders that the page's own `bench data simulate` lines write, at a smaller size; what would train for hours is
-narrowed or run as a smoke run, and what another test runs is named here. A command that is in none of the three lists fails the test.
+`DIR` and `DIR2` become the folders that the page's own `bench data simulate` lines write, at a smaller size; what would
+train for hours is narrowed or run as a smoke run, and what another test runs is named here. A command that is in none
+of the three lists fails the test.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ SLOW: dict[str, tuple[list[str], int]] = {
 ELSEWHERE = {
     "bench run --config docs/examples/my_suite.yaml": "tests/docs/test_docs_examples.py",
     "bench run --config docs/examples/my_ships.yaml": "tests/docs/test_docs_detector.py",
-    "bench submit boxes.json --task detection --config quickstart --name my-detector": "tests/docs/test_docs_submitting.py",
+    "bench submit boxes.json --task detection --config quickstart --name my-detector": (
+        "tests/docs/test_docs_submitting.py"
+    ),
     "bench submit FILE --task T --config NAME --name ROW": "tests/docs/test_docs_submitting.py",
     "bench data weights resnet50 --download": "tests/models/test_weight_files.py",
     "bench run --config NAME --processes 2": "tests/cli/test_many_processes.py",
@@ -107,7 +110,9 @@ def test_every_command_of_the_page_is_run_here_or_elsewhere() -> None:
     assert set(commands()) == {*RUN, *SLOW, *ELSEWHERE}
     for command, place in ELSEWHERE.items():
         text = (REPOSITORY / place).read_text(encoding="utf-8")
-        assert any(word in text for word in (Path(command.split()[-1]).name, *command.split()[1:2])), f"{command}: not in {place}"
+        assert any(word in text for word in (Path(command.split()[-1]).name, *command.split()[1:2])), (
+            f"{command}: not in {place}"
+        )
 
 
 @pytest.mark.parametrize("command", [command for command in RUN if not command.startswith("bench data simulate")])
@@ -120,9 +125,13 @@ def test_command(command: str, followed: Bench) -> None:
 @pytest.mark.parametrize("command", SLOW)
 def test_slow_command(command: str, followed: Bench) -> None:
     changes, code = SLOW[command]
-    followed(*with_changes(filled(command, followed), changes), code=code, timeout_s=1800)  # each detector looks at 9 MP of scene
+    followed(
+        *with_changes(filled(command, followed), changes), code=code, timeout_s=1800
+    )  # each detector looks at 9 MP of scene
 
 
 def test_the_demo_is_the_run_that_the_page_describes() -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    assert re.search(r"^demo: setup\n\t\$\(BIN\)/bench run --config quickstart --boards runs/boards$", makefile, re.MULTILINE)
+    assert re.search(
+        r"^demo: setup\n\t\$\(BIN\)/bench run --config quickstart --boards runs/boards$", makefile, re.MULTILINE
+    )

@@ -1,4 +1,6 @@
-"""The documentation is true to the project: its commands parse, its paths and links exist, the architecture names what there is."""
+"""The documentation is true to the project: its commands parse, its paths and links exist, the architecture names what
+there is.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import VERBS, build_parser
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -41,7 +43,9 @@ def test_commands_parse(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
         words = shlex.split(command, comments=True)[1:]
         assert words[0] in VERBS, f"{page.name}: {command}"
         mention = len(words) <= 2 and not any(word.startswith("-") for word in words)  # "`bench data split` writes ..."
-        assert parses(words) or (mention and parses([*words, "--help"])), f"{page.name}: {command}: {capsys.readouterr().err}"
+        assert parses(words) or (mention and parses([*words, "--help"])), (
+            f"{page.name}: {command}: {capsys.readouterr().err}"
+        )
 
 
 def test_commands_are_found_at_all() -> None:
@@ -79,7 +83,9 @@ def test_architecture_names_every_top_level_module_and_none_that_is_not_there() 
     tree = ARCHITECTURE.split("\n## The tree\n")[1].split("```")[1]
     named = set(re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, flags=re.MULTILINE))
     package = ROOT / "bench"
-    there = {path.name for path in package.glob("*.py")} | {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    there = {path.name for path in package.glob("*.py")} | {
+        f"{path.parent.name}/" for path in package.glob("*/__init__.py")
+    }
     assert named == there
     everywhere = {path.name for path in package.rglob("*.py")}
     assert set(re.findall(r"[a-z_]+\.py", ARCHITECTURE)) <= everywhere
@@ -87,14 +93,18 @@ def test_architecture_names_every_top_level_module_and_none_that_is_not_there() 
 
 def test_imports_run_downhill_as_the_architecture_says() -> None:
     forbidden = {
-        "data": ("bench.matching", "bench.models", "bench.training", "bench.runner", "bench.cli"),
-        "models": ("bench.matching", "bench.data", "bench.training", "bench.runner", "bench.cli"),
-        "matching": ("bench.runner", "bench.worker", "bench.cli", "bench.leaderboard"),
+        "data": ("bench.matching", "bench.models", "bench.training.api", "bench.execution.runner", "bench.cli"),
+        "models": ("bench.matching", "bench.data", "bench.training.api", "bench.execution.runner", "bench.cli"),
+        "matching": ("bench.execution.runner", "bench.worker", "bench.cli", "bench.boards.leaderboard"),
     }
     for folder, names in forbidden.items():
         for path in (ROOT / "bench" / folder).rglob("*.py"):
-            imported = re.findall(r"^\s*(?:from|import) (bench[\w.]*)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            imported = re.findall(
+                r"^\s*(?:from|import) (bench[\w.]*)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+            )
             assert not [name for name in imported if name.startswith(names)], path
     for path in (ROOT / "bench").rglob("*.py"):
         if path.parent.name != "cli":
-            assert not re.search(r"^\s*(?:from|import) bench\.cli", path.read_text(encoding="utf-8"), flags=re.MULTILINE), path
+            assert not re.search(
+                r"^\s*(?:from|import) bench\.cli", path.read_text(encoding="utf-8"), flags=re.MULTILINE
+            ), path

@@ -1,4 +1,6 @@
-"""docs/submitting.md: its commands run as they stand, one after the other, and the scripts in it are the files beside it."""
+"""docs/submitting.md: its commands run as they stand, one after the other, and the scripts in it are the files beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -43,25 +45,38 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, dict[str,
 
 
 def records(bench: Bench) -> dict[str, dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in sorted((bench.folder / "leaderboards/quickstart/entries").glob("*.json"))]
+    found = [
+        json.loads(path.read_text())
+        for path in sorted((bench.folder / "leaderboards/quickstart/entries").glob("*.json"))
+    ]
     return {f"{record['method']}/{record['seed']}": record for record in found}
 
 
 def test_the_guide_has_the_commands_of_three_examples() -> None:
     verbs = [" ".join(line.split()[:3]) for line in COMMANDS]
-    assert sum(verb.startswith("bench submit") for verb in verbs) == 4 and "bench data coco" in verbs and "bench data pairs" in verbs
+    assert (
+        sum(verb.startswith("bench submit") for verb in verbs) == 4
+        and "bench data coco" in verbs
+        and "bench data pairs" in verbs
+    )
 
 
 def test_following_the_guide_fills_two_boards(followed: tuple[Bench, dict[str, str]]) -> None:
     bench, _ = followed
     rows = records(bench)
     assert set(rows) == {"bright-spots/None", "edge-blocks/None", "bright-spots-trained/1", "bright-spots-trained/2"}
-    assert rows["bright-spots/None"]["metrics"]["scene.offshore.ap_area"] > 0.3  # at the shore, buildings are as bright as ships
+    assert (
+        rows["bright-spots/None"]["metrics"]["scene.offshore.ap_area"] > 0.3
+    )  # at the shore, buildings are as bright as ships
     matching = rows["edge-blocks/None"]["metrics"]
-    assert matching["uniform.roc_auc"] > 0.7 and matching["gallery.sar_to_optical.recall_at_10"] > 0.2  # chance: 0.5 and 0.1
+    assert (
+        matching["uniform.roc_auc"] > 0.7 and matching["gallery.sar_to_optical.recall_at_10"] > 0.2
+    )  # chance: 0.5 and 0.1
     assert all(record["facts"]["submitted_for"] for record in rows.values())
     assert rows["bright-spots-trained/1"]["metrics"] != rows["bright-spots-trained/2"]["metrics"]
-    boards = {task: (bench.folder / f"leaderboards/quickstart/{task}.md").read_text() for task in ("matching", "detection")}
+    boards = {
+        task: (bench.folder / f"leaderboards/quickstart/{task}.md").read_text() for task in ("matching", "detection")
+    }
     assert "[edge-blocks](https://doi.org/10.1000/182)" in boards["matching"]
     assert "[bright-spots](https://example.org/bright-spots)" in boards["detection"]
 
@@ -80,7 +95,7 @@ def test_the_script_in_the_guide_is_the_file_beside_it() -> None:
 
 
 def test_the_object_in_the_guide_is_what_the_reader_takes(tmp_path: Path) -> None:
-    from bench.detection.coco_results import read_coco
+    from bench.detection.submission.coco_results import read_coco
 
     (shown,) = [text for language, text in BLOCKS if language == "json"]
     (tmp_path / "x.json").write_text(shown)

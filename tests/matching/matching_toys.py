@@ -9,16 +9,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from bench.context import ExecutionContext
+from bench.core.context import ExecutionContext
+from bench.core.progress import Progress
 from bench.data.cache import PairView, open_cache
 from bench.data.dataset import open_dataset
 from bench.data.scaling import fit_scaling
-from bench.matching.matcher import FitData, Scalings
-from bench.progress import Progress
+from bench.matching.matchers.base import FitData, Scalings
 
 
 def toy_scene(seed: int, side: int = 220, fields: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    """Return one scene as (SAR (side, side), optical (side, side, 3)) uint8: random rectangles with unrelated tones, speckle in SAR."""
+    """Return one scene as (SAR (side, side), optical (side, side, 3)) uint8: random rectangles with unrelated tones,
+    speckle in SAR.
+    """
     rng = np.random.default_rng(seed)
     label = np.zeros((side, side), dtype=np.int64)
     for k in range(1, fields):
@@ -71,7 +73,9 @@ def decoded_pairs(cache: Path) -> PairView:
     """Return 24 generated pairs of 32 px, decoded."""
     dataset = open_dataset("toy-pairs", {"scenes": 2, "patches_per_scene": 12, "patch_px": 32}, None, cache)
     index = dataset.index()
-    return PairView(open_cache(index, dataset.root, dataset.manifest().sha256, "t", cache), index, np.arange(len(index)))
+    return PairView(
+        open_cache(index, dataset.root, dataset.manifest().sha256, "t", cache), index, np.arange(len(index))
+    )
 
 
 def scalings_of(view: PairView) -> Scalings:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from matching_toys import ToyView, fit_data
 
-from bench.errors import BenchError
-from bench.matching import distances, metrics, retrieval
-from bench.matching.histogram import Histogram, HistogramOptions
-from bench.matching.matcher import Matcher
-from bench.matching.pairs import draw_pairs
-from bench.matching.random_scores import RandomOptions, RandomScores
+from bench.core.errors import BenchError
+from bench.matching.matchers import distances
+from bench.matching.matchers.base import Matcher
+from bench.matching.matchers.histogram import Histogram, HistogramOptions
+from bench.matching.matchers.random_scores import RandomOptions, RandomScores
+from bench.matching.scoring import metrics, retrieval
+from bench.matching.scoring.pairs import draw_pairs
 
 
 def tones(n: int, seed: int, dtype: type = np.uint8) -> ToyView:
@@ -57,7 +58,9 @@ def test_tone_is_learned_and_nothing_else(model: str) -> None:
     unrelated = ToyView(test.sar_images, test.optical_images[np.random.default_rng(0).permutation(100)])
     assert auc(m, unrelated) == pytest.approx(0.5, abs=0.12)
     scrambled = test.sar_images.reshape(100, -1)[:, np.random.default_rng(1).permutation(576)].reshape(100, 24, 24)
-    np.testing.assert_allclose(m.embed("sar", scrambled), m.embed("sar", test.sar_images), atol=1e-4)  # position plays no part
+    np.testing.assert_allclose(
+        m.embed("sar", scrambled), m.embed("sar", test.sar_images), atol=1e-4
+    )  # position plays no part
 
 
 @pytest.mark.parametrize("model", ["linear", "knn"])
@@ -107,7 +110,9 @@ def test_pairwise_equals_paired_in_any_block(model: str) -> None:
 
 
 def test_linear_equals_scikit_learn_probabilities() -> None:
-    """The embeddings reproduce 1 - P(match) of the fitted logistic regression, written out with its explicit features [s, o, s x o]."""
+    """The embeddings reproduce 1 - P(match) of the fitted logistic regression, written out with its explicit features
+    [s, o, s x o].
+    """
     m, train = histogram("linear", components=3)
     state = m.state()
     s = m._standard("sar", m._raw("sar", train.sar_images)) @ state["sar_basis"]
@@ -173,8 +178,8 @@ def test_random_is_keyed_by_seed_view_and_content() -> None:
 
 
 def test_registry_finds_them() -> None:
-    from bench.matching import MATCHERS
-    from bench.matching.cfog import Cfog
+    from bench.core.registries import MATCHERS
+    from bench.matching.matchers.cfog import Cfog
 
     assert [MATCHERS.get(n) for n in ("cfog", "histogram", "random")] == [Cfog, Histogram, RandomScores]
     classes: list[type[Matcher]] = [Cfog, Histogram, RandomScores]

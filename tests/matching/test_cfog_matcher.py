@@ -10,10 +10,11 @@ import pytest
 from matching_toys import toy_scene
 from pydantic import ValidationError
 
-from bench.errors import BenchError
-from bench.matching import correlation, metrics
-from bench.matching.cfog import Cfog, CfogOptions
-from bench.matching.matcher import Setup
+from bench.core.errors import BenchError
+from bench.matching.matchers import correlation
+from bench.matching.matchers.base import Setup
+from bench.matching.matchers.cfog import Cfog, CfogOptions
+from bench.matching.scoring import metrics
 
 SIDE = 128
 LIMIT = 8  # floor(0.75 * sqrt(128))
@@ -37,7 +38,9 @@ def all_pairs(n: int) -> np.ndarray:
 
 
 def shifted(scenes: list[tuple[np.ndarray, np.ndarray]], dy: int, dx: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut both views independently out of the larger scenes; optical content at (y, x) stands at (y + dy, x + dx) in the SAR patch."""
+    """Cut both views independently out of the larger scenes; optical content at (y, x) stands at (y + dy, x + dx) in
+    the SAR patch.
+    """
     sar = np.stack([cut(s, 60 - dy, 60 - dx) for s, _ in scenes])
     return sar, np.stack([cut(o, 60, 60) for _, o in scenes])
 
@@ -48,7 +51,9 @@ def test_shift_within_the_range_is_found(scenes: list[tuple[np.ndarray, np.ndarr
     assert matcher().geometry(SIDE, SIDE).max_shift == LIMIT
     distance, found = matcher().distances_and_shifts(sar, optical, all_pairs(8))
     matrix = distance.reshape(8, 8)
-    assert np.abs(found.reshape(8, 8, 2)[np.arange(8), np.arange(8)] - shift).max() <= 1  # speckle moves an edge by a pixel at most
+    assert (
+        np.abs(found.reshape(8, 8, 2)[np.arange(8), np.arange(8)] - shift).max() <= 1
+    )  # speckle moves an edge by a pixel at most
     assert np.all(matrix.argmin(axis=0) == np.arange(8)) and np.all(matrix.argmin(axis=1) == np.arange(8))
 
 
@@ -64,7 +69,9 @@ def test_shift_beyond_the_range_scores_like_a_wrong_pair(scenes: list[tuple[np.n
 
 
 def test_score_is_a_function_of_the_pixels_alone(scenes: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """A patch of its own file, a re-crop of a larger one, another memory layout, other neighbours in the batch: one and the same score."""
+    """A patch of its own file, a re-crop of a larger one, another memory layout, other neighbours in the batch: one and
+    the same score.
+    """
     sar, optical = shifted(scenes, 2, -3)
     pairs = all_pairs(8)
     together = matcher().score_pairs(sar, optical, pairs)
@@ -92,7 +99,9 @@ def test_borders_and_padding_do_not_enter(scenes: list[tuple[np.ndarray, np.ndar
 
 
 def test_common_frame_does_not_make_a_match() -> None:
-    """Both views of every patch get the same frame: unrelated content must not become alike through it more than the frame's own width."""
+    """Both views of every patch get the same frame: unrelated content must not become alike through it more than the
+    frame's own width.
+    """
     rng = np.random.default_rng(0)
     sar, optical = rng.gamma(4.0, 20.0, (6, SIDE, SIDE)), rng.integers(0, 255, (6, SIDE, SIDE, 3))
     ring = LIMIT  # the optical ring is outside the template, and so the SAR frame meets nothing of it
@@ -103,9 +112,12 @@ def test_common_frame_does_not_make_a_match() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "offset", "dtype"), [(200, 0, np.uint16), (1e-6, 0.0, np.float32), (0.1, -30.0, np.float32), (1e8, 0, np.float32)]
+    ("gain", "offset", "dtype"),
+    [(200, 0, np.uint16), (1e-6, 0.0, np.float32), (0.1, -30.0, np.float32), (1e8, 0, np.float32)],
 )
-def test_gain_offset_and_dtype_do_not_matter(scenes: list[tuple[np.ndarray, np.ndarray]], gain: float, offset: float, dtype: type) -> None:
+def test_gain_offset_and_dtype_do_not_matter(
+    scenes: list[tuple[np.ndarray, np.ndarray]], gain: float, offset: float, dtype: type
+) -> None:
     sar, optical = shifted(scenes, 1, 1)
     pairs = all_pairs(8)
     scaled: list[np.ndarray] = [(view.astype(np.float64) * gain + offset).astype(dtype) for view in (sar, optical)]
@@ -123,7 +135,9 @@ def test_constant_images_are_far_and_finite(scenes: list[tuple[np.ndarray, np.nd
     assert matcher().score_pairs(flat, np.repeat(flat[..., None] * 3, 3, axis=3), np.array([[0, 0]])).tolist() == [1.0]
 
 
-def test_blocks_and_threads_change_nothing(scenes: list[tuple[np.ndarray, np.ndarray]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_and_threads_change_nothing(
+    scenes: list[tuple[np.ndarray, np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sar, optical = shifted(scenes, 0, 2)
     pairs = np.random.default_rng(0).permutation(all_pairs(8))[:40]
     expected = matcher().distances_and_shifts(sar, optical, pairs)
@@ -136,7 +150,9 @@ def test_blocks_and_threads_change_nothing(scenes: list[tuple[np.ndarray, np.nda
 
     monkeypatch.setattr(Cfog, "descriptor", counted)
     matcher().distances_and_shifts(sar, optical, pairs)
-    assert len(calls) == len(np.unique(pairs[:, 0])) + len(np.unique(pairs[:, 1]))  # once an image, however many pairs it is in
+    assert len(calls) == len(np.unique(pairs[:, 0])) + len(
+        np.unique(pairs[:, 1])
+    )  # once an image, however many pairs it is in
     monkeypatch.setattr(correlation, "_BLOCK_BYTES", 3 * 9 * 110 * 56 * 8)  # room for about three images of a view
     monkeypatch.setattr(correlation, "_PAIR_BLOCK", 2)
     m = matcher()
@@ -152,7 +168,10 @@ def test_correlation_equals_brute_force() -> None:
     sar, optical = toy_scene(3, side=48)
     m = matcher(max_shift_px=3, orientations=5)
     got, shift = m.distances_and_shifts(sar[None], optical[None], np.array([[0, 0]]))
-    search, template = m.descriptor(sar), m.descriptor(optical[3:-3, 3:-3] @ np.array(correlation.LUMINANCE, dtype=np.float32))
+    search, template = (
+        m.descriptor(sar),
+        m.descriptor(optical[3:-3, 3:-3] @ np.array(correlation.LUMINANCE, dtype=np.float32)),
+    )
     template = (template - template.mean(axis=(1, 2), keepdims=True)).astype(np.float64)
     size, best = template.shape[1], {}
     for y in range(7):
@@ -168,7 +187,9 @@ def test_default_range_rule_and_limits() -> None:
     assert [matcher().geometry(side, side + 9).max_shift for side in (256, 128, 64)] == [12, 8, 6]
     m = matcher(gradient_sigma=0, sigma=0)
     assert m.margin == 1 and m.geometry(64, 64).search == (62, 62)
-    with pytest.raises(BenchError, match="needs patches of at least 36 px a side for shifts up to 5 px, and these are 32 x 32"):
+    with pytest.raises(
+        BenchError, match="needs patches of at least 36 px a side for shifts up to 5 px, and these are 32 x 32"
+    ):
         matcher(max_shift_px=5).geometry(32, 32)
     with pytest.raises(BenchError, match="patches of one size"):
         matcher().score_pairs(np.zeros((1, 64, 64)), np.zeros((1, 64, 60, 3)), np.array([[0, 0]]))

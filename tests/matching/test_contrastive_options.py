@@ -1,4 +1,6 @@
-"""Options of `infonce` beyond its base: gradients in chunks, changes of a sample that keep its views registered, batches of one scene."""
+"""Options of `infonce` beyond its base: gradients in chunks, changes of a sample that keep its views registered,
+batches of one scene.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,16 @@ from matching_toys import context, decoded_pairs, scalings_of
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from bench.core.errors import BenchError
+from bench.core.options import option_values
 from bench.data.cache import PairView
-from bench.errors import BenchError
-from bench.matching.augment import Augmentation
-from bench.matching.batch_order import by_scene
-from bench.matching.batches import PairBatches
-from bench.matching.chunked import in_chunks
-from bench.matching.infonce import InfoNce, InfoNceOptions
-from bench.matching.matcher import FitData, Scalings, Setup
-from bench.matching.networks import InfoNceNetwork
-from bench.options import option_values
+from bench.matching.matchers.augment import Augmentation
+from bench.matching.matchers.base import FitData, Scalings, Setup
+from bench.matching.matchers.batch_order import by_scene
+from bench.matching.matchers.batches import PairBatches
+from bench.matching.matchers.chunked import in_chunks
+from bench.matching.matchers.infonce import InfoNce, InfoNceOptions
+from bench.matching.matchers.networks import InfoNceNetwork
 
 ALL = Augmentation(crop=0.7, zoom=True, jitter=0.3, grey=0.5, speckle=0.4)
 
@@ -39,11 +41,13 @@ def scaling(toy: PairView) -> Scalings:
     return scalings_of(toy)
 
 
-def batches(toy: PairView, scaling: Scalings, changes: Augmentation | None = None, group: int | None = None) -> PairBatches:
+def batches(
+    toy: PairView, scaling: Scalings, changes: Augmentation | None = None, group: int | None = None
+) -> PairBatches:
     return PairBatches(toy, np.arange(len(toy)), scaling, 0, 8, "none", "none", changes or Augmentation(), group)
 
 
-# -- order -------------------------------------------------------------------------------------------------------------------------
+# -- order -------------------------------------------------------------------------------------------------------------
 @given(counts=st.lists(st.integers(1, 20), min_size=1, max_size=5), group=st.integers(2, 9), seed=st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
 def test_an_order_by_scene_is_made_of_whole_runs_of_one_scene(counts: list[int], group: int, seed: int) -> None:
@@ -55,13 +59,19 @@ def test_an_order_by_scene_is_made_of_whole_runs_of_one_scene(counts: list[int],
     left, at = {f"s{k}": count for k, count in enumerate(counts)}, 0
     while at < len(seen):  # each run is `group` long, or what is left of its scene
         remaining = left[seen[at]]
-        size = next(size for size in (group, remaining % group) if 0 < size <= remaining and set(seen[at : at + size]) == {seen[at]})
+        size = next(
+            size
+            for size in (group, remaining % group)
+            if 0 < size <= remaining and set(seen[at : at + size]) == {seen[at]}
+        )
         left[seen[at]] -= size
         at += size
     assert not any(left.values())
 
 
-def test_batches_by_scene_have_negatives_of_the_scene_and_follow_from_seed_and_epoch(toy: PairView, scaling: Scalings) -> None:
+def test_batches_by_scene_have_negatives_of_the_scene_and_follow_from_seed_and_epoch(
+    toy: PairView, scaling: Scalings
+) -> None:
     grouped, scenes = batches(toy, scaling, group=4), np.array(toy.scenes)
     for batch in grouped.indices(1):
         assert all(len(set(scenes[run])) == 1 for run in batch.reshape(-1, 4))
@@ -69,10 +79,13 @@ def test_batches_by_scene_have_negatives_of_the_scene_and_follow_from_seed_and_e
     assert [b.tolist() for b in grouped.indices(1)] == again != [b.tolist() for b in grouped.indices(2)]
 
 
-# -- changes of a sample -----------------------------------------------------------------------------------------------------------
+# -- changes of a sample -----------------------------------------------------------------------------------------------
 def test_crops_keep_the_views_registered(toy: PairView, scaling: Scalings) -> None:
     entries = np.array([3, 11, 7])
-    full, part = batches(toy, scaling).fetch(2, entries), batches(toy, scaling, Augmentation(crop=0.75)).fetch(2, entries)
+    full, part = (
+        batches(toy, scaling).fetch(2, entries),
+        batches(toy, scaling, Augmentation(crop=0.75)).fetch(2, entries),
+    )
     assert part["sar"].shape == (3, 24, 24) and part["optical"].shape == (3, 24, 24, 3)
     for i in range(3):
         found = [
@@ -85,7 +98,9 @@ def test_crops_keep_the_views_registered(toy: PairView, scaling: Scalings) -> No
 
 def test_a_zoom_shows_one_window_of_both_views_as_torch_would_enlarge_it() -> None:
     rows, columns = np.meshgrid(np.arange(64.0), np.arange(64.0), indexing="ij")
-    ramps = np.stack([rows, columns, rows + columns], axis=-1).astype(np.float32) / 128  # a pixel's value tells its place
+    ramps = (
+        np.stack([rows, columns, rows + columns], axis=-1).astype(np.float32) / 128
+    )  # a pixel's value tells its place
     views: dict[Any, np.ndarray] = {"sar": np.stack([ramps[..., 0]] * 20), "optical": np.stack([ramps] * 20)}
     zoomed = Augmentation(crop=0.5, zoom=True).changed(views, 0, 0, np.arange(20), 20)
     np.testing.assert_allclose(zoomed["sar"], zoomed["optical"][..., 0], atol=1e-6)
@@ -95,17 +110,21 @@ def test_a_zoom_shows_one_window_of_both_views_as_torch_would_enlarge_it() -> No
     assert share.min() >= 0.5 - 1e-4 and share.max() <= 1 and share.std() > 0.1
     assert places.min() >= 0 and places.max() <= 63 and places[:, 0, 0].std() > 3
     whole = np.random.default_rng(0).random((1, 32, 32, 3)).astype(np.float32)
-    from bench.matching.augment import _enlarging
+    from bench.matching.matchers.augment import _enlarging
 
     middle = np.einsum("ij,njkc,lk->nilc", _enlarging(32, 0.5, 0.5), whole, _enlarging(32, 0.5, 0.5))
     window = torch.from_numpy(whole[:, 8:24, 8:24]).permute(0, 3, 1, 2)
     expected = F.interpolate(window, size=(32, 32), mode="bilinear", align_corners=False).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(middle[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-6)  # at the border ours sees what lies outside
+    np.testing.assert_allclose(
+        middle[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-6
+    )  # at the border ours sees what lies outside
     np.testing.assert_array_equal(_enlarging(32, 1.0, 0.3), np.eye(32, dtype=np.float32))
 
 
 def test_jitter_changes_tones_of_each_view_apart_and_keeps_their_order(toy: PairView, scaling: Scalings) -> None:
-    plain, toned = (batches(toy, scaling, changes).fetch(0, np.arange(8)) for changes in (None, Augmentation(jitter=0.3)))
+    plain, toned = (
+        batches(toy, scaling, changes).fetch(0, np.arange(8)) for changes in (None, Augmentation(jitter=0.3))
+    )
     for view in ("sar", "optical"):
         assert toned[view].dtype == np.float32 and toned[view].min() >= 0 and toned[view].max() <= 1
         assert not np.allclose(toned[view], plain[view], atol=0.01)
@@ -115,7 +134,10 @@ def test_jitter_changes_tones_of_each_view_apart_and_keeps_their_order(toy: Pair
 
 def test_grey_takes_the_colour_of_so_many_samples_and_nothing_else() -> None:
     rng = np.random.default_rng(0)
-    views: dict[Any, np.ndarray] = {"sar": rng.random((400, 2, 2)), "optical": rng.random((400, 2, 2, 3)).astype(np.float32)}
+    views: dict[Any, np.ndarray] = {
+        "sar": rng.random((400, 2, 2)),
+        "optical": rng.random((400, 2, 2, 3)).astype(np.float32),
+    }
     out = Augmentation(grey=0.25).changed(views, 0, 0, np.arange(400), 400)
     bare = (np.ptp(out["optical"], axis=3) == 0).all((1, 2))
     assert 70 <= bare.sum() <= 130  # 100, and 3.5 times its deviation
@@ -125,7 +147,10 @@ def test_grey_takes_the_colour_of_so_many_samples_and_nothing_else() -> None:
 
 
 def test_speckle_multiplies_the_radar_view_with_noise_of_mean_one() -> None:
-    views: dict[Any, np.ndarray] = {"sar": np.full((4, 64, 64), 0.25, np.float32), "optical": np.ones((4, 2, 2, 3), np.float32)}
+    views: dict[Any, np.ndarray] = {
+        "sar": np.full((4, 64, 64), 0.25, np.float32),
+        "optical": np.ones((4, 2, 2, 3), np.float32),
+    }
     out = Augmentation(speckle=0.5).changed(views, 3, 1, np.array([0, 5, 6, 5]), 9)
     noise = out["sar"] / 0.25  # at most 4 before it is clipped: beyond 6 deviations
     assert noise.mean() == pytest.approx(1, abs=0.02) and noise.std() == pytest.approx(0.5, abs=0.02)
@@ -134,7 +159,9 @@ def test_speckle_multiplies_the_radar_view_with_noise_of_mean_one() -> None:
     assert out["optical"] is views["optical"]
 
 
-def test_a_sample_looks_alike_in_any_batch_and_any_process_and_anew_in_each_epoch(toy: PairView, scaling: Scalings) -> None:
+def test_a_sample_looks_alike_in_any_batch_and_any_process_and_anew_in_each_epoch(
+    toy: PairView, scaling: Scalings
+) -> None:
     changed = batches(toy, scaling, ALL)
     together = changed.fetch(2, np.array([3, 11, 7]))
     alone = pickle.loads(pickle.dumps(changed)).fetch(2, np.array([11]))
@@ -145,7 +172,7 @@ def test_a_sample_looks_alike_in_any_batch_and_any_process_and_anew_in_each_epoc
         assert not np.array_equal(changed.fetch(3, np.array([11]))[view], alone[view])
 
 
-# -- gradients in chunks -----------------------------------------------------------------------------------------------------------
+# -- gradients in chunks -----------------------------------------------------------------------------------------------
 def small_network() -> InfoNceNetwork:
     torch.manual_seed(0)
     return InfoNceNetwork("shallow", 8, None, 0.1)
@@ -204,7 +231,9 @@ def test_between_the_passes_no_more_than_embeddings_and_images_are_held() -> Non
     assert held(4) < held(None) / 10
 
 
-@pytest.mark.parametrize(("n", "chunk", "sizes"), [(9, 4, [3, 3, 3]), (5, 4, [3, 2]), (3, 2, [3]), (1, 2, [1]), (4, 8, [4])])
+@pytest.mark.parametrize(
+    ("n", "chunk", "sizes"), [(9, 4, [3, 3, 3]), (5, 4, [3, 2]), (3, 2, [3]), (1, 2, [1]), (4, 8, [4])]
+)
 def test_chunks_are_of_one_size_and_never_of_one_image(n: int, chunk: int, sizes: list[int]) -> None:
     seen: list[int] = []
 
@@ -217,10 +246,19 @@ def test_chunks_are_of_one_size_and_never_of_one_image(n: int, chunk: int, sizes
     assert rows.tolist() == list(range(n)) and seen == sizes
 
 
-# -- the matcher -------------------------------------------------------------------------------------------------------------------
+# -- the matcher -------------------------------------------------------------------------------------------------------
 def test_a_training_with_every_option_is_the_same_twice(toy: PairView, scaling: Scalings, tmp_path: Path) -> None:
     options: dict[str, Any] = {"epochs": 2, "batch_size": 8, "input_px": 32, "augment": "dihedral"}
-    options |= {"crop": 0.8, "zoom": True, "jitter": 0.2, "grey": 0.3, "speckle": 0.3, "scene_batches": True, "scene_group": 4, "chunk": 4}
+    options |= {
+        "crop": 0.8,
+        "zoom": True,
+        "jitter": 0.2,
+        "grey": 0.3,
+        "speckle": 0.3,
+        "scene_batches": True,
+        "scene_group": 4,
+        "chunk": 4,
+    }
     states = []
     for k in range(2):
         own = context(tmp_path / f"{k}")
@@ -253,7 +291,9 @@ def test_an_option_that_would_do_nothing_is_refused(given_options: dict[str, Any
         InfoNceOptions.model_validate(given_options)
 
 
-def test_batches_of_scenes_need_scenes(toy: PairView, scaling: Scalings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_of_scenes_need_scenes(
+    toy: PairView, scaling: Scalings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bare = toy.subset(np.arange(8))
     monkeypatch.setitem(vars(bare), "scenes", (None,) * 8)
     matcher = InfoNce(InfoNceOptions.model_validate({"scene_batches": True}))

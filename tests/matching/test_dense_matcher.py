@@ -10,13 +10,13 @@ import pytest
 import torch
 from matching_toys import ToyView, context, toy_scene
 
+from bench.core.errors import BenchError
 from bench.data.scaling import fit_scaling
-from bench.errors import BenchError
-from bench.matching import correlation
-from bench.matching.batches import PairBatches
-from bench.matching.dense import CroppedBatches, Dense, DenseOptions
-from bench.matching.dense_network import DenseNetwork, correlation_surfaces, templates_of
-from bench.matching.matcher import FitData, Scalings, Setup
+from bench.matching.matchers import correlation
+from bench.matching.matchers.base import FitData, Scalings, Setup
+from bench.matching.matchers.batches import PairBatches
+from bench.matching.matchers.dense import CroppedBatches, Dense, DenseOptions
+from bench.matching.matchers.dense_network import DenseNetwork, correlation_surfaces, templates_of
 
 SIDE = 64
 
@@ -42,7 +42,7 @@ def fitted(matcher: Dense, view: ToyView, folder: Path, seed: int = 0) -> Dense:
     return matcher
 
 
-# -- correlation and loss ------------------------------------------------------------------------------------------------------------
+# -- correlation and loss ----------------------------------------------------------------------------------------------
 def test_surfaces_equal_plain_loops() -> None:
     generator = torch.Generator().manual_seed(0)
     areas, others = torch.randn(2, 3, 9, 11, generator=generator), torch.randn(3, 3, 9, 11, generator=generator)
@@ -88,13 +88,17 @@ def test_the_loss_is_the_share_near_the_true_shift_of_the_true_pair() -> None:
 
 def test_every_tensor_of_a_backbone_gets_a_gradient() -> None:
     network = DenseNetwork("resnet18", 4, max_shift=1, tolerance=1, temperature=0.1)
-    batch = {"sar": torch.rand(2, 64, 64), "optical": torch.rand(2, 64, 64, 3), "shift": torch.zeros(2, 2, dtype=torch.long)}
+    batch = {
+        "sar": torch.rand(2, 64, 64),
+        "optical": torch.rand(2, 64, 64, 3),
+        "shift": torch.zeros(2, 2, dtype=torch.long),
+    }
     network.loss(batch)["loss"].backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and float(parameter.grad.abs().max()) > 0, name
 
 
-# -- crops ---------------------------------------------------------------------------------------------------------------------------
+# -- crops -------------------------------------------------------------------------------------------------------------
 def test_crops_show_what_their_shift_says_and_do_not_depend_on_the_batch() -> None:
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     grid = np.stack([y + 64 * (x % 2), x, y], axis=-1).astype(np.uint8)
@@ -116,7 +120,7 @@ def test_crops_show_what_their_shift_says_and_do_not_depend_on_the_batch() -> No
     assert len(seen) > 10
 
 
-# -- the matcher ---------------------------------------------------------------------------------------------------------------------
+# -- the matcher -------------------------------------------------------------------------------------------------------
 SMALL: dict[str, Any] = {"epochs": 30, "batch_size": 8, "crop_px": 48, "augment": "none", "lr": 0.005}
 
 

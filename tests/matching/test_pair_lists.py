@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from matching_toys import ToyView
 
-from bench.errors import BenchError
-from bench.matching import pairs
-from bench.matching.retrieval import same_place
+from bench.core.errors import BenchError
+from bench.matching.scoring import pairs
+from bench.matching.scoring.retrieval import same_place
 
 IDS = [f"p{i}" for i in range(60)]
 SCENES = [f"s{i // 6}" for i in range(60)]
@@ -36,11 +36,15 @@ def test_draws_are_repeatable_and_hashed() -> None:
     assert one.sha256(IDS) != pairs.draw_pairs(60, seed=4, hard="scene", groups=SCENES).sha256(IDS)
     assert one.sha256(IDS) != one.sha256([*IDS[:-1], "other"])
     plain = pairs.draw_pairs(60, seed=3)
-    assert np.array_equal(plain.array(), one.array()[one.of(pairs.POSITIVE, pairs.UNIFORM)])  # hard ones change no other
+    assert np.array_equal(
+        plain.array(), one.array()[one.of(pairs.POSITIVE, pairs.UNIFORM)]
+    )  # hard ones change no other
 
 
 def test_first_draws_are_frozen() -> None:
-    """The stored lists of earlier runs must stay reproducible: a change of these numbers needs a new protocol version."""
+    """The stored lists of earlier runs must stay reproducible: a change of these numbers needs a new protocol
+    version.
+    """
     assert pairs.draw_pairs(60, seed=0).optical[60:66].tolist() == FROZEN_PAIRS
     assert pairs.draw_gallery(1000, 5, seed=0).tolist() == FROZEN_GALLERY
 
@@ -59,7 +63,8 @@ def test_same_place_is_no_negative() -> None:
     assert not same_place(places[got.sar[wrong]], places[got.optical[wrong]]).any()
     listed = pairs.draw_pairs(40, 1, "scene", ["a"] * 40, [tuple(p) for p in places.tolist()])
     assert listed.sha256(IDS) == got.sha256(IDS)
-    # all of one place but one far away: rejection gives way to the list of allowed members, and the far one has everybody
+    # all of one place but one far away: rejection gives way to the list of allowed members, and the far one has
+    # everybody
     crowded = np.tile([0.0, 0.0, 1.0, 1.0], (300, 1))
     crowded[7] += 500
     got = pairs.draw_pairs(300, 1, places=crowded)
@@ -76,7 +81,9 @@ def test_who_has_nobody_is_counted() -> None:
 def test_gallery_is_sorted_distinct_and_repeatable() -> None:
     got = pairs.draw_gallery(500, 100, seed=2)
     assert len(set(got.tolist())) == 100 and np.all(np.diff(got) > 0) and got.max() < 500
-    assert np.array_equal(got, pairs.draw_gallery(500, 100, seed=2)) and not np.array_equal(got, pairs.draw_gallery(500, 100, seed=3))
+    assert np.array_equal(got, pairs.draw_gallery(500, 100, seed=2)) and not np.array_equal(
+        got, pairs.draw_gallery(500, 100, seed=3)
+    )
     assert np.array_equal(pairs.draw_gallery(10, 99, 0), np.arange(10))
     assert np.array_equal(pairs.draw_gallery(10, None, 0), np.arange(10))  # the whole test part
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from bench.errors import BenchError
-from bench.matching import metrics
+from bench.core.errors import BenchError
+from bench.matching.scoring import metrics
 
 POSITIVES_FIRST = np.array([True] * 50 + [False] * 50)
 
@@ -26,7 +26,9 @@ def draw(seed: int, n: int = 300, levels: int | None = None) -> tuple[np.ndarray
 def test_parity_with_scikit_learn(seed: int, levels: int | None) -> None:
     label, distance = draw(seed, levels=levels)
     assert metrics.roc_auc(label, distance) == pytest.approx(reference.roc_auc_score(label, -distance), abs=1e-12)
-    assert metrics.average_precision(label, distance) == pytest.approx(reference.average_precision_score(label, -distance), abs=1e-12)
+    assert metrics.average_precision(label, distance) == pytest.approx(
+        reference.average_precision_score(label, -distance), abs=1e-12
+    )
     fpr, tpr, thresholds = reference.roc_curve(label, -distance, drop_intermediate=False)
     for got, expected in zip(metrics.roc_curve(label, distance), (fpr, tpr, -thresholds), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-12)
@@ -44,7 +46,11 @@ def test_parity_with_scikit_learn(seed: int, levels: int | None) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 1.0, 1.5, 7.0, np.inf, np.nan])), min_size=1, max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([0.0, 0.5, 1.0, 1.5, 7.0, np.inf, np.nan])), min_size=1, max_size=40
+    )
+)
 def test_parity_with_brute_force(rows: list[tuple[bool, float]]) -> None:
     label = np.array([r[0] for r in rows])
     distance = np.array([r[1] for r in rows])
@@ -89,26 +95,45 @@ def test_perfect_predictions() -> None:
 
 def test_reversed_predictions() -> None:
     got = metrics.pair_metrics(POSITIVES_FIRST, np.where(POSITIVES_FIRST, 0.9, 0.1), 0.5)
-    assert (got["roc_auc"], got["fpr95"], got["accuracy"], got["precision"], got["recall"], got["f1"]) == (0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    assert (got["roc_auc"], got["fpr95"], got["accuracy"], got["precision"], got["recall"], got["f1"]) == (
+        0.0,
+        1.0,
+        0.0,
+        0.0,
+        0.0,
+        0.0,
+    )
 
 
 def test_empty_and_one_class_are_none_not_zero() -> None:
     nothing = metrics.pair_metrics(np.zeros(0, dtype=bool), np.zeros(0), 0.5)
     assert nothing["pairs"] == 0
-    assert all(nothing[k] is None for k in ("roc_auc", "average_precision", "fpr95", "accuracy", "precision", "recall", "f1"))
+    assert all(
+        nothing[k] is None for k in ("roc_auc", "average_precision", "fpr95", "accuracy", "precision", "recall", "f1")
+    )
     no_positive = metrics.pair_metrics(np.zeros(4, dtype=bool), np.arange(4.0), 1.0)
     assert all(no_positive[k] is None for k in ("roc_auc", "average_precision", "fpr95", "recall", "f1"))
     assert no_positive["accuracy"] == 0.5 and no_positive["precision"] == 0.0
     nothing_said = metrics.decision_metrics(POSITIVES_FIRST, np.ones(100), 0.5)
     assert nothing_said == {"accuracy": 0.5, "precision": None, "recall": 0.0, "f1": 0.0}
-    assert [len(a) for a in (*metrics.roc_curve(POSITIVES_FIRST[:3], np.ones(3)), *metrics.pr_curve(~POSITIVES_FIRST[:3], np.ones(3)))] == [
-        0
-    ] * 6
+    assert [
+        len(a)
+        for a in (
+            *metrics.roc_curve(POSITIVES_FIRST[:3], np.ones(3)),
+            *metrics.pr_curve(~POSITIVES_FIRST[:3], np.ones(3)),
+        )
+    ] == [0] * 6
 
 
 def test_constant_predictions_are_chance() -> None:
     got = metrics.pair_metrics(POSITIVES_FIRST, np.full(100, 0.3), 0.3)
-    assert (got["roc_auc"], got["average_precision"], got["fpr95"], got["accuracy"], got["recall"]) == (0.5, 0.5, 1.0, 0.5, 1.0)
+    assert (got["roc_auc"], got["average_precision"], got["fpr95"], got["accuracy"], got["recall"]) == (
+        0.5,
+        0.5,
+        1.0,
+        0.5,
+        1.0,
+    )
     assert metrics.decision_metrics(POSITIVES_FIRST, np.full(100, 0.3), 0.29)["precision"] is None
 
 

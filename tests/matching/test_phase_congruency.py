@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matching_toys import toy_scene
 
-from bench.errors import BenchError
-from bench.matching.phase_congruency import PhaseCongruency, PhaseCongruencyOptions
+from bench.core.errors import BenchError
+from bench.matching.matchers.phase_congruency import PhaseCongruency, PhaseCongruencyOptions
 
 
 def matcher(**options: float) -> PhaseCongruency:
@@ -90,7 +90,7 @@ def test_displaced_pairs_are_found_with_unrelated_tones() -> None:
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.matching import correlation
+    from bench.matching.matchers import correlation
 
     scenes = [toy_scene(seed, side=72) for seed in range(3)]
     sar, optical = (np.stack([scene[view] for scene in scenes]) for view in (0, 1))
@@ -102,5 +102,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_small_patches_are_told() -> None:
-    with pytest.raises(BenchError, match="phase-congruency needs patches of at least .* set max_shift_px, scales or min_wav"):
+    with pytest.raises(
+        BenchError, match="phase-congruency needs patches of at least .* set max_shift_px, scales or min_wav"
+    ):
         matcher().score_pairs(np.zeros((1, 40, 40)), np.zeros((1, 40, 40, 3)), np.array([[0, 0]]))

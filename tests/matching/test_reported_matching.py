@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from bench.config import load_suite
-from bench.matching.reported import REPORTED, differences, find_reported, judge
-from bench.records import Failure, Record, load_record
-from bench.statistics import Estimate, Interval
-from bench.task import Origin, Selection, get_task
+from bench.execution.records import Failure, Record, load_record
+from bench.execution.task import Origin, Selection, get_task
+from bench.matching.board.reported import REPORTED, differences, find_reported, judge
+from bench.statistics.inference import Estimate, Interval
+from bench.suite.config import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = "0676ba61" + "0" * 56  # as torchvision states it
@@ -23,7 +23,9 @@ def paper_spec(backbone: str) -> dict[str, Any]:
     suite = load_suite("paper")
     task = get_task("matching")
     section = task.Section.model_validate(suite.tasks["matching"])
-    cells = task.expand(suite, section, Selection({"matcher": ("bnn",)}, (0,)), Origin("--config paper", ROOT / "configs"))
+    cells = task.expand(
+        suite, section, Selection({"matcher": ("bnn",)}, (0,)), Origin("--config paper", ROOT / "configs")
+    )
     (cell,) = [cell for cell in cells if cell.spec["method"]["backbone"] == backbone]
     return copy.deepcopy(dict(cell.spec))
 
@@ -72,7 +74,10 @@ def changed(value: dict[str, Any], path: str, new: Any) -> dict[str, Any]:
 
 
 def estimates(**values: tuple[float, float, float]) -> dict[str, Estimate | None]:
-    return {name: Estimate(value, None, None, Interval(low, high, 0.95), None, 10, 8.0) for name, (value, low, high) in values.items()}
+    return {
+        name: Estimate(value, None, None, Interval(low, high, 0.95), None, 10, 8.0)
+        for name, (value, low, high) in values.items()
+    }
 
 
 CLOSE = estimates(accuracy=(0.83, 0.826, 0.834), precision=(0.75, 0.745, 0.756), recall=(0.992, 0.99, 0.994))
@@ -92,9 +97,15 @@ def test_the_table_as_printed() -> None:
         negatives = (numbers["recall"] - numbers["accuracy"] - false_alarms) / (numbers["accuracy"] - 1)
         assert negatives == pytest.approx(1, abs=0.004)
         errors = [1.96 * found.standard_errors[name] for name in ("accuracy", "precision", "recall")]
-        assert errors == [pytest.approx(0.0067, abs=1e-4), pytest.approx(0.0095, abs=2e-4), pytest.approx(0.002, abs=3e-4)]
+        assert errors == [
+            pytest.approx(0.0067, abs=1e-4),
+            pytest.approx(0.0095, abs=2e-4),
+            pytest.approx(0.002, abs=3e-4),
+        ]
     assert find_reported("qxs-saropt", "cfog", None) is None and find_reported("toy-pairs", "bnn", "resnet50") is None
-    assert any("Darknet" in text for text in REPORTED[1].open) and not any("Darknet" in text for text in REPORTED[0].open)
+    assert any("Darknet" in text for text in REPORTED[1].open) and not any(
+        "Darknet" in text for text in REPORTED[0].open
+    )
 
 
 def test_the_shipped_suite_on_data_of_the_genuine_size_has_no_known_difference(spec: dict[str, Any]) -> None:
@@ -104,7 +115,11 @@ def test_the_shipped_suite_on_data_of_the_genuine_size_has_no_known_difference(s
     assert differences(darknet.model_copy(update={"inputs": inputs})) == []
     found = judge([row(spec, 0), row(spec, 1)], CLOSE)
     assert found is not None and found.kind == found.short == "reproduced", found
-    assert "protocol partly unknown" in found.footnotes[0] and "threshold" in found.footnotes[0] and len(found.footnotes) == 1
+    assert (
+        "protocol partly unknown" in found.footnotes[0]
+        and "threshold" in found.footnotes[0]
+        and len(found.footnotes) == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.errors import BenchError
-from bench.matching import distances, metrics, retrieval
-from bench.matching.metrics import Ranks
+from bench.core.errors import BenchError
+from bench.matching.matchers import distances
+from bench.matching.scoring import metrics, retrieval
+from bench.matching.scoring.metrics import Ranks
 
 
 def euclid(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -86,7 +87,9 @@ def test_known_answers() -> None:
     for value in (0.5, np.nan):
         constant = retrieval.retrieval_from_matrix(np.full((n, n), value)).optical_to_sar
         assert np.all(constant.mean_rank == (n + 1) / 2)
-        assert [metrics.recall_at_k(constant, k) for k in (1, 5, 10, n, 99)] == pytest.approx([1 / n, 5 / n, 10 / n, 1.0, 1.0])
+        assert [metrics.recall_at_k(constant, k) for k in (1, 5, 10, n, 99)] == pytest.approx(
+            [1 / n, 5 / n, 10 / n, 1.0, 1.0]
+        )
         assert metrics.mrr(constant) == pytest.approx(np.mean(1 / np.arange(1, n + 1)))
     worst = retrieval.retrieval_from_matrix(np.eye(n)).sar_to_optical
     assert metrics.mrr(worst) == pytest.approx(1 / n) and metrics.recall_at_k(worst, n - 1) == 0.0
@@ -117,7 +120,9 @@ def test_neighbours_that_share_ground_leave_the_gallery() -> None:
 
 
 def test_a_whole_test_part_as_gallery_takes_its_matrix_and_little_more() -> None:
-    """6,000 x 6,000 distances as float32 are 144 MB; expanded at once in double precision they took seven times that."""
+    """6,000 x 6,000 distances as float32 are 144 MB; expanded at once in double precision they took seven times
+    that.
+    """
     sar, optical = np.random.default_rng(0).random((2, 2500, 20), dtype=np.float32)
     tracemalloc.start()
     got = distances.matrix("rms", sar, optical)

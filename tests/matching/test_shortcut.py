@@ -12,11 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.leaderboard import build_boards
-from bench.matching.metrics import pair_metrics, recall_at_k
-from bench.matching.pairs import draw_pairs
-from bench.matching.retrieval import retrieval_from_matrix
-from bench.matching.shortcut import (
+from bench.boards.leaderboard import build_boards
+from bench.boards.tables import Section, Table
+from bench.execution.records import Record, load_record
+from bench.matching.board.shortcut import (
     expected,
     on_drawn_pairs,
     same_scene_rate,
@@ -25,8 +24,9 @@ from bench.matching.shortcut import (
     scenes_of,
     shortcut_section,
 )
-from bench.records import Record, load_record
-from bench.tables import Section, Table
+from bench.matching.scoring.metrics import pair_metrics, recall_at_k
+from bench.matching.scoring.pairs import draw_pairs
+from bench.matching.scoring.retrieval import retrieval_from_matrix
 
 BASE = load_record(Path(__file__).parents[1] / "core" / "records_v1" / "finished.json")
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -34,7 +34,9 @@ ACCURACY, R1 = "uniform.accuracy", "gallery.sar_to_optical.recall_at_1"
 
 
 def sampled(scenes: list[str], seed: int = 0, hard: bool = True, old: bool = False) -> dict[str, np.ndarray]:
-    """Return the per-sample arrays of a test part with these scenes ("" unknown), its pairs drawn as the protocol draws them."""
+    """Return the per-sample arrays of a test part with these scenes ("" unknown), its pairs drawn as the protocol draws
+    them.
+    """
     n = len(scenes)
     ids = np.array([f"s{i}" for i in range(n)])
     pairs = draw_pairs(n, seed, "scene" if hard else None, [scene or None for scene in scenes] if hard else None)
@@ -43,7 +45,7 @@ def sampled(scenes: list[str], seed: int = 0, hard: bool = True, old: bool = Fal
     return {**out, "gallery_position": np.arange(n), **({} if old else {"scene": np.array(scenes)})}
 
 
-# -- numbers ------------------------------------------------------------------------------------------------------------------------------
+# -- numbers -----------------------------------------------------------------------------------------------------------
 def test_three_equal_scenes_score_what_table_two_reports() -> None:
     """Section 1.3 of the protocol facts: .833 / .750 / 1.000 at a false positive rate of .333."""
     found = scene_only(same_scene_rate([1, 1, 1]))
@@ -107,7 +109,9 @@ def test_unknown_scenes_are_left_out_and_all_unknown_is_unknown() -> None:
     same = (part["pair_sar"] < 20) == (part["pair_optical"] < 20)
     assert on_drawn_pairs(part, scenes)["uniform.fpr95"] == pytest.approx(same[keep].mean())
     nobody = sampled([""] * 30, hard=False)
-    assert not scenes_of(nobody).known.any() and expected(nobody, scenes_of(nobody)) == {} == on_drawn_pairs(nobody, scenes_of(nobody))
+    assert not scenes_of(nobody).known.any() and expected(nobody, scenes_of(nobody)) == {} == on_drawn_pairs(
+        nobody, scenes_of(nobody)
+    )
 
 
 def test_entries_from_before_scenes_were_kept_use_the_groups() -> None:
@@ -115,7 +119,7 @@ def test_entries_from_before_scenes_were_kept_use_the_groups() -> None:
     assert scenes_of(old).noun == "group of the split" and scenes_of(old).sizes.tolist() == [6, 6]
 
 
-# -- the section --------------------------------------------------------------------------------------------------------------------------
+# -- the section -------------------------------------------------------------------------------------------------------
 def row(
     label: str, matcher: str, uniform: list[float], hard: list[float | None], r1: float = 0.1
 ) -> tuple[str, list[Record], tuple[str, ...]]:
@@ -127,7 +131,11 @@ def row(
     return label, records, ()
 
 
-ROWS = [row("net", "bnn", [0.80, 0.82], [0.60, 0.64]), row("tones", "histogram", [0.7], [0.55]), row("best", "cfog", [0.99], [0.95], 0.9)]
+ROWS = [
+    row("net", "bnn", [0.80, 0.82], [0.60, 0.64]),
+    row("tones", "histogram", [0.7], [0.55]),
+    row("best", "cfog", [0.99], [0.95], 0.9),
+]
 
 
 def section(samples: Mapping[str, Any] | None, rows: list[Any] = ROWS) -> Section:
@@ -144,8 +152,12 @@ def test_the_section_shows_the_models_the_radiometry_row_and_the_drop() -> None:
     model, net = found.rows[0].cells, found.rows[3].cells
     assert model["hard.accuracy"].value == 0.5 and model[R1].value == pytest.approx(3 / 120)
     assert model["shortcut.drop"].value == pytest.approx(0.5 - (1 - 39 / 119 / 2))
-    assert net["shortcut.drop"].value == pytest.approx(-0.19) and net["shortcut.drop"].spread == pytest.approx(np.std([0.2, 0.18], ddof=1))
-    assert all(line.records == () and line.command == "" for line in found.rows)  # a view of rows that stand above: nothing twice
+    assert net["shortcut.drop"].value == pytest.approx(-0.19) and net["shortcut.drop"].spread == pytest.approx(
+        np.std([0.2, 0.18], ddof=1)
+    )
+    assert all(
+        line.records == () and line.command == "" for line in found.rows
+    )  # a view of rows that stand above: nothing twice
 
 
 def test_the_reading_names_the_rows_that_are_not_above_a_shortcut() -> None:
@@ -182,8 +194,12 @@ def test_failed_rows_and_missing_hard_negatives_give_no_number() -> None:
 
 
 def test_the_committed_boards_of_real_pairs() -> None:
-    """On the random split a scene-blind score would not be told from a scene-knowing one; by retrieval and hard negatives cfog is."""
-    (table,) = (table for path, table in build_boards(BOARDS, "s1s2", write=False).tables.items() if path.stem == "matching")
+    """On the random split a scene-blind score would not be told from a scene-knowing one; by retrieval and hard
+    negatives cfog is.
+    """
+    (table,) = (
+        table for path, table in build_boards(BOARDS, "s1s2", write=False).tables.items() if path.stem == "matching"
+    )
     assert isinstance(table, Table)
     sections = {found.title: found for found in table.sections if "shortcuts" in found.title}
     assert len(sections) == 4
@@ -194,4 +210,6 @@ def test_the_committed_boards_of_real_pairs() -> None:
         assert count == (37 if "random" in found.title else 18)
         assert model[ACCURACY].value == pytest.approx(1 - 0.5 / count, abs=0.005)
         assert (cells["cfog"][R1].value or 0) > (model[R1].value or 1)
-        assert abs((cells["the scene alone, pairs as drawn"][ACCURACY].value or 0) - (model[ACCURACY].value or 0)) < 0.02
+        assert (
+            abs((cells["the scene alone, pairs as drawn"][ACCURACY].value or 0) - (model[ACCURACY].value or 0)) < 0.02
+        )

@@ -1,4 +1,6 @@
-"""Distances of another tool: what it is asked, and that an answer is taken only when it is complete, finite and meant for this drawing."""
+"""Distances of another tool: what it is asked, and that an answer is taken only when it is complete, finite and meant
+for this drawing.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
 from bench.data.index import PairIndex, PairSample
-from bench.errors import BenchError
-from bench.matching.distances import paired, pairwise
-from bench.matching.drawing import PARTS, Drawn
-from bench.matching.pairs import draw_gallery, draw_pairs
-from bench.matching.predictions import PartPredictions, Predictions, save_predictions
-from bench.matching.submission import Asked, Submitted, handout_rows, make_asked, read_submission
+from bench.matching.matchers.distances import paired, pairwise
+from bench.matching.scoring.pairs import draw_gallery, draw_pairs
+from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
+from bench.matching.scoring.sampling import PARTS, Drawn
+from bench.matching.submission.submission import Asked, Submitted, handout_rows, make_asked, read_submission
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 PLAN: Any = SimpleNamespace(identity=lambda: IDENTITY)
@@ -80,7 +82,7 @@ def same(found: Submitted, wanted: dict[str, np.ndarray]) -> bool:
     return parts and found.gallery is not None and np.array_equal(found.gallery, wanted["gallery"], equal_nan=True)
 
 
-# -- what is asked -------------------------------------------------------------------------------------------------------------------
+# -- what is asked -----------------------------------------------------------------------------------------------------
 def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None:
     keys = list(zip(ASKED.parts, ASKED.sar, ASKED.optical, strict=True))
     assert len(set(keys)) == len(keys)
@@ -88,9 +90,13 @@ def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None
         ids, pairs = DRAWN.ids[part], DRAWN.pairs[part]
         drawn = {(part, ids[s], ids[o]) for s, o in zip(pairs.sar.tolist(), pairs.optical.tolist(), strict=True)}
         assert drawn == {key for key in keys if key[0] == part}
-        assert len(drawn) < len(pairs), "uniform and hard negatives coincide somewhere: a pair that is in both is asked once"
+        assert len(drawn) < len(pairs), (
+            "uniform and hard negatives coincide somewhere: a pair that is in both is asked once"
+        )
     assert sum(key[0] == "gallery" for key in keys) == len(DRAWN.gallery) ** 2
-    index = PairIndex(tuple(PairSample(name, f"opt/{name}.png", f"sar/{name}.png") for part in PARTS for name in DRAWN.ids[part]))
+    index = PairIndex(
+        tuple(PairSample(name, f"opt/{name}.png", f"sar/{name}.png") for part in PARTS for name in DRAWN.ids[part])
+    )
     header, rows = handout_rows(ASKED, index)
     assert header == ["pair", "part", "sar", "optical", "sar_file", "optical_file", "made_for"]
     assert [row[:4] for row in rows] == [[i, *key] for i, key in enumerate(keys)]
@@ -101,7 +107,10 @@ def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None
 
 
 def test_windows_of_scenes_are_handed_out() -> None:
-    samples = [PairSample(name, "o.tif", "s.tif", (8 * i, 0, 8, 8)) for i, name in enumerate(DRAWN.ids["validation"] + DRAWN.ids["test"])]
+    samples = [
+        PairSample(name, "o.tif", "s.tif", (8 * i, 0, 8, 8))
+        for i, name in enumerate(DRAWN.ids["validation"] + DRAWN.ids["test"])
+    ]
     header, rows = handout_rows(ASKED, PairIndex(tuple(samples)))
     at = header.index("sar_window")
     assert header[at : at + 2] == ["sar_window", "optical_window"] and rows[0][at] == "0 0 8 8"
@@ -114,12 +123,16 @@ def test_another_drawing_split_or_data_set_is_another_hash() -> None:
     assert len(hashes) == 5 and make_asked(IDENTITY, drawn_of()).hashes == ASKED.hashes
 
 
-# -- answers that are taken ----------------------------------------------------------------------------------------------------------
+# -- answers that are taken --------------------------------------------------------------------------------------------
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_any_order_and_any_naming_gives_the_same_distances(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_any_order_and_any_naming_gives_the_same_distances(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     rows = data.draw(st.permutations(answer()))
-    keep = data.draw(st.sampled_from([("pair", "part", "sar", "optical"), ("part", "sar", "optical"), ("pair", "made_for")]))
+    keep = data.draw(
+        st.sampled_from([("pair", "part", "sar", "optical"), ("part", "sar", "optical"), ("pair", "made_for")])
+    )
     name = data.draw(st.sampled_from(["mine.csv", "mine.json"]))
     shown = [{key: row[key] for key in keep if key in row} | {"distance": row["distance"]} for row in rows]
     if "made_for" in keep:
@@ -134,7 +147,9 @@ def test_a_similarity_is_a_distance_the_other_way_round(tmp_path: Path) -> None:
     turned = [{**{k: v for k, v in row.items() if k != "distance"}, "similarity": -row["distance"]} for row in rows]
     found = read(written(tmp_path, turned), threshold=0.25)
     assert same(found, expected(rows)) and found.fixed_threshold == -0.25
-    assert read(written(tmp_path, rows), threshold=0.1).fixed_threshold == float(np.float32(0.1))  # rounded as the distances are
+    assert read(written(tmp_path, rows), threshold=0.1).fixed_threshold == float(
+        np.float32(0.1)
+    )  # rounded as the distances are
 
 
 def test_an_empty_field_is_a_failure_and_stays_one(tmp_path: Path) -> None:
@@ -151,7 +166,9 @@ def test_without_gallery_or_validation(tmp_path: Path) -> None:
     found = read(written(tmp_path, [row for row in rows if row["part"] != "gallery"]))
     assert found.gallery is None and found.facts["gallery_sha256"] is None
     alone = written(tmp_path, [row for row in rows if row["part"] == "test"])
-    with pytest.raises(BenchError, match="none of the [0-9]+ validation pairs, on which the threshold is chosen; .* --threshold"):
+    with pytest.raises(
+        BenchError, match="none of the [0-9]+ validation pairs, on which the threshold is chosen; .* --threshold"
+    ):
         read(alone)
     found = read(alone, threshold=0.5)
     assert np.isnan(found.distance["validation"]).all() and np.isfinite(found.distance["test"]).all()
@@ -177,7 +194,7 @@ def test_parquet_gives_the_same(tmp_path: Path) -> None:
     assert same(read(tmp_path / "mine.parquet"), expected(rows))
 
 
-# -- answers that are refused --------------------------------------------------------------------------------------------------------
+# -- answers that are refused ------------------------------------------------------------------------------------------
 def changed(i: int, **values: Any) -> list[Row]:
     return [{**row, **values} if k == i else row for k, row in enumerate(answer())]
 
@@ -237,7 +254,7 @@ def test_an_answer_to_another_drawing_is_noticed_by_its_ids_alone(tmp_path: Path
         read(written(tmp_path, other))
 
 
-# -- our own predictions file ----------------------------------------------------------------------------------------------------------
+# -- our own predictions file ------------------------------------------------------------------------------------------
 def predictions(embeddings: bool = True, order: np.ndarray | None = None) -> Predictions:
     """A predictions file of DRAWN, by embeddings; `order` deals the test samples into other positions."""
     rng = np.random.default_rng(3)
@@ -256,12 +273,22 @@ def predictions(embeddings: bool = True, order: np.ndarray | None = None) -> Pre
             distance = s + o / 16
         filler = np.array([""] * n)
         parts[part] = PartPredictions(
-            ids, filler, ids, np.full((n, 4), np.nan), s, o, np.zeros(len(pairs), bool), pairs.kind, distance.astype(np.float32)
+            ids,
+            filler,
+            ids,
+            np.full((n, 4), np.nan),
+            s,
+            o,
+            np.zeros(len(pairs), bool),
+            pairs.kind,
+            distance.astype(np.float32),
         )
     g = DRAWN.gallery
     matrix = pairwise("rms", sar[g], optical[g])
     vectors = (sar[place], optical[place]) if embeddings else (None, None)
-    return Predictions(parts["validation"], parts["test"], vectors[0], vectors[1], "rms" if embeddings else None, back[g], matrix, 0.5)
+    return Predictions(
+        parts["validation"], parts["test"], vectors[0], vectors[1], "rms" if embeddings else None, back[g], matrix, 0.5
+    )
 
 
 @pytest.mark.parametrize("embeddings", [True, False])

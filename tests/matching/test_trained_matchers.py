@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from matching_toys import context, decoded_pairs, scalings_of
 from torch.nn import functional as F
 
+from bench.core.errors import BenchError
 from bench.data.cache import PairView
-from bench.errors import BenchError
-from bench.matching.batches import PairBatches, derangement
-from bench.matching.bnn import Bnn, BnnOptions
-from bench.matching.distances import PAIRWISE, paired, pairwise
-from bench.matching.infonce import InfoNce, InfoNceOptions
-from bench.matching.matcher import FitData, Scalings, Setup
-from bench.matching.networks import BnnHead, BnnNetwork, InfoNceNetwork
-from bench.matching.trained import epochs_of
+from bench.matching.matchers.base import FitData, Scalings, Setup
+from bench.matching.matchers.batches import PairBatches, derangement
+from bench.matching.matchers.bnn import Bnn, BnnOptions
+from bench.matching.matchers.distances import PAIRWISE, paired, pairwise
+from bench.matching.matchers.infonce import InfoNce, InfoNceOptions
+from bench.matching.matchers.networks import BnnHead, BnnNetwork, InfoNceNetwork
+from bench.matching.matchers.trained import epochs_of
 from bench.models.backbones import RESNET18
 from bench.models.states import load_state, save_state
 
@@ -35,7 +35,9 @@ def scaling(toy: PairView) -> Scalings:
     return scalings_of(toy)
 
 
-def batches(toy: PairView, scaling: Scalings, negatives: str = "uniform", augment: str = "none", seed: int = 0) -> PairBatches:
+def batches(
+    toy: PairView, scaling: Scalings, negatives: str = "uniform", augment: str = "none", seed: int = 0
+) -> PairBatches:
     return PairBatches(toy, np.arange(len(toy)), scaling, seed, 8, negatives, augment)  # type: ignore[arg-type]
 
 
@@ -49,7 +51,7 @@ def fitted(matcher: Bnn, toy: PairView, scaling: Scalings, folder: Path) -> Bnn:
 SMALL = {"epochs": 1, "batch_size": 8, "input_px": 32}
 
 
-# -- distances ---------------------------------------------------------------------------------------------------------------------
+# -- distances ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", sorted(PAIRWISE))
 @given(seed=st.integers(0, 1000), n=st.integers(1, 6), m=st.integers(1, 6), d=st.integers(1, 8))
 @settings(max_examples=30, deadline=None)
@@ -79,7 +81,7 @@ def test_rms_distance_of_sigmoid_embeddings_is_in_the_unit_interval() -> None:
     assert pairwise("rms", np.ones((1, 20)), np.ones((1, 20)))[0, 0] == 0.0
 
 
-# -- losses ------------------------------------------------------------------------------------------------------------------------
+# -- losses ------------------------------------------------------------------------------------------------------------
 def test_bnn_loss_is_the_papers_formula(monkeypatch: pytest.MonkeyPatch) -> None:
     network = BnnNetwork("resnet18", 4, None, alpha=2.0, in_batch=False)
     sar, optical = torch.rand(5, 4), torch.rand(5, 4)
@@ -112,19 +114,26 @@ def test_a_batch_without_a_class_has_a_finite_loss_and_gradient() -> None:
 
 def test_a_training_step_moves_both_branches_by_one_gradient(toy: PairView, scaling: Scalings, tmp_path: Path) -> None:
     """The released code runs backward twice before its second branch steps, which doubles that branch's gradient."""
-    from bench.training import TrainSpec, train
+    from bench.training.api import TrainSpec, train
 
     torch.manual_seed(0)
     network = BnnNetwork("resnet18", 4, None, alpha=1.0, in_batch=False)
     before = {name: value.clone() for name, value in network.named_parameters()}
     these = PairBatches(toy, np.arange(len(toy)), scaling, 0, 2 * len(toy), "uniform", "none")
-    batch = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in these.fetch(0, these.indices(0)[0]).items()}
+    batch = {
+        key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in these.fetch(0, these.indices(0)[0]).items()
+    }
     network.loss(batch)["loss"].backward()
     gradients = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
     network.zero_grad()
     spec = TrainSpec(epochs=1, batch_size=2 * len(toy), optimizer={"type": "SGD", "lr": 0.1}, seed=0)
     train(network, these, spec, context(tmp_path))
-    for name in ("sar.head.out.weight", "optical.head.out.weight", "sar.backbone.conv1.weight", "optical.backbone.conv1.weight"):
+    for name in (
+        "sar.head.out.weight",
+        "optical.head.out.weight",
+        "sar.backbone.conv1.weight",
+        "optical.backbone.conv1.weight",
+    ):
         moved = dict(network.named_parameters())[name].detach() - before[name]
         torch.testing.assert_close(moved, -0.1 * gradients[name], atol=1e-6, rtol=1e-3)
 
@@ -136,18 +145,22 @@ def test_infonce_loss_is_the_symmetric_cross_entropy(monkeypatch: pytest.MonkeyP
     logits = (sar @ optical.T).numpy() / 0.1
     rows = -np.mean([logits[i, i] - np.log(np.exp(logits[i]).sum()) for i in range(3)])
     columns = -np.mean([logits[i, i] - np.log(np.exp(logits[:, i]).sum()) for i in range(3)])
-    assert float(network.loss({"sar": sar, "optical": optical})["loss"]) == pytest.approx((rows + columns) / 2, rel=1e-5)
+    assert float(network.loss({"sar": sar, "optical": optical})["loss"]) == pytest.approx(
+        (rows + columns) / 2, rel=1e-5
+    )
 
 
 def test_bnn_head_has_no_activation_between_its_linear_layers() -> None:
     head = BnnHead(8, 5)
     features = torch.rand(2, 8, 7, 7)
     pooled = F.adaptive_avg_pool2d(F.relu(head.reduce(features)), 4).flatten(1)
-    expected = torch.sigmoid(pooled @ (head.out.weight @ head.hidden.weight).T + head.out.weight @ head.hidden.bias + head.out.bias)
+    expected = torch.sigmoid(
+        pooled @ (head.out.weight @ head.hidden.weight).T + head.out.weight @ head.hidden.bias + head.out.bias
+    )
     torch.testing.assert_close(head(features), expected, atol=1e-5, rtol=1e-5)
 
 
-# -- batches -----------------------------------------------------------------------------------------------------------------------
+# -- batches -----------------------------------------------------------------------------------------------------------
 def test_fetch_is_a_pure_function_of_epoch_and_entries(toy: PairView, scaling: Scalings) -> None:
     first, second = batches(toy, scaling, augment="dihedral"), batches(toy, scaling, augment="dihedral")
     second.fetch(3, second.indices(3)[1])  # what was fetched before must not matter
@@ -204,7 +217,7 @@ def test_a_budget_in_entries_sets_the_epochs() -> None:
     assert epochs_of(BnnOptions.model_validate({"entries": 1}), 100) == 1
 
 
-# -- fitting and state -------------------------------------------------------------------------------------------------------------
+# -- fitting and state -------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def bnn(toy: PairView, scaling: Scalings, tmp_path_factory: pytest.TempPathFactory) -> Bnn:
     return fitted(Bnn(BnnOptions.model_validate(SMALL)), toy, scaling, tmp_path_factory.mktemp("bnn"))
@@ -230,11 +243,15 @@ def test_another_networks_state_is_refused(bnn: Bnn, scaling: Scalings, tmp_path
         other.load_state(bnn.state())
 
 
-def test_a_two_branch_checkpoint_initialises_each_view_with_its_own(bnn: Bnn, toy: PairView, scaling: Scalings, tmp_path: Path) -> None:
+def test_a_two_branch_checkpoint_initialises_each_view_with_its_own(
+    bnn: Bnn, toy: PairView, scaling: Scalings, tmp_path: Path
+) -> None:
     save_state(tmp_path / "model.safetensors", bnn.state())
     matcher = InfoNce(InfoNceOptions.model_validate(SMALL))
     matcher.prepare(Setup("resnet18", scaling, context(tmp_path)))
-    data = FitData(toy, toy, np.arange(len(toy)), 0, scaling, context(tmp_path), initial_weights=tmp_path / "model.safetensors")
+    data = FitData(
+        toy, toy, np.arange(len(toy)), 0, scaling, context(tmp_path), initial_weights=tmp_path / "model.safetensors"
+    )
     network = matcher._initial(data)
     state = bnn.state()
     for view in ("sar", "optical"):
@@ -248,7 +265,9 @@ def test_imagenet_layout_initialises_both_views_alike(toy: PairView, scaling: Sc
     torch.save({**RESNET18.build().state_dict(), "fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}, source)
     matcher = Bnn(BnnOptions.model_validate(SMALL))
     matcher.prepare(Setup("resnet18", scaling, context(tmp_path)))
-    network = matcher._initial(FitData(toy, toy, np.arange(len(toy)), 0, scaling, context(tmp_path), initial_weights=source))
+    network = matcher._initial(
+        FitData(toy, toy, np.arange(len(toy)), 0, scaling, context(tmp_path), initial_weights=source)
+    )
     torch.testing.assert_close(network.sar.backbone.state_dict(), network.optical.backbone.state_dict())
     torch.testing.assert_close(network.sar.backbone.state_dict()["conv1.weight"], torch.load(source)["conv1.weight"])
 

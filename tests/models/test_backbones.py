@@ -12,10 +12,10 @@ import torch
 import torchvision
 from torch import nn
 
-from bench.errors import BenchError
-from bench.models import BACKBONES
+from bench.core.errors import BenchError
+from bench.core.registries import BACKBONES
 from bench.models.backbones import RESNET18, BackboneFacts
-from bench.training import reseed
+from bench.training.api import reseed
 
 NAMES = ["darknet53", "resnet18", "resnet34", "resnet50"]
 PARAMETERS = {"resnet18": 11_176_512, "resnet34": 21_284_672, "resnet50": 23_508_032, "darknet53": 40_584_928}
@@ -40,7 +40,8 @@ def test_stages_are_as_declared(name: str) -> None:
         assert torch.equal(network(image), stages[-1])
     assert facts.name == name
     assert [tuple(stage.shape) for stage in stages] == [
-        (2, channels, 64 // stride, 96 // stride) for channels, stride in zip(facts.out_channels, facts.strides, strict=True)
+        (2, channels, 64 // stride, 96 // stride)
+        for channels, stride in zip(facts.out_channels, facts.strides, strict=True)
     ]
 
 
@@ -85,8 +86,8 @@ def test_weights_depend_on_the_seed_alone() -> None:
 
 def test_reading_facts_imports_no_torch() -> None:
     code = (
-        "import sys, os, bench.models.weights, bench.models.weight_files, bench.training, bench.progress\n"
-        "from bench.models import BACKBONES\n"
+        "import sys, os, bench.models.weights, bench.models.weight_files, bench.training.api, bench.core.progress\n"
+        "from bench.core.registries import BACKBONES\n"
         "[BACKBONES.get(n).weights for n in BACKBONES.names()]\n"
         "heavy = {'torch', 'torchvision', 'mmengine', 'tqdm', 'safetensors'} & set(sys.modules)\n"
         "assert not heavy, heavy"

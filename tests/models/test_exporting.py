@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.errors import BenchError
-from bench.models import BACKBONES, keymaps
+from bench.core.errors import BenchError
+from bench.core.registries import BACKBONES
+from bench.models import keymaps
 from bench.models.exporting import TARGETS, check_target, write_export
 from bench.models.weights import load_initial_weights, state_sha256
 
@@ -82,7 +83,7 @@ def by_timm(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
 
 
 def by_mmdet(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
-    from bench.detection import mmcv_bridge
+    from bench.detection.detectors.mmdet import mmcv_bridge
 
     mmcv_bridge.install()
     import mmdet.models  # noqa: F401 - fills the registry
@@ -90,7 +91,13 @@ def by_mmdet(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
 
     start = {"type": "Pretrained", "checkpoint": str(file)}
     if name == "darknet53":
-        config = {"type": "mmdet.Darknet", "depth": 53, "out_indices": (2, 3, 4, 5), "norm_eval": False, "init_cfg": start}
+        config = {
+            "type": "mmdet.Darknet",
+            "depth": 53,
+            "out_indices": (2, 3, 4, 5),
+            "norm_eval": False,
+            "init_cfg": start,
+        }
     else:
         config = {
             "type": "mmdet.ResNet",
@@ -108,7 +115,7 @@ def by_mmdet(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
 def by_ultralytics(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
     import yaml
 
-    from bench.detection.ultralytics_models import library
+    from bench.detection.detectors.ultralytics.models import library
 
     if importlib.util.find_spec("ultralytics") is None:
         pytest.skip("needs the extra ultralytics")

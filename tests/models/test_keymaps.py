@@ -12,8 +12,9 @@ import torch
 import torchvision
 from torch import nn
 
-from bench.errors import BenchError
-from bench.models import BACKBONES, keymaps
+from bench.core.errors import BenchError
+from bench.core.registries import BACKBONES
+from bench.models import keymaps
 from bench.models.backbones import DARKNET53
 from bench.models.weights import load_into, load_weights
 
@@ -40,7 +41,7 @@ def image() -> torch.Tensor:
 @pytest.fixture(scope="module")
 def mmdet_darknet() -> ModuleType:
     """The module of mmdet's own Darknet class."""
-    from bench.detection import mmcv_bridge
+    from bench.detection.detectors.mmdet import mmcv_bridge
 
     mmcv_bridge.install()
     from mmdet.models.backbones import darknet

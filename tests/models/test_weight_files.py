@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.core.progress import Progress
 from bench.models.backbones import RESNET18, WeightFile
 from bench.models.weight_files import download_weights, fetch, find_weights, search_folders, verify_weights
-from bench.progress import Progress
 
 FILE = "resnet18-f37072fd.pth"
 

@@ -12,11 +12,11 @@ import torch
 import torchvision
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 from bench.models import keymaps
 from bench.models.backbones import DARKNET53, RESNET18
 from bench.models.weights import load_initial_weights, load_into, load_weights, save_weights, state_sha256
-from bench.training import reseed
+from bench.training.api import reseed
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,9 @@ def test_pickle_bomb_is_never_executed(tmp_path: Path, resnet: dict[str, Tensor]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".pt", ".tar", ".weights", ".conv.74"])
-@pytest.mark.parametrize("content", [b"", b"this is a text file\n", b"\x80\x02]q\x00.", b"PK\x03\x04junk", b"\xff" * 200])
+@pytest.mark.parametrize(
+    "content", [b"", b"this is a text file\n", b"\x80\x02]q\x00.", b"PK\x03\x04junk", b"\xff" * 200]
+)
 def test_other_files_are_refused_in_one_line(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"x{suffix}"
     path.write_bytes(content)
@@ -134,7 +136,11 @@ def test_every_supported_source_gives_the_same_state(tmp_path: Path, resnet: dic
     torch.save({**old, **head}, tmp_path / "torchvision.pth")
     torch.save({"state_dict": {f"module.{key}": value for key, value in resnet.items()}}, tmp_path / "parallel.pth")
     save_weights(tmp_path / "neutral.safetensors", resnet)
-    siamese = {f"{view}.backbone.{key}": value + (view == "optical") for view in ("sar", "optical") for key, value in resnet.items()}
+    siamese = {
+        f"{view}.backbone.{key}": value + (view == "optical")
+        for view in ("sar", "optical")
+        for key, value in resnet.items()
+    }
     save_weights(tmp_path / "siamese.safetensors", {**siamese, "sar.head.weight": torch.zeros(3)})
     for name in ("torchvision.pth", "parallel.pth", "neutral.safetensors"):
         assert same(load_initial_weights("resnet18", tmp_path / name), resnet), name
@@ -156,7 +162,9 @@ def test_darknet_from_mmdet_layout(tmp_path: Path, darknet: dict[str, Tensor]) -
     assert same(load_initial_weights("darknet53", tmp_path / "d.pth", "backbone."), darknet)
 
 
-def test_checkpoint_of_another_network_is_refused(tmp_path: Path, resnet: dict[str, Tensor], darknet: dict[str, Tensor]) -> None:
+def test_checkpoint_of_another_network_is_refused(
+    tmp_path: Path, resnet: dict[str, Tensor], darknet: dict[str, Tensor]
+) -> None:
     save_weights(tmp_path / "resnet18.safetensors", resnet)
     save_weights(tmp_path / "darknet.safetensors", darknet)
     torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "mobile.pth")

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.data.simulator import city, harbour
-from bench.data.simulator.city import Buildings
-from bench.data.simulator.harbour import Works
-from bench.data.simulator.ships import Fleet, Ship
-from bench.data.simulator.spec import PortSpec
-from bench.data.simulator.world import World
+from bench.simulator import city, harbour
+from bench.simulator.city import Buildings
+from bench.simulator.harbour import Works
+from bench.simulator.ships import Fleet, Ship
+from bench.simulator.spec import PortSpec
+from bench.simulator.world import World
 
 EMPTY: dict[str, Any] = {"ports": 0, "islands": 0, "traffic": 0, "anchorages": 0, "bridges": False}
 
@@ -24,7 +24,9 @@ def port(side_px: int = 200, **changes: Any) -> PortSpec:
 @lru_cache(maxsize=16)
 def rich_world(seed: int, side_px: int, gsd_m: float) -> World:
     """A crowded world: coast, harbours, islands, and more ships than usual."""
-    return World(port(side_px, seed=seed, gsd_m=gsd_m, relief_m=60.0, traffic=25.0, anchorages=60.0, ports=40.0, islands=4.0))
+    return World(
+        port(side_px, seed=seed, gsd_m=gsd_m, relief_m=60.0, traffic=25.0, anchorages=60.0, ports=40.0, islands=4.0)
+    )
 
 
 def open_sea(side_px: int = 200, gsd_m: float = 1.0, seed: int = 0) -> World:
@@ -51,12 +53,19 @@ def one_building(
     centre: tuple[float, float], half: tuple[float, float] = (9.0, 9.0), angle: float = 0.0, height_m: float = 20.0
 ) -> Buildings:
     return Buildings(
-        np.array([centre]), np.array([half]), np.array([angle]), np.array([height_m]), np.zeros(1, dtype=np.uint8), np.zeros(1)
+        np.array([centre]),
+        np.array([half]),
+        np.array([angle]),
+        np.array([height_m]),
+        np.zeros(1, dtype=np.uint8),
+        np.zeros(1),
     )
 
 
 def covered(corners_m: np.ndarray, gsd_m: float, side_px: int) -> np.ndarray:
-    """Return the pixels whose centres lie in a convex polygon, (side, side) bool; by itself, so that the simulator's way is tested."""
+    """Return the pixels whose centres lie in a convex polygon, (side, side) bool; by itself, so that the simulator's
+    way is tested.
+    """
     centres = (np.arange(side_px) + 0.5) * gsd_m
     out = np.ones((side_px, side_px), dtype=bool)
     for number, (ax, ay) in enumerate(corners_m):

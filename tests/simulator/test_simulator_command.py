@@ -1,4 +1,6 @@
-"""`bench data simulate` as a user types it: what it refuses, that it goes on after a kill, and that processes change no byte."""
+"""`bench data simulate` as a user types it: what it refuses, that it goes on after a kill, and that processes change no
+byte.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +17,17 @@ import pytest
 from command_line import Bench
 
 from bench.cli.main import main
-from bench.data.simulator.like import Plan, Request, air_sarship, hrsid, qxs_saropt, ssdd
-from bench.data.simulator.produce import produce
-from bench.errors import BenchError
+from bench.core.errors import BenchError
+from bench.simulator.like import Plan, Request, air_sarship, hrsid, qxs_saropt, ssdd
+from bench.simulator.produce import produce
 
 SIMULATE = ("data", "simulate", "--like")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def simulate(folder: Path, *words: str) -> dict[str, bytes]:
@@ -32,7 +36,7 @@ def simulate(folder: Path, *words: str) -> dict[str, bytes]:
     return contents(folder)
 
 
-# -- processes and seeds -----------------------------------------------------------------------------------------------------------
+# -- processes and seeds -----------------------------------------------------------------------------------------------
 def small_air(request: Request) -> Plan:
     """A stand-in of AIR-SARShip-1.0 whose scenes are small: their size travels with the tasks."""
     with pytest.MonkeyPatch.context() as patched:
@@ -63,10 +67,12 @@ def test_the_number_of_processes_changes_no_byte_and_the_seed_does(tmp_path: Pat
     assert made["one"] == made["three"] and len(made["one"]) > count
     images = {name for name in made["one"] if name.endswith((".png", ".jpg", ".tiff"))}
     assert len(images) >= count and all(made["one"][name] != made["other"].get(name) for name in images)
-    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]  # no lock, no marker, no half-made folder
+    assert not [
+        path for path in tmp_path.rglob("*") if path.name.startswith(".")
+    ]  # no lock, no marker, no half-made folder
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 REFUSED = {
     "name": (("qxs-sarop", "--out", "a"), "--like 'qxs-sarop' is no layout that can be simulated; nearest: qxs-saropt"),
     "version": (("air-sarship-2.0", "--out", "a"), "nearest: air-sarship-1.0"),
@@ -76,13 +82,22 @@ REFUSED = {
     "too many pairs": (("qxs-saropt", "--pairs", "999999999", "--out", "a"), "--pairs 999999999: at most"),
     "no image": (("hrsid", "--images", "0", "--out", "a"), "--images 0: HRSID has 5604 tiles"),
     "too many images": (("ssdd", "--images", "1161", "--out", "a"), "--images 1161: SSDD has 1160 images"),
-    "too many scenes": (("air-sarship-1.0", "--images", "32", "--out", "a"), "--images 32: AIR-SARShip-1.0 has 31 scenes"),
+    "too many scenes": (
+        ("air-sarship-1.0", "--images", "32", "--out", "a"),
+        "--images 32: AIR-SARShip-1.0 has 31 scenes",
+    ),
     "jobs": (("ssdd", "--images", "1", "--jobs", "0", "--out", "a"), "--jobs 0: at least 1"),
     "seed": (("ssdd", "--images", "1", "--seed", "-1", "--out", "a"), "--seed -1: 0 or more"),
     "shift of scenes": (("ssdd", "--images", "1", "--misregistration-px", "1", "--out", "a"), "are not for ssdd"),
     "shift of tiles": (("hrsid", "--images", "1", "--misregistration-px", "1", "--out", "a"), "are not for hrsid"),
-    "shift of scenes of 16 bit": (("air-sarship-1.0", "--images", "1", "--misregistration-px", "1", "--out", "a"), "is for pairs"),
-    "large shift": (("qxs-saropt", "--pairs", "3", "--misregistration-px", "17", "--out", "a"), "--misregistration-px 17: from 0 to 16"),
+    "shift of scenes of 16 bit": (
+        ("air-sarship-1.0", "--images", "1", "--misregistration-px", "1", "--out", "a"),
+        "is for pairs",
+    ),
+    "large shift": (
+        ("qxs-saropt", "--pairs", "3", "--misregistration-px", "17", "--out", "a"),
+        "--misregistration-px 17: from 0 to 16",
+    ),
     "no shift": (("qxs-saropt", "--pairs", "3", "--misregistration-px", "nan", "--out", "a"), "from 0 to 16"),
     "no positions": (("air-sarship-1.0", "--ships-at", "nowhere.csv", "--out", "a"), "cannot read nowhere.csv"),
     "below a file": (("ssdd", "--images", "1", "--out", "file/a"), "cannot write to"),
@@ -129,15 +144,22 @@ def test_a_folder_without_voc_files_holds_no_positions(bench: Bench) -> None:
     bench.write("ok.csv", "scene,x1,y1,x2,y2\n1,2,3,9,9\n")
     for other in ("ssdd", "hrsid"):
         assert "--ships-at" in bench.refused(*SIMULATE, other, "--images", "1", "--ships-at", "ok.csv", "--out", "a")
-    assert "pairs take none" in bench.refused(*SIMULATE, "qxs-saropt", "--pairs", "3", "--ships-at", "ok.csv", "--out", "a")
+    assert "pairs take none" in bench.refused(
+        *SIMULATE, "qxs-saropt", "--pairs", "3", "--ships-at", "ok.csv", "--out", "a"
+    )
 
 
 def test_a_folder_with_something_in_it_stays_as_it_is(bench: Bench) -> None:
     bench.write("taken/mine.txt", "kept")
-    assert "taken exists and is not empty; choose a new folder" in bench.refused(*SIMULATE, "ssdd", "--images", "1", "--out", "taken")
+    assert "taken exists and is not empty; choose a new folder" in bench.refused(
+        *SIMULATE, "ssdd", "--images", "1", "--out", "taken"
+    )
     bench.write("file", "kept")
     assert "choose a new folder" in bench.refused(*SIMULATE, "ssdd", "--images", "1", "--out", "file")
-    assert bench.files() == ["file", "taken/mine.txt"] and sorted(path.name for path in bench.folder.iterdir()) == ["file", "taken"]
+    assert bench.files() == ["file", "taken/mine.txt"] and sorted(path.name for path in bench.folder.iterdir()) == [
+        "file",
+        "taken",
+    ]
 
 
 def test_a_place_that_cannot_be_written_to(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,13 +169,15 @@ def test_a_place_that_cannot_be_written_to(bench: Bench, monkeypatch: pytest.Mon
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("bench.data.simulator.produce.os.replace", refuse)
+        patched.setattr("bench.simulator.produce.os.replace", refuse)
         message = bench.refused(*SIMULATE, "ssdd", "--images", "1", "--jobs", "1", "--out", "a")
     assert "cannot write" in message and "ermission denied" in message and "\n" not in message
-    assert simulate(bench.folder / "a", "ssdd", "--images", "1") == simulate(bench.folder / "b", "ssdd", "--images", "1")
+    assert simulate(bench.folder / "a", "ssdd", "--images", "1") == simulate(
+        bench.folder / "b", "ssdd", "--images", "1"
+    )
 
 
-# -- again, and after a kill -------------------------------------------------------------------------------------------------------
+# -- again, and after a kill -------------------------------------------------------------------------------------------
 def test_the_same_command_twice_does_nothing_and_another_is_refused(bench: Bench) -> None:
     words = (*SIMULATE, "ssdd", "--images", "2", "--out", "set")
     bench(*words)
@@ -199,7 +223,9 @@ def test_killed_and_run_again_gives_the_bytes_of_an_undisturbed_run(tmp_path: Pa
     images = [f"QXSLAB_SAROPT/sar_256_oc_0.2/{number}.png" for number in kept]
     moments = [(tmp_path / ".set.partial" / name).stat().st_mtime_ns for name in images]
     again = simulate(tmp_path / "set", *words, "--jobs", then)
-    assert [(tmp_path / "set" / name).stat().st_mtime_ns for name in images] == moments  # finished work was not done again
+    assert [
+        (tmp_path / "set" / name).stat().st_mtime_ns for name in images
+    ] == moments  # finished work was not done again
     assert again == simulate(tmp_path / "undisturbed", *words, "--jobs", "1")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "undisturbed"]
 
@@ -242,7 +268,7 @@ def test_a_kill_between_the_last_steps_is_mended_too(tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("bench.data.simulator.produce.os.replace", stop)
+        patched.setattr("bench.simulator.produce.os.replace", stop)
         with pytest.raises(KeyboardInterrupt):
             produce(tmp_path / "set", plan.stamp, plan.tasks, plan.make, plan.finish, 1)
     assert not (tmp_path / "set").exists()

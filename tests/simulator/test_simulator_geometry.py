@@ -1,4 +1,6 @@
-"""Where things lie: flat ground in the same pixels of both views, layover, shadow and sunlight as long as trigonometry says."""
+"""Where things lie: flat ground in the same pixels of both views, layover, shadow and sunlight as long as trigonometry
+says.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +14,35 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial import ConvexHull
 from simulator_toys import EMPTY, covered, no_buildings, one_building, open_sea, port, with_works
 
-from bench.data.simulator.ground import layers_of
-from bench.data.simulator.harbour import Work, Works, strip
-from bench.data.simulator.materials import WATER, Ground
-from bench.data.simulator.optical import render_optical
-from bench.data.simulator.sar import render_sar
-from bench.data.simulator.spec import OpticalSpec, SarSpec
-from bench.data.simulator.structures import facing, layover_m, level_power, raised_in_optical, raised_in_sar, shadow_m, swept, to_level
-from bench.data.simulator.world import World
+from bench.simulator.ground import layers_of
+from bench.simulator.harbour import Work, Works, strip
+from bench.simulator.materials import WATER, Ground
+from bench.simulator.optical import render_optical
+from bench.simulator.sar import render_sar
+from bench.simulator.spec import OpticalSpec, SarSpec
+from bench.simulator.structures import (
+    facing,
+    layover_m,
+    level_power,
+    raised_in_optical,
+    raised_in_sar,
+    shadow_m,
+    swept,
+    to_level,
+)
+from bench.simulator.world import World
 
 CRISP = OpticalSpec(noise=0.0, blur_px=0.0, haze=0.0)
 CLEAR = SarSpec(sea_db=-60.0, sea_shape=None, noise_db=-70.0, looks=16, bits=16, gain=20_000.0)
 LOOKS = (0.0, 33.0, 90.0, 140.0, 180.0, 215.0, 270.0, 330.0)
 
 
-# -- registration ------------------------------------------------------------------------------------------------------------------
+# -- registration ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("gsd_m", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("angle", [0.0, 0.3, 2.0])
-def test_a_flat_strip_lies_in_the_same_pixels_of_both_views(monkeypatch: pytest.MonkeyPatch, gsd_m: float, angle: float) -> None:
+def test_a_flat_strip_lies_in_the_same_pixels_of_both_views(
+    monkeypatch: pytest.MonkeyPatch, gsd_m: float, angle: float
+) -> None:
     side = 120
     middle, reach = 60.3 * gsd_m, 41.7 * gsd_m
     dx, dy = reach * math.cos(angle), reach * math.sin(angle)
@@ -41,7 +54,9 @@ def test_a_flat_strip_lies_in_the_same_pixels_of_both_views(monkeypatch: pytest.
     assert 300 < truth.sum() < side * side / 4
     assert np.array_equal(layers_of(world, window).kind == Ground.SOIL, truth)
     assert np.array_equal(render_optical(world, CRISP, window)[:, :, 0] > 48, truth)  # soil 0.44 in red, water 0.075
-    assert np.array_equal(render_sar(world, CLEAR, window) > 20_000 * 10 ** (-35 / 20), truth)  # soil -14.5 dB, water -60 dB
+    assert np.array_equal(
+        render_sar(world, CLEAR, window) > 20_000 * 10 ** (-35 / 20), truth
+    )  # soil -14.5 dB, water -60 dB
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -75,7 +90,9 @@ def shift_between(one: np.ndarray, other: np.ndarray) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("look_deg", [0.0, 120.0, 250.0])
-def test_rendered_views_of_flat_country_match_best_without_a_shift(monkeypatch: pytest.MonkeyPatch, look_deg: float) -> None:
+def test_rendered_views_of_flat_country_match_best_without_a_shift(
+    monkeypatch: pytest.MonkeyPatch, look_deg: float
+) -> None:
     no_buildings(monkeypatch)
     world = World(port(320, seed=3, land_share=0.6, relief_m=60.0, **EMPTY))
     window = (0, 0, 320, 320)
@@ -85,7 +102,7 @@ def test_rendered_views_of_flat_country_match_best_without_a_shift(monkeypatch: 
     assert shift_between(np.roll(optical, (1, -2), axis=(0, 1)), sar) == (1, -2)  # it would see a single pixel
 
 
-# -- layover, shadow, sunlight -----------------------------------------------------------------------------------------------------
+# -- layover, shadow, sunlight -----------------------------------------------------------------------------------------
 def span(mask: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
     """Return the least and the largest coordinate along a direction of a mask's pixel centres, in pixels."""
     rows, columns = np.nonzero(mask)
@@ -94,8 +111,12 @@ def span(mask: np.ndarray, direction: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("look_deg", LOOKS)
-@pytest.mark.parametrize(("height_m", "incidence_deg", "gsd_m"), [(20.0, 35.0, 1.0), (45.0, 24.0, 2.0), (8.0, 60.0, 0.5)])
-def test_layover_and_shadow_are_as_long_as_the_height_says(look_deg: float, height_m: float, incidence_deg: float, gsd_m: float) -> None:
+@pytest.mark.parametrize(
+    ("height_m", "incidence_deg", "gsd_m"), [(20.0, 35.0, 1.0), (45.0, 24.0, 2.0), (8.0, 60.0, 0.5)]
+)
+def test_layover_and_shadow_are_as_long_as_the_height_says(
+    look_deg: float, height_m: float, incidence_deg: float, gsd_m: float
+) -> None:
     look = np.array([math.cos(math.radians(look_deg)), math.sin(math.radians(look_deg))])
     sar = SarSpec(look_deg=look_deg, incidence_deg=incidence_deg)
     building = one_building((150.0 * gsd_m, 150.0 * gsd_m), half=(11.0, 7.0), angle=0.4, height_m=height_m)
@@ -133,7 +154,9 @@ def test_shadow_and_layover_are_the_shapes_that_a_block_sweeps(look_deg: float) 
 
 @pytest.mark.parametrize("azimuth_deg", LOOKS)
 @pytest.mark.parametrize(("height_m", "elevation_deg"), [(20.0, 50.0), (30.0, 25.0)])
-def test_the_sun_throws_shadows_of_the_right_length_and_direction(azimuth_deg: float, height_m: float, elevation_deg: float) -> None:
+def test_the_sun_throws_shadows_of_the_right_length_and_direction(
+    azimuth_deg: float, height_m: float, elevation_deg: float
+) -> None:
     sun = np.array([math.cos(math.radians(azimuth_deg)), math.sin(math.radians(azimuth_deg))])
     building = one_building((150.0, 150.0), half=(11.0, 7.0), angle=0.4, height_m=height_m)
     optical = OpticalSpec(sun_azimuth_deg=azimuth_deg, sun_elevation_deg=elevation_deg)
@@ -165,7 +188,7 @@ def test_lengths_of_one_metre(incidence_deg: float) -> None:
     assert shadow_m(1.0, incidence_deg) == pytest.approx(math.tan(math.radians(incidence_deg)))
 
 
-# -- shapes ------------------------------------------------------------------------------------------------------------------------
+# -- shapes ------------------------------------------------------------------------------------------------------------
 def hull_of(points: np.ndarray) -> np.ndarray:
     """Return the convex hull of points (n, 2), turning from +x towards +y (counted as positive area)."""
     return points[ConvexHull(points).vertices]

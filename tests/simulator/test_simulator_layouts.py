@@ -1,4 +1,6 @@
-"""The simulated stand-ins: genuine layouts that the readers and `bench data verify` take, and truths that the pixels bear out."""
+"""The simulated stand-ins: genuine layouts that the readers and `bench data verify` take, and truths that the pixels
+bear out.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ import pytest
 from bench.cli.main import main
 from bench.data.dataset import open_dataset
 from bench.data.images import read_image
-from bench.data.simulator.like import Plan, Request, air_sarship, hrsid, qxs_saropt, ssdd
-from bench.data.simulator.produce import produce
-from bench.data.simulator.sar import sar_boxes
-from bench.data.simulator.world import world_of
+from bench.simulator.like import Plan, Request, air_sarship, hrsid, qxs_saropt, ssdd
+from bench.simulator.produce import produce
+from bench.simulator.sar import sar_boxes
+from bench.simulator.world import world_of
 
 OPTICAL, SAR = "QXSLAB_SAROPT/opt_256_oc_0.2", "QXSLAB_SAROPT/sar_256_oc_0.2"
 PATCH = 256
@@ -69,12 +71,16 @@ def opened(name: str, root: Path) -> Any:
 
 def truth(root: Path) -> list[dict[str, Any]]:
     with (root / "truth.csv").open(newline="") as stream:
-        return [{key: value if key == "scene" else int(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        return [
+            {key: value if key == "scene" else int(value) for key, value in row.items()}
+            for row in csv.DictReader(stream)
+        ]
 
 
-# -- the tool takes them -----------------------------------------------------------------------------------------------------------
+# -- the tool takes them -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("name", "made"), [("qxs-saropt", "pairs"), ("ssdd", "small_images"), ("hrsid", "tiles"), ("air-sarship-1.0", "scenes")]
+    ("name", "made"),
+    [("qxs-saropt", "pairs"), ("ssdd", "small_images"), ("hrsid", "tiles"), ("air-sarship-1.0", "scenes")],
 )
 def test_verify_finds_nothing_but_the_smaller_number(
     request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str], name: str, made: str
@@ -86,7 +92,9 @@ def test_verify_finds_nothing_but_the_smaller_number(
 
 
 @pytest.mark.parametrize(("name", "made"), [("qxs-saropt", "pairs"), ("ssdd", "small_images"), ("hrsid", "tiles")])
-def test_readers_look_at_neither_truth_nor_stamp(request: pytest.FixtureRequest, tmp_path: Path, name: str, made: str) -> None:
+def test_readers_look_at_neither_truth_nor_stamp(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, made: str
+) -> None:
     root = request.getfixturevalue(made)
     before = opened(name, root).manifest()
     assert not any("truth" in file or "simulated" in file for file in before.files)
@@ -102,8 +110,10 @@ def test_readers_look_at_neither_truth_nor_stamp(request: pytest.FixtureRequest,
             (tmp_path / path.name).rename(path)
 
 
-# -- pairs -------------------------------------------------------------------------------------------------------------------------
-def overlaps(rows: list[dict[str, Any]], optical: bool) -> list[tuple[int, tuple[slice, slice], int, tuple[slice, slice]]]:
+# -- pairs -------------------------------------------------------------------------------------------------------------
+def overlaps(
+    rows: list[dict[str, Any]], optical: bool
+) -> list[tuple[int, tuple[slice, slice], int, tuple[slice, slice]]]:
     """Return pairs of patch numbers with the pixels in each that show the same ground, by the truth table."""
     found = []
     for one, other in itertools.combinations(rows, 2):
@@ -121,7 +131,9 @@ def overlaps(rows: list[dict[str, Any]], optical: bool) -> list[tuple[int, tuple
 
 
 def shared_pixels_agree(root: Path, view: str, optical: bool) -> Counter[tuple[int, ...]]:
-    """Assert that all patches that overlap by the truth are equal there; return how often each shape of overlap occurs."""
+    """Assert that all patches that overlap by the truth are equal there; return how often each shape of overlap
+    occurs.
+    """
     images = {path.stem: read_image(path) for path in (root / view).iterdir()}
     shapes: Counter[tuple[int, ...]] = Counter()
     for one, mine, other, theirs in overlaps(truth(root), optical):
@@ -145,7 +157,9 @@ def test_misregistration_moves_the_optical_view_as_the_truth_says(shifted: Path)
     assert shared_pixels_agree(shifted, SAR, False)[(256, 52)] > 4
     assert sum(shared_pixels_agree(shifted, OPTICAL, True).values()) > 10  # equal where offsets are taken into account
     images = {path.stem: read_image(path) for path in (shifted / OPTICAL).iterdir()}
-    regular = [np.array_equal(images[str(a)][at], images[str(b)][there]) for a, at, b, there in overlaps(truth(shifted), False)]
+    regular = [
+        np.array_equal(images[str(a)][at], images[str(b)][there]) for a, at, b, there in overlaps(truth(shifted), False)
+    ]
     assert not all(regular)  # and not where they are not
 
 
@@ -179,9 +193,12 @@ def test_the_reader_sees_pairs_without_scene_or_place(pairs: Path) -> None:
     assert set(index.scenes) == {None} and np.isnan(index.places).all()
 
 
-# -- ship sets ---------------------------------------------------------------------------------------------------------------------
+# -- ship sets ---------------------------------------------------------------------------------------------------------
 def test_both_styles_of_ssdd_hold_the_same_boxes(small_images: Path) -> None:
-    by_style = [open_dataset("ssdd", {"style": style}, small_images, small_images.parent / style, env={}) for style in ("voc", "coco")]
+    by_style = [
+        open_dataset("ssdd", {"style": style}, small_images, small_images.parent / style, env={})
+        for style in ("voc", "coco")
+    ]
     voc, coco = (dataset.index() for dataset in by_style)
     assert len(voc) == 24 and set(voc.ids) == set(coco.ids)
     listed = {item.id: item for item in coco.items}
@@ -194,7 +211,9 @@ def test_both_styles_of_ssdd_hold_the_same_boxes(small_images: Path) -> None:
 
 def test_ssdd_parts_and_copies_by_shore(small_images: Path) -> None:
     root = small_images / "Official-SSDD-OPEN/BBox_SSDD"
-    parts = {part: sorted(path.stem for path in (root / "coco_style/images" / part).iterdir()) for part in ("train", "test")}
+    parts = {
+        part: sorted(path.stem for path in (root / "coco_style/images" / part).iterdir()) for part in ("train", "test")
+    }
     assert parts["test"] == [f"{number:06d}" for number in range(1, 25) if number % 10 in (1, 9)]
     assert len(parts["train"]) == 24 - len(parts["test"])
     copies = list((root / "voc_style").glob("JPEGImages_test_*/*"))
@@ -207,7 +226,9 @@ def test_ssdd_parts_and_copies_by_shore(small_images: Path) -> None:
 
 def test_hrsid_lists_part_the_tiles_and_the_third_holds_all(tiles: Path) -> None:
     root = tiles / "HRSID_JPG/annotations"
-    lists = {name: json.loads((root / f"{name}.json").read_text()) for name in ("train2017", "test2017", "train_test2017")}
+    lists = {
+        name: json.loads((root / f"{name}.json").read_text()) for name in ("train2017", "test2017", "train_test2017")
+    }
     names = {name: [image["file_name"] for image in listed["images"]] for name, listed in lists.items()}
     assert sorted(names["train2017"] + names["test2017"]) == sorted(names["train_test2017"])
     assert len(names["train2017"]) == 4 and len(set(names["train_test2017"])) == 6
@@ -215,7 +236,9 @@ def test_hrsid_lists_part_the_tiles_and_the_third_holds_all(tiles: Path) -> None
         lists["train_test2017"]["annotations"]
     )
     index = opened("hrsid", tiles).index()
-    assert len(index) == 6 and sum(len(scene.boxes) for scene in index.items) == len(lists["train_test2017"]["annotations"])
+    assert len(index) == 6 and sum(len(scene.boxes) for scene in index.items) == len(
+        lists["train_test2017"]["annotations"]
+    )
 
 
 def test_hrsid_tiles_overlap_as_their_names_say(tiles: Path) -> None:

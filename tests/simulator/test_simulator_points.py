@@ -1,4 +1,6 @@
-"""Point scatterers: where their responses peak, how wide they are, what side lobes and ambiguities they have, how much energy."""
+"""Point scatterers: where their responses peak, how wide they are, what side lobes and ambiguities they have, how much
+energy.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,10 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from simulator_toys import open_sea, with_ships
 
-from bench.data.simulator.sar import render_sar
-from bench.data.simulator.ships import Ship
-from bench.data.simulator.spec import SarSpec
-from bench.data.simulator.targets import Scatterers, add_scatterers, axes, ghosts, main_lobe, response, ship_scatterers
+from bench.simulator.sar import render_sar
+from bench.simulator.ships import Ship
+from bench.simulator.spec import SarSpec
+from bench.simulator.targets import Scatterers, add_scatterers, axes, ghosts, main_lobe, response, ship_scatterers
 
 SIDE = 160
 LOOKS = (0.0, 37.0, 90.0, 200.0)
@@ -27,7 +29,9 @@ def image_of(at: list[tuple[float, float]], amplitude: list[complex], gsd_m: flo
     return power
 
 
-def profile(power: np.ndarray, middle_px: float, look_deg: float, reach_px: float, across: bool) -> tuple[np.ndarray, np.ndarray]:
+def profile(
+    power: np.ndarray, middle_px: float, look_deg: float, reach_px: float, across: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Return distances in pixels and the power along range (or azimuth) through a point at (middle_px, middle_px)."""
     turn = math.radians(look_deg + 90 * across)
     at = np.linspace(-reach_px, reach_px, 4001)
@@ -80,7 +84,9 @@ def test_a_window_lowers_the_side_lobes() -> None:
     x=st.floats(60, 100), y=st.floats(60, 100), gsd_m=st.sampled_from([0.5, 1.0, 3.0]), look_deg=st.floats(0, 360),
     taper=st.floats(0.5, 1.0), resolution_px=st.floats(1.5, 4.0),
 )  # fmt: skip
-def test_a_point_peaks_where_it_is(x: float, y: float, gsd_m: float, look_deg: float, taper: float, resolution_px: float) -> None:
+def test_a_point_peaks_where_it_is(
+    x: float, y: float, gsd_m: float, look_deg: float, taper: float, resolution_px: float
+) -> None:
     sar = SarSpec(look_deg=look_deg, taper=taper, resolution_px=resolution_px)
     power = image_of([(x * gsd_m, y * gsd_m)], [50.0 * gsd_m], gsd_m, sar)
     row, column = np.unravel_index(int(power.argmax()), power.shape)

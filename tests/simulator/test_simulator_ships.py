@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_toys import EMPTY, covered, open_sea, port, rich_world, with_ships
 
-from bench.data.simulator.afloat import Waters
-from bench.data.simulator.ground import layers_of
-from bench.data.simulator.harbour import Work
-from bench.data.simulator.materials import WATER, Ground
-from bench.data.simulator.raster import inside
-from bench.data.simulator.sar import render_sar, sar_boxes
-from bench.data.simulator.ship_scenes import ShipScene, draw_scene, render_scene, shares, whole_pixels
-from bench.data.simulator.ships import Ship, lengths, ship_of_box
-from bench.data.simulator.spec import PortSpec, SarSpec
-from bench.data.simulator.targets import add_scatterers, ship_box, ship_scatterers
-from bench.data.simulator.world import World
+from bench.simulator.afloat import Waters
+from bench.simulator.ground import layers_of
+from bench.simulator.harbour import Work
+from bench.simulator.materials import WATER, Ground
+from bench.simulator.raster import inside
+from bench.simulator.sar import render_sar, sar_boxes
+from bench.simulator.ship_scenes import ShipScene, draw_scene, render_scene, shares, whole_pixels
+from bench.simulator.ships import Ship, lengths, ship_of_box
+from bench.simulator.spec import PortSpec, SarSpec
+from bench.simulator.targets import add_scatterers, ship_box, ship_scatterers
+from bench.simulator.world import World
 
 LEAST_M, MOST_M = 14.0, 380.0
 
@@ -37,7 +37,7 @@ def small_scene(seed: int, **changes: object) -> ShipScene:
     return ShipScene(scene.port.model_copy(update=changes), scene.sar, scene.shore)
 
 
-# -- where they lie ----------------------------------------------------------------------------------------------------------------
+# -- where they lie ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(8))
 def test_every_ship_is_afloat_and_none_lies_on_another(seed: int) -> None:
     """In the pixels: no hull has one on land or works, and no pixel has two hulls, in either view."""
@@ -63,7 +63,9 @@ def test_a_hull_on_land_or_works_is_not_afloat() -> None:
         (110.0, 30.0, 0.0, False), (140.0, 30.0, 0.0, False),
     ):  # fmt: skip
         assert waters.carry(Ship(x, y, heading, 80.0, 12.0, 0.0, 1)) == afloat, (x, y, heading)
-    shore = Waters(world.grid, np.broadcast_to(world.grid.centres()[1] - 300, world.inland_m.shape).astype(np.float32), [])
+    shore = Waters(
+        world.grid, np.broadcast_to(world.grid.centres()[1] - 300, world.inland_m.shape).astype(np.float32), []
+    )
     assert shore.carry(Ship(200.0, 200.0, 0.0, 100.0, 12.0, 0.0, 1))  # bow 50 m off the coast at x = 300
     assert not shore.carry(Ship(240.0, 200.0, 0.0, 100.0, 12.0, 0.0, 1))  # bow 10 m off it, which roughness may bridge
 
@@ -107,7 +109,10 @@ def test_berthed_ships_mostly_stay_and_traffic_does_not() -> None:
             elif number < 1_000_000:
                 anchored += 1
                 swung += number in sar and sar[number] != ship
-        under_way = [{(ship.x, ship.y) for ship in fleet if ship.speed_ms > 0} for fleet in (world.fleet.optical, world.fleet.sar)]
+        under_way = [
+            {(ship.x, ship.y) for ship in fleet if ship.speed_ms > 0}
+            for fleet in (world.fleet.optical, world.fleet.sar)
+        ]
         assert under_way[0] and under_way[1] and not under_way[0] & under_way[1]
     assert berthed > 60 and anchored > 100
     assert 0.55 < stayed / berthed < 0.85
@@ -117,13 +122,17 @@ def test_berthed_ships_mostly_stay_and_traffic_does_not() -> None:
 def test_a_ship_at_anchor_swings_about_its_bow() -> None:
     world = rich_world(3, 260, 8.0)
     later = {ship.number: ship for ship in world.fleet.sar}
-    pairs = [(ship, later[ship.number]) for ship in world.fleet.optical if 20_000 <= ship.number < 1_000_000 and ship.number in later]
+    pairs = [
+        (ship, later[ship.number])
+        for ship in world.fleet.optical
+        if 20_000 <= ship.number < 1_000_000 and ship.number in later
+    ]
     assert len(pairs) > 10
     for one, other in pairs:
         assert np.allclose(one.outline()[2], other.outline()[2], atol=1e-6) and one.length_m == other.length_m
 
 
-# -- boxes -------------------------------------------------------------------------------------------------------------------------
+# -- boxes -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("number", range(24))
 def test_a_box_holds_the_ship(number: int) -> None:
     """95 % of a ship's power lies in its box, 90 % where it is but a few pixels long and side lobes weigh more."""
@@ -131,7 +140,10 @@ def test_a_box_holds_the_ship(number: int) -> None:
     length_m, beam_m = lengths(rng)
     gsd_m = float(rng.choice([0.5, 1.0, 3.0]))
     sar = SarSpec(
-        look_deg=rng.uniform(0, 360), incidence_deg=rng.uniform(24, 48), resolution_px=rng.uniform(1.1, 1.5), taper=rng.uniform(0.62, 0.9)
+        look_deg=rng.uniform(0, 360),
+        incidence_deg=rng.uniform(24, 48),
+        resolution_px=rng.uniform(1.1, 1.5),
+        taper=rng.uniform(0.62, 0.9),
     )
     side = int(length_m / gsd_m) + 2 * int(80 / gsd_m) + 40
     ship = Ship(side / 2 * gsd_m, side / 2 * gsd_m, rng.uniform(0, 2 * math.pi), length_m, beam_m, 0.0, number)
@@ -147,7 +159,9 @@ def test_a_box_holds_the_ship(number: int) -> None:
 def test_what_shows_over_quiet_water_lies_in_the_boxes() -> None:
     """From the rendered image alone: bright pixels lie in boxes, and every box has some."""
     for seed in range(3):
-        spec = PortSpec(height_px=400, width_px=400, seed=seed, gsd_m=2.0, land_share=0.0, ships=6, **{**EMPTY, "traffic": 3.0})
+        spec = PortSpec(
+            height_px=400, width_px=400, seed=seed, gsd_m=2.0, land_share=0.0, ships=6, **{**EMPTY, "traffic": 3.0}
+        )
         world = World(spec)
         sar = SarSpec(sea_db=-40.0, noise_db=-50.0, sea_shape=None, looks=16, bits=16, gain=3000.0)
         intensity = (render_sar(world, sar, (0, 0, 400, 400)) / sar.gain) ** 2
@@ -173,7 +187,11 @@ def test_boxes_at_the_edge_of_a_window_are_cut_or_left_out() -> None:
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(corner=st.tuples(st.floats(0, 3000), st.floats(0, 3000)), size=st.tuples(st.floats(1, 600), st.floats(1, 600)), flip=st.booleans())
+@given(
+    corner=st.tuples(st.floats(0, 3000), st.floats(0, 3000)),
+    size=st.tuples(st.floats(1, 600), st.floats(1, 600)),
+    flip=st.booleans(),
+)
 def test_ship_of_box_has_that_box(corner: tuple[float, float], size: tuple[float, float], flip: bool) -> None:
     box = (*corner, corner[0] + size[0], corner[1] + size[1])
     ship = ship_of_box(box, flip, 1)
@@ -189,7 +207,9 @@ def test_the_image_of_a_prescribed_ship_fills_its_box(size: tuple[float, float],
     at = ship_scatterers(3, ship, SarSpec(look_deg=look_deg)).at
     low, high = at.min(axis=0) - (50.0, 60.0), np.add((50.0, 60.0), size) - at.max(axis=0)
     assert (low >= -1e-9).all() and (high >= -1e-9).all()
-    assert (low <= np.minimum(0.09 * np.array(size), 2.01)).all() and (high <= np.minimum(0.09 * np.array(size), 2.01)).all()
+    assert (low <= np.minimum(0.09 * np.array(size), 2.01)).all() and (
+        high <= np.minimum(0.09 * np.array(size), 2.01)
+    ).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -230,9 +250,9 @@ def test_works_and_stacks_keep_away_from_prescribed_ships() -> None:
     assert seen > 30
 
 
-# -- scenes ------------------------------------------------------------------------------------------------------------------------
+# -- scenes ------------------------------------------------------------------------------------------------------------
 def test_a_scene_is_rendered_in_tiles_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.data.simulator import ship_scenes
+    from bench.simulator import ship_scenes
 
     scene = small_scene(1)
     whole, boxes = render_scene(scene)
@@ -242,7 +262,9 @@ def test_a_scene_is_rendered_in_tiles_without_seams(monkeypatch: pytest.MonkeyPa
 
 
 def test_whole_pixels_hold_the_box_and_stay_in_the_image() -> None:
-    boxes = np.array([[1.2, 2.0, 3.0, 4.7], [-1.0, -2.0, 0.5, 0.5], [98.5, 49.9, 101.0, 60.0], [99.7, 49.99, 99.8, 50.0]])
+    boxes = np.array(
+        [[1.2, 2.0, 3.0, 4.7], [-1.0, -2.0, 0.5, 0.5], [98.5, 49.9, 101.0, 60.0], [99.7, 49.99, 99.8, 50.0]]
+    )
     found = whole_pixels(boxes, (50, 100))
     assert found.tolist() == [[1, 2, 3, 5], [0, 0, 1, 1], [98, 49, 100, 50], [99, 49, 100, 50]]
 

@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from simulator_toys import open_sea
 
-from bench.data.simulator.clutter import HALO_PX, sea_clutter, sea_texture, speckle
-from bench.data.simulator.noise import gaussian_field, white_noise
-from bench.data.simulator.sar import render_sar
-from bench.data.simulator.spec import SarSpec
+from bench.simulator.clutter import HALO_PX, sea_clutter, sea_texture, speckle
+from bench.simulator.noise import gaussian_field, white_noise
+from bench.simulator.sar import render_sar
+from bench.simulator.spec import SarSpec
 
 SIDE, BLOCK = 832, 52
 APART = 2 * HALO_PX + 1  # pixels so far apart share no noise
@@ -20,7 +20,8 @@ SWELL_GSD_M = 4.5  # a texture's lattice is 2 px wide here, so that an image hol
 
 
 def estimate(image: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
-    """Return a statistic of the moments 1 to 4 of an image and its standard error, by leaving out one block of 52 px at a time.
+    """Return a statistic of the moments 1 to 4 of an image and its standard error, by leaving out one block of 52 px at
+    a time.
 
     Blocks are much wider than any correlation, so that they are as good as independent.
     """
@@ -48,13 +49,21 @@ def variation(moments: np.ndarray) -> np.ndarray:
 
 
 def check(image: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], expected: float, sharp: float) -> None:
-    """The statistic must lie within four standard errors, and these must be small enough to tell wrong formulas apart."""
+    """The statistic must lie within four standard errors, and these must be small enough to tell wrong formulas
+    apart.
+    """
     found, error = estimate(image, statistic)
-    assert error < sharp * expected, f"{statistic.__name__}: standard error {error:.3g} of {expected:.3g} proves nothing"
-    assert abs(found - expected) < 4 * error, f"{statistic.__name__} {found:.4f} +- {error:.4f}, expected {expected:.4f}"
+    assert error < sharp * expected, (
+        f"{statistic.__name__}: standard error {error:.3g} of {expected:.3g} proves nothing"
+    )
+    assert abs(found - expected) < 4 * error, (
+        f"{statistic.__name__} {found:.4f} +- {error:.4f}, expected {expected:.4f}"
+    )
 
 
-@pytest.mark.parametrize(("looks", "resolution_px", "taper"), [(1, 1.3, 0.75), (2, 1.0, 1.0), (4, 2.0, 0.54), (16, 1.3, 0.9)])
+@pytest.mark.parametrize(
+    ("looks", "resolution_px", "taper"), [(1, 1.3, 0.75), (2, 1.0, 1.0), (4, 2.0, 0.54), (16, 1.3, 0.9)]
+)
 def test_coefficient_of_variation_is_one_over_the_root_of_looks(looks: int, resolution_px: float, taper: float) -> None:
     sar = SarSpec(looks=looks, resolution_px=resolution_px, taper=taper)
     image = speckle(1, (0, 0, SIDE, SIDE), sar)
@@ -73,8 +82,9 @@ def test_speckle_is_gamma_distributed(looks: int) -> None:
 
 
 def test_speckle_is_as_wide_as_the_resolution() -> None:
-    """Fields of a boxlike spectrum (no taper) are uncorrelated at the first null of the response, one resolution over 0.886 away; half as
-    far, their intensities correlate by sinc(1 / 2)^2 = 0.41, somewhat more where the kernel is cut after six pixels.
+    """Fields of a boxlike spectrum (no taper) are uncorrelated at the first null of the response, one resolution over
+    0.886 away; half as far, their intensities correlate by sinc(1 / 2)^2 = 0.41, somewhat more where the kernel is cut
+    after six pixels.
     """
     for resolution_px, lag, low, high in ((0.886, 1, -0.02, 0.02), (1.772, 2, -0.02, 0.02), (1.772, 1, 0.38, 0.50)):
         image = speckle(3, (0, 0, SIDE, SIDE), SarSpec(looks=1, resolution_px=resolution_px, taper=1.0))

@@ -1,4 +1,6 @@
-"""The simulated three-city set has the traps of the real one, and the tools that look for them find what the truth file says."""
+"""The simulated three-city set has the traps of the real one, and the tools that look for them find what the truth file
+says.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,12 @@ from command_line import Bench
 from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
 from bench.data.datasets.qxs_saropt import QxsSaropt
-from bench.data.simulator.like import Request, qxs_saropt
-from bench.data.simulator.produce import produce
 from bench.data.splits import SplitSpec
-from bench.matching.metrics import pair_metrics
-from bench.matching.pairs import HARD, UNIFORM, PairList, draw_pairs
-from bench.matching.shortcut import same_scene_rate, scene_only
+from bench.matching.board.shortcut import same_scene_rate, scene_only
+from bench.matching.scoring.metrics import pair_metrics
+from bench.matching.scoring.pairs import HARD, UNIFORM, PairList, draw_pairs
+from bench.simulator.like import Request, qxs_saropt
+from bench.simulator.produce import produce
 
 PAIRS, SIDE = 288, 256
 Place = tuple[str, int, int]
@@ -58,7 +60,9 @@ def overlapping(truth: dict[str, Place]) -> set[tuple[str, str, int, int]]:
     return out
 
 
-def test_the_audit_finds_every_overlap_and_no_other_from_pixels_alone(audited: PatchReport, truth: dict[str, Place]) -> None:
+def test_the_audit_finds_every_overlap_and_no_other_from_pixels_alone(
+    audited: PatchReport, truth: dict[str, Place]
+) -> None:
     ids, found = audited.index.ids, audited.overlaps
     listed = zip(found.a.tolist(), found.b.tolist(), found.dy.tolist(), found.dx.tolist(), strict=True)
     wanted = overlapping(truth)
@@ -109,7 +113,9 @@ def test_knowing_the_city_alone_scores_what_table_ii_scores(truth: dict[str, Pla
     wanted = scene_only(same_scene_rate(shares))
     for name in ("accuracy", "precision", "recall"):
         assert uniform[name] == pytest.approx(wanted[f"uniform.{name}"], abs=0.03)
-    assert wanted["uniform.accuracy"] == pytest.approx(0.833, abs=1e-3) and wanted["uniform.precision"] == pytest.approx(0.75, abs=1e-3)
+    assert wanted["uniform.accuracy"] == pytest.approx(0.833, abs=1e-3) and wanted[
+        "uniform.precision"
+    ] == pytest.approx(0.75, abs=1e-3)
     assert scored(pairs, distance, HARD, 0.5)["accuracy"] == 0.5
 
 

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator_toys import no_buildings, open_sea, port, rich_world, with_ships, with_works
 
-from bench.data.simulator import city
-from bench.data.simulator.clutter import speckle
-from bench.data.simulator.ground import layers_of
-from bench.data.simulator.harbour import Works
-from bench.data.simulator.noise import gaussian_field, white_noise
-from bench.data.simulator.optical import render_optical
-from bench.data.simulator.sar import render_sar
-from bench.data.simulator.ships import Ship
-from bench.data.simulator.spec import OpticalSpec, SarSpec
-from bench.data.simulator.structures import layover_m, reach_m
-from bench.data.simulator.world import World
 from bench.data.windows import Window
+from bench.simulator import city
+from bench.simulator.clutter import speckle
+from bench.simulator.ground import layers_of
+from bench.simulator.harbour import Works
+from bench.simulator.noise import gaussian_field, white_noise
+from bench.simulator.optical import render_optical
+from bench.simulator.sar import render_sar
+from bench.simulator.ships import Ship
+from bench.simulator.spec import OpticalSpec, SarSpec
+from bench.simulator.structures import layover_m, reach_m
+from bench.simulator.world import World
 
 SIDE, BEYOND = 260, 40
 LARGE: Window = (-BEYOND, -BEYOND, SIDE + 2 * BEYOND, SIDE + 2 * BEYOND)
@@ -45,7 +45,11 @@ def case(name: str) -> tuple[World, OpticalSpec, SarSpec]:
         look_deg=look_deg, incidence_deg=incidence_deg, bits=16 if bits == 16 else 8, gain=4000.0 if bits == 16 else 260.0,
         ambiguity_db=-15.0, ambiguity_m=150.0, looks=2,
     )  # fmt: skip
-    return rich_world(seed, SIDE, gsd_m), OpticalSpec(sun_elevation_deg=elevation_deg, sun_azimuth_deg=look_deg + 70), sar
+    return (
+        rich_world(seed, SIDE, gsd_m),
+        OpticalSpec(sun_elevation_deg=elevation_deg, sun_azimuth_deg=look_deg + 70),
+        sar,
+    )
 
 
 @lru_cache(maxsize=8)
@@ -95,7 +99,8 @@ def test_noise_agrees_in_its_last_bit(window: Window, looks: int, spacing: int) 
     assert np.array_equal(speckle(3, window, sar), crop(wide[0], window))
     assert np.array_equal(gaussian_field(4, spacing, window), crop(wide[1], window))
     assert np.array_equal(
-        white_noise(5, window, looks), wide[2][:, window[0] + BEYOND :, window[1] + BEYOND :][:, : window[2], : window[3]]
+        white_noise(5, window, looks),
+        wide[2][:, window[0] + BEYOND :, window[1] + BEYOND :][:, : window[2], : window[3]],
     )
 
 
@@ -108,11 +113,17 @@ def test_a_wake_far_behind_a_long_ship_is_in_every_window() -> None:
     world = with_ships(open_sea(1100), Ship(850.0, 500.0, 0.0, 380.0, 55.0, 10.0, 1_000_001))
     window = (470, 280, 60, 40)  # 530 to 570 m behind the middle of the ship, the last of its wake
     large = (400, 250, 200, 700)
-    assert np.array_equal(render_optical(world, OpticalSpec(), window), crop(render_optical(world, OpticalSpec(), large), window, large))
-    assert np.array_equal(render_sar(world, SarSpec(), window), crop(render_sar(world, SarSpec(), large), window, large))
+    assert np.array_equal(
+        render_optical(world, OpticalSpec(), window), crop(render_optical(world, OpticalSpec(), large), window, large)
+    )
+    assert np.array_equal(
+        render_sar(world, SarSpec(), window), crop(render_sar(world, SarSpec(), large), window, large)
+    )
     still = with_ships(open_sea(1100), Ship(850.0, 500.0, 0.0, 380.0, 55.0, 0.0, 1_000_001))
     quiet = OpticalSpec(noise=0.0)
-    assert not np.array_equal(render_optical(world, quiet, window), render_optical(still, quiet, window))  # there is a wake
+    assert not np.array_equal(
+        render_optical(world, quiet, window), render_optical(still, quiet, window)
+    )  # there is a wake
 
 
 def test_a_crane_is_the_same_in_windows_that_cut_it(monkeypatch: pytest.MonkeyPatch) -> None:

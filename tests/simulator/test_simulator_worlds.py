@@ -1,4 +1,6 @@
-"""Worlds: the share of land that was asked for, the same world again, and no spec within its bounds that breaks the renderers."""
+"""Worlds: the share of land that was asked for, the same world again, and no spec within its bounds that breaks the
+renderers.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from simulator_toys import EMPTY, port, rich_world
 
-from bench.data.simulator.coast import Grid, inland_map, signed_distance
-from bench.data.simulator.ground import layers_of
-from bench.data.simulator.materials import WATER
-from bench.data.simulator.optical import render_optical
-from bench.data.simulator.sar import render_sar, sar_boxes
-from bench.data.simulator.spec import OpticalSpec, PortSpec, SarSpec
-from bench.data.simulator.world import World, world_of
+from bench.simulator.coast import Grid, inland_map, signed_distance
+from bench.simulator.ground import layers_of
+from bench.simulator.materials import WATER
+from bench.simulator.optical import render_optical
+from bench.simulator.sar import render_sar, sar_boxes
+from bench.simulator.spec import OpticalSpec, PortSpec, SarSpec
+from bench.simulator.world import World, world_of
 
 
 @pytest.mark.parametrize("gsd_m", [1.0, 4.0])
@@ -65,7 +67,7 @@ def test_a_world_is_a_function_of_its_spec() -> None:
 
 
 def test_districts_are_forgotten_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.data.simulator import world as module
+    from bench.simulator import world as module
 
     spec = port(900, seed=2, gsd_m=2.0, land_share=0.9)
     whole = render_sar(World(spec), SarSpec(), (0, 0, 900, 900))
@@ -93,7 +95,13 @@ def test_no_spec_breaks_the_renderers(
         ports=ports, islands=islands,
     )  # fmt: skip
     sar = SarSpec.model_validate(
-        {"look_deg": look_deg, "incidence_deg": incidence_deg, "resolution_px": resolution_px, "taper": taper, "bits": bits}
+        {
+            "look_deg": look_deg,
+            "incidence_deg": incidence_deg,
+            "resolution_px": resolution_px,
+            "taper": taper,
+            "bits": bits,
+        }
     )
     optical = OpticalSpec.model_validate({"sun_elevation_deg": elevation_deg, "season": season})
     world = World(spec)
@@ -116,7 +124,9 @@ def test_the_smallest_and_the_most_oblong_scene() -> None:
         assert inland_map(world.spec, grid).shape == (grid.rows, grid.columns)
 
 
-@pytest.mark.parametrize("wrong", [{"gsd_m": 0.2}, {"gsd_m": 31.0}, {"height_px": 31}, {"land_share": 1.1}, {"seed": -1}, {"colour": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"gsd_m": 0.2}, {"gsd_m": 31.0}, {"height_px": 31}, {"land_share": 1.1}, {"seed": -1}, {"colour": 1}]
+)
 def test_specs_refuse_what_lies_outside(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         PortSpec.model_validate(wrong)

@@ -2,7 +2,8 @@
 
     python forked_ranks.py FOLDER [compare [more]] [detectors] [HOW A RANK ENDS ...]
 
-What runs is the genuine thing: `train` and `bench.worker.main`, each fork told its rank by the variables that torchrun sets.
+What runs is the genuine thing: `train` and `bench.worker.main`, each fork told its rank by the variables that torchrun
+sets.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ import torch
 from torch import Tensor, nn
 from training_toys import toy_context
 
-from bench import worker
-from bench.matching import networks
+from bench.execution import worker
+from bench.matching.matchers import networks
 from bench.models.weights import state_sha256
-from bench.training import TrainSpec, train
-from bench.training_parallel import gather
-from bench.training_ranks import ReleasedError, world_from_environment
+from bench.training.api import TrainSpec, train
+from bench.training.parallel import gather
+from bench.training.ranks import ReleasedError, world_from_environment
 
 SIDE, DIM, BATCH = 40, 6, 7
 COMPARE, MORE, DETECT = "compare", "more", "detectors"
@@ -52,9 +53,9 @@ matching:
 PLUGIN = """\
 import os, signal
 from pydantic import Field
-from bench.errors import BenchError
-from bench.matching import MATCHERS
-from bench.matching.infonce import InfoNce, InfoNceOptions
+from bench.core.errors import BenchError
+from bench.core.registries import MATCHERS
+from bench.matching.matchers.infonce import InfoNce, InfoNceOptions
 
 class SmallOptions(InfoNceOptions):
     ends: str = ""
@@ -76,7 +77,7 @@ class Small(InfoNce):
 
     def _build(self, backbone):
         from forked_ranks import small
-        from bench.matching.networks import InfoNceNetwork
+        from bench.matching.matchers.networks import InfoNceNetwork
         network = small(InfoNceNetwork)(self.options.dim, None, self.options.temperature)
         genuine, calls, ends = network.loss, [0], self.options.ends
         def loss(batch):
@@ -126,11 +127,17 @@ class MeanNetwork(nn.Module):
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         out = self.head(batch["optical"].mean(1).flatten(1))
-        return {"loss_a": out.square().mean(1).mean(), "loss_b": (out[:, 0] * batch["label"]).mean(), "size": out.abs().mean()}
+        return {
+            "loss_a": out.square().mean(1).mean(),
+            "loss_b": (out[:, 0] * batch["label"]).mean(),
+            "size": out.abs().mean(),
+        }
 
 
 class Pairs:
-    """Sixteen entries of noise in batches of 7, 7 and 2; nobody takes fewer than 2 of one, so the last is for rank 0 alone."""
+    """Sixteen entries of noise in batches of 7, 7 and 2; nobody takes fewer than 2 of one, so the last is for rank 0
+    alone.
+    """
 
     smallest_share = 2
 
@@ -153,7 +160,7 @@ class Pairs:
 
 def dense() -> nn.Module:
     """The network of `dense` on its own backbone, without batch norm."""
-    from bench.matching.dense_network import DenseNetwork
+    from bench.matching.matchers.dense_network import DenseNetwork
 
     network = DenseNetwork("shallow", DIM, 2, 0, 0.1)
     for module in network.modules():
@@ -181,16 +188,23 @@ class Tiles:
         return [np.arange(3)]
 
     def fetch(self, epoch: int, batch_indices: np.ndarray) -> dict[str, Any]:
-        ships = [np.array([[10.0, 12, 40, 30], [50, 50, 90, 80]], np.float32), np.array([[20.0, 60, 44, 90]], np.float32)]
+        ships = [
+            np.array([[10.0, 12, 40, 30], [50, 50, 90, 80]], np.float32),
+            np.array([[20.0, 60, 44, 90]], np.float32),
+        ]
         ships.append(np.zeros((0, 4), np.float32))
         images = [np.random.default_rng([epoch, int(index)]).random((96, 96), np.float32) for index in batch_indices]
-        return {"image": np.stack(images), "boxes": [ships[i] for i in batch_indices], "ignored": [ships[2] for _ in batch_indices]}
+        return {
+            "image": np.stack(images),
+            "boxes": [ships[i] for i in batch_indices],
+            "ignored": [ships[2] for _ in batch_indices],
+        }
 
 
 def detector(name: str) -> nn.Module:
     """An mmdet detector without randomness: batch norm keeps its statistics, and every anchor and proposal counts."""
-    from bench.detection.faster_rcnn import FasterRcnn
-    from bench.detection.yolov3 import YoloV3
+    from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn
+    from bench.detection.detectors.mmdet.yolov3 import YoloV3
 
     cls, backbone = (FasterRcnn, "resnet18") if name == "faster-rcnn" else (YoloV3, "darknet53")
     small = {"fpn_channels": 16, "rpn_channels": 16, "roi_fc": 32, "train_proposals": 50, "anchor_scales": (4.0,)}
@@ -204,7 +218,9 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {name: partial(detector, name) f
 
 
 def trained(folder: Path, make: Callable[[], nn.Module], world: Any = None) -> dict[str, Any]:
-    """Train; return weights and history. Of a detector, the first gradient in place of the weights: what one step of rate 1 took off."""
+    """Train; return weights and history. Of a detector, the first gradient in place of the weights: what one step of
+    rate 1 took off.
+    """
     torch.manual_seed(0)
     network = make()
     spec = TrainSpec(2, BATCH, {"type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}, clip_norm=1.0)
@@ -220,7 +236,9 @@ def trained(folder: Path, make: Callable[[], nn.Module], world: Any = None) -> d
     return {"weights": weights, "history": result.history, "hash": state_sha256(network.state_dict())}
 
 
-def gradients(folder: Path, size: int, rank: int, told: dict[str, str], cases: Mapping[str, Callable[[], nn.Module]]) -> None:
+def gradients(
+    folder: Path, size: int, rank: int, told: dict[str, str], cases: Mapping[str, Callable[[], nn.Module]]
+) -> None:
     """All cases in one world, one training after the other; rank 0 writes what came out."""
     world = world_from_environment(told)
     assert world is not None
@@ -244,7 +262,13 @@ def fork_ranks(size: int, act: Callable[[int, dict[str, str]], int | None], mark
     for rank in range(size):
         pid = os.fork()
         if pid == 0:
-            told = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            told = {
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(size),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            }
             os.environ |= {**told, "TEST_RANK": str(rank), "TEST_MARK": str(mark)}
             code = 99
             signal.alarm(HANG_S)
@@ -261,12 +285,12 @@ def fork_ranks(size: int, act: Callable[[int, dict[str, str]], int | None], mark
 def plan(folder: Path, options: str = "") -> dict[str, Path]:
     """Write a suite and the jobs of its cells; return the cells' folders by matcher."""
     from bench.cli.options import origin_of
-    from bench.config import import_plugins, load_suite
-    from bench.expansion import expand
-    from bench.runner import JOB, Settings, job_to_json, make_plan
-    from bench.store import write_json
-    from bench.task import Selection
-    from bench.workspace import Workspace
+    from bench.core.store import write_json
+    from bench.core.workspace import Workspace
+    from bench.execution.runner import JOB, Settings, job_to_json, make_plan
+    from bench.execution.task import Selection
+    from bench.suite.config import import_plugins, load_suite
+    from bench.suite.expansion import expand
 
     plugin = folder.parent / "small_matcher.py"
     if not plugin.exists():

@@ -1,4 +1,6 @@
-"""Mixed precision and memory formats on a CPU, compiled backbones; losses stay exact. CUDA has its test in test_training_run."""
+"""Mixed precision and memory formats on a CPU, compiled backbones; losses stay exact. CUDA has its test in
+test_training_run.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ import torch
 from torch import Tensor, nn
 from training_toys import ToyBatches, ToyNet, outcome, toy_context, toy_net, toy_spec
 
-from bench.errors import BenchError
-from bench.matching.dense_network import DenseNetwork
-from bench.matching.infonce import InfoNce, InfoNceOptions
-from bench.matching.matcher import Setup
-from bench.matching.networks import InfoNceNetwork
-from bench.training import reseed, train
-from bench.training_precision import compiled
-from bench.training_state import TrainStore
+from bench.core.errors import BenchError
+from bench.matching.matchers.base import Setup
+from bench.matching.matchers.dense_network import DenseNetwork
+from bench.matching.matchers.infonce import InfoNce, InfoNceOptions
+from bench.matching.matchers.networks import InfoNceNetwork
+from bench.training.api import reseed, train
+from bench.training.precision import compiled
+from bench.training.state import TrainStore
 
 
 class Watching(ToyNet):
@@ -38,7 +40,9 @@ def watching() -> Watching:
     return Watching()
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
 def test_cpu_trains_in_each_precision_and_resumes_in_it(tmp_path: Path, precision: str, dtype: torch.dtype) -> None:
     spec = toy_spec(2, precision=precision)
     model = watching()
@@ -46,7 +50,9 @@ def test_cpu_trains_in_each_precision_and_resumes_in_it(tmp_path: Path, precisio
     assert model.seen == {dtype}
     assert all(value.dtype in (torch.float32, torch.int64) for value in model.state_dict().values())
     plain = train(toy_net(), ToyBatches(), toy_spec(2), toy_context(tmp_path / "plain"))
-    near = 0.2 if precision == "fp16" else 0.02  # the loss is scaled down until it fits, and nothing is learned meanwhile
+    near = (
+        0.2 if precision == "fp16" else 0.02
+    )  # the loss is scaled down until it fits, and nothing is learned meanwhile
     assert result.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=near)
     assert (result.history == plain.history) == (precision == "fp32")
 
@@ -58,7 +64,7 @@ def test_cpu_trains_in_each_precision_and_resumes_in_it(tmp_path: Path, precisio
 
     with pytest.raises(KeyboardInterrupt):
         train(watching(), ToyBatches(), spec, toy_context(tmp_path / "parts"), stop)
-    (_, _, optimizer) = TrainStore(tmp_path / "parts").load(_identity(tmp_path / "parts")) or ({}, {}, {})
+    _, _, optimizer = TrainStore(tmp_path / "parts").load(_identity(tmp_path / "parts")) or ({}, {}, {})
     assert bool(optimizer.get("loss_scaler")) == (precision == "fp16")
     again = watching()
     assert train(again, ToyBatches(), spec, toy_context(tmp_path / "parts")).resumed_from == 1
@@ -74,13 +80,15 @@ def test_a_precision_that_the_processor_lacks_is_one_line(tmp_path: Path, monkey
         raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'\nmore")
 
     monkeypatch.setattr(nn.Conv2d, "forward", lacking)
-    message = r"^precision fp16 does not work on this processor \(\"slow_conv2d_cpu\" not implemented for 'Half'\); use fp32$"
+    message = (
+        r"^precision fp16 does not work on this processor \(\"slow_conv2d_cpu\" not implemented for 'Half'\); use fp32$"
+    )
     with pytest.raises(BenchError, match=message):
         train(toy_net(), ToyBatches(), toy_spec(precision="fp16"), toy_context(tmp_path))
     assert not (tmp_path / "checkpoints").exists()
 
 
-# -- losses --------------------------------------------------------------------------------------------------------------------------
+# -- losses ------------------------------------------------------------------------------------------------------------
 def test_the_contrastive_loss_is_exact_though_the_branches_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cosines of one to three digits after division by the temperature would be rounded to a few steps of bfloat16."""
     rows = nn.functional.normalize(torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(0)), dim=2).bfloat16()
@@ -94,9 +102,11 @@ def test_the_contrastive_loss_is_exact_though_the_branches_are_not(monkeypatch: 
     assert rough.dtype == torch.bfloat16  # what autocast does to a product of fp32 matrices
 
 
-# -- memory format -----------------------------------------------------------------------------------------------------------------------
+# -- memory format -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("input_px", [None, pytest.param(32, marks=pytest.mark.slow)])
-def test_channels_last_reaches_the_convolutions_of_a_matcher_trained_and_loaded(tmp_path: Path, input_px: int | None) -> None:
+def test_channels_last_reaches_the_convolutions_of_a_matcher_trained_and_loaded(
+    tmp_path: Path, input_px: int | None
+) -> None:
     matcher = InfoNce(InfoNceOptions.model_validate({"channels_last": True, "input_px": input_px, "dim": 4}))
     matcher.prepare(Setup("resnet18", None, toy_context(tmp_path)))
     torch.manual_seed(0)
@@ -110,7 +120,9 @@ def test_channels_last_reaches_the_convolutions_of_a_matcher_trained_and_loaded(
         images, found = torch.from_numpy(rng.random(shape, np.float32)), []
         for net in (network, loaded._network):
             assert net is not None
-            conv = next(module for module in net.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3))
+            conv = next(
+                module for module in net.modules() if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+            )
             shown = _inputs_of(next(m for m in getattr(net, view).modules() if isinstance(m, nn.Conv2d)))
             with torch.no_grad():
                 found.append(net.eval().embed(view, images))
@@ -125,8 +137,10 @@ def _inputs_of(module: nn.Module) -> list[Tensor]:
     return shown
 
 
-# -- compiled backbones ------------------------------------------------------------------------------------------------------------------
-def test_compiled_while_training_only_and_nothing_is_left_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# -- compiled backbones ------------------------------------------------------------------------------------------------
+def test_compiled_while_training_only_and_nothing_is_left_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     def compile_(function: Any, dynamic: bool) -> Any:
@@ -172,7 +186,11 @@ def test_what_a_matcher_names_is_what_its_loss_calls(name: str, monkeypatch: pyt
 
     monkeypatch.setattr(torch, "compile", compile_)
     network = InfoNceNetwork("resnet18", 4, None, 0.1) if name == "infonce" else DenseNetwork("shallow", 4, 1, 0, 0.1)
-    batch = {"sar": torch.rand(2, 40, 40), "optical": torch.rand(2, 40, 40, 3), "shift": torch.zeros(2, 2, dtype=torch.long)}
+    batch = {
+        "sar": torch.rand(2, 40, 40),
+        "optical": torch.rand(2, 40, 40, 3),
+        "shift": torch.zeros(2, 2, dtype=torch.long),
+    }
     with compiled(network, torch.device("cpu")):
         calls.clear()
         network.train().loss(batch)
@@ -188,13 +206,18 @@ def test_no_compiler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("No working C++ compiler found in\n...")
 
     monkeypatch.setattr(torch, "compile", compile_)
-    message = r"^compile: true needs a C\+\+ compiler \(g\+\+\) that works here \(RuntimeError: No working C\+\+ compiler found in\)"
+    message = (
+        r"^compile: true needs a C\+\+ compiler \(g\+\+\) that works here \(RuntimeError: No working C\+\+ compiler"
+        r" found in\)"
+    )
     with pytest.raises(BenchError, match=message):
         train(watching(), ToyBatches(), toy_spec(1, compile=True), toy_context(tmp_path))
 
 
 @pytest.mark.slow
-def test_genuinely_compiled_it_computes_the_same_to_the_last_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_genuinely_compiled_it_computes_the_same_to_the_last_digits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     fast, plain = watching(), watching()
     result = train(fast, ToyBatches(), toy_spec(2, compile=True), toy_context(tmp_path / "a"))

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from bench.progress import Progress, clock
+from bench.core.progress import Progress, clock
 
 
 class Terminal(io.StringIO):
@@ -16,7 +16,7 @@ class Terminal(io.StringIO):
 
 def test_plain_lines_are_sparse_and_carry_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("bench.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bench.core.progress.time.monotonic", lambda: now[0])
     stream, lines = io.StringIO(), []  # type: ignore[var-annotated]
     with Progress(lines.append, stream, interval_s=10).bar("training", 100, "batches") as bar:
         for step in range(100):

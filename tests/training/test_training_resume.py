@@ -11,8 +11,8 @@ import pytest
 import torch
 from training_toys import ToyBatches, outcome, toy_context, toy_net, toy_spec
 
-from bench.errors import BenchError
-from bench.training import train
+from bench.core.errors import BenchError
+from bench.training.api import train
 
 # One process imports torch once and forks children that die by SIGKILL at a chosen moment; others take over after them.
 CHILD = """
@@ -20,7 +20,7 @@ import json, os, pathlib, signal, sys
 import torch
 from torch import nn
 from training_toys import ToyBatches, outcome, toy_context, toy_net, toy_spec
-from bench.training import train
+from bench.training.api import train
 
 root, points, workers = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
 SCORES = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.9}

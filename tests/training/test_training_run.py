@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from training_toys import BATCH, ToyBatches, ToyNet, outcome, toy_context, toy_net, toy_spec
 
-from bench.errors import BenchError
-from bench.training import TrainSpec, reseed, resolve_device, shuffled_batches, train
-from bench.training_state import discard_checkpoints
+from bench.core.errors import BenchError
+from bench.training.api import TrainSpec, reseed, resolve_device, shuffled_batches, train
+from bench.training.state import discard_checkpoints
 
 SCRIPTED = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.9}
 
@@ -233,7 +233,9 @@ def test_learning_rate_known_values() -> None:
     constant = TrainSpec(4, BATCH, optimizer)
     assert {constant.learning_rate(i, 10) for i in range(40)} == {0.8}
     cosine = TrainSpec(4, BATCH, optimizer, "cosine")
-    assert [cosine.learning_rate(i, 10) for i in (0, 9, 20, 39)] == pytest.approx([0.8, 0.8, 0.4, 0.8 * 0.1464466], rel=1e-6)
+    assert [cosine.learning_rate(i, 10) for i in (0, 9, 20, 39)] == pytest.approx(
+        [0.8, 0.8, 0.4, 0.8 * 0.1464466], rel=1e-6
+    )
     step = TrainSpec(4, BATCH, optimizer, "step", step_epochs=(1, 3))
     assert [step.learning_rate(i, 10) for i in (9, 10, 29, 30)] == pytest.approx([0.8, 0.08, 0.08, 0.008])
     warm = TrainSpec(4, BATCH, optimizer, warmup_epochs=0.3)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.context import ExecutionContext
+from bench.core.context import ExecutionContext
+from bench.core.progress import Progress
 from bench.models.weights import state_sha256
-from bench.progress import Progress
-from bench.training import TrainSpec, reseed, shuffled_batches
+from bench.training.api import TrainSpec, reseed, shuffled_batches
 
 SAMPLES, BATCH, SIDE = 24, 6, 128
 
@@ -82,7 +82,9 @@ def toy_net(seed: int = 0) -> ToyNet:
     return ToyNet()
 
 
-def toy_context(folder: Path, workers: int = 0, threads: int = 1, lines: list[str] | None = None, device: str = "cpu") -> ExecutionContext:
+def toy_context(
+    folder: Path, workers: int = 0, threads: int = 1, lines: list[str] | None = None, device: str = "cpu"
+) -> ExecutionContext:
     """Return a silent context; log lines go to `lines`."""
     log = (lambda text: None) if lines is None else lines.append
     return ExecutionContext(folder, folder, device, threads, workers, log, Progress(log, io.StringIO()))

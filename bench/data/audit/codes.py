@@ -1,11 +1,13 @@
 """Codes of small blocks of pixels, and which of them are kept: how equal content is found wherever it lies in a patch.
 
-A code is computed at every position of every patch by a rolling polynomial hash, and a position is kept if its code is one of a fixed
-fraction of all codes. Whether it is kept thus depends on the content alone, so two patches that share ground keep the same blocks of it,
-at any offset along both axes (winnowing: Schleimer, Wilkerson and Aiken, SIGMOD 2003, in two dimensions). Two codes:
+A code is computed at every position of every patch by a rolling polynomial hash, and a position is kept if its code is
+one of a fixed fraction of all codes. Whether it is kept thus depends on the content alone, so two patches that share
+ground keep the same blocks of it, at any offset along both axes (winnowing: Schleimer, Wilkerson and Aiken, SIGMOD
+2003, in two dimensions). Two codes:
 
 * "exact": of the pixel values of 8 x 8 px. Equal for bit-identical content.
-* "order": of which of two neighbouring pixels is brighter, over 10 x 10 px. Unchanged by any stretch of contrast that keeps the order of
+* "order": of which of two neighbouring pixels is brighter, over 10 x 10 px. Unchanged by any stretch of contrast that
+keeps the order of
   grey levels; levels that a stretch merges change some codes and leave others.
 """
 
@@ -18,8 +20,8 @@ from typing import Literal
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.audit.spool import THREADS, Report, Spool
-from bench.errors import BenchError
 
 Mode = Literal["exact", "order"]
 
@@ -49,7 +51,8 @@ class Codes:
 
 
 def block_codes(image: np.ndarray, mode: Mode) -> np.ndarray:
-    """Return the code of the block whose top-left pixel is (y, x), uint64 (H - r + 1, W - r + 1) with r = 8 ("exact") or 10 ("order").
+    """Return the code of the block whose top-left pixel is (y, x), uint64 (H - r + 1, W - r + 1) with r = 8 ("exact")
+    or 10 ("order").
 
     Args:
         image: (H, W), uint8, uint16 or float32.
@@ -80,7 +83,9 @@ def collect(spool: Spool, mode: Mode, report: Report | None = None) -> Codes:
     """
     height, width = spool.shape
     if min(height, width) < 2 * _REACH[mode] or max(height, width) > 65_535:
-        raise BenchError(f"patches of {height} x {width} px cannot be audited; at least {2 * _REACH[mode]} px a side are needed")
+        raise BenchError(
+            f"patches of {height} x {width} px cannot be audited; at least {2 * _REACH[mode]} px a side are needed"
+        )
     bits = sampling_bits(len(spool), spool.shape)
 
     def one(i: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,8 +111,8 @@ def sampling_bits(patches: int, shape: tuple[int, int]) -> int:
 
 
 def least_overlap_px(bits: int, shape: tuple[int, int], mode: Mode) -> tuple[int, int]:
-    """Return the width of the narrowest strip along a whole side, and of the smallest square corner, that is found in 99 % of cases if
-    it has texture: 4.6 kept blocks are expected there (Poisson).
+    """Return the width of the narrowest strip along a whole side, and of the smallest square corner, that is found in
+    99 % of cases if it has texture: 4.6 kept blocks are expected there (Poisson).
     """
     wanted = -math.log(0.01) * 2**bits
     reach = _REACH[mode]
@@ -133,7 +138,9 @@ def _kept(image: np.ndarray, mode: Mode, bits: int) -> tuple[np.ndarray, np.ndar
 
 def _integers(image: np.ndarray) -> np.ndarray:
     """Return pixel values as unsigned integers that are equal exactly where the values are."""
-    return image if image.dtype.kind == "u" else np.ascontiguousarray(image + np.float32(0.0)).view(np.uint32)  # -0.0 becomes 0.0
+    return (
+        image if image.dtype.kind == "u" else np.ascontiguousarray(image + np.float32(0.0)).view(np.uint32)
+    )  # -0.0 becomes 0.0
 
 
 def _comparisons(image: np.ndarray) -> np.ndarray:

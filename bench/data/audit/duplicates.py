@@ -1,21 +1,25 @@
-"""Images that show the same pixels or the same place: near-duplicates, tiles that overlap, repeated passes. Knows no split and no name.
+"""Images that show the same pixels or the same place: near-duplicates, tiles that overlap, repeated passes. Knows no
+split and no name.
 
-How: (1) every image is described by fingerprints at the brightest points of its surroundings, which two images share wherever they were
-cropped; a fingerprint is a grid of block means, so affine grey levels do not matter. One more describes the image as a whole. (2) Equal
-hashes of fingerprints propose pairs of images; those that agree on one shift make a candidate. (3) The candidate is judged on the pixels
-that both images then show, twice, by normalised cross-correlations over blocks at the best shift of a few pixels:
+How: (1) every image is described by fingerprints at the brightest points of its surroundings, which two images share
+wherever they were cropped; a fingerprint is a grid of block means, so affine grey levels do not matter. One more
+describes the image as a whole. (2) Equal hashes of fingerprints propose pairs of images; those that agree on one shift
+make a candidate. (3) The candidate is judged on the pixels that both images then show, twice, by normalised
+cross-correlations over blocks at the best shift of a few pixels:
 
     same pixels   the median over small blocks is high. Speckle decides, which no two acquisitions share; a coastline or a bright ship alone
                   cannot bring it about.
     same place    the mean over larger blocks is clearly above zero, and clearly above what it is at shifts far off: another acquisition of
                   one place, as repeated passes over a harbour.
 
-Not found: copies that were scaled, turned or mirrored, overlaps narrower than about twice `WINDOW_PX`, images without texture, and some
-repeated passes.
+Not found: copies that were scaled, turned or mirrored, overlaps narrower than about twice `WINDOW_PX`, images without
+texture, and some repeated passes.
 
-Measured on the 437 HRSID tiles of 800 px whose names tell 96 overlapping pairs of one acquisition: all 96 are found, 94 of them as the same
-pixels (the other two stem from differently processed copies); no pair across acquisitions is taken for the same pixels. About 130 pairs
-across acquisitions are found as the same place, and agree: shifts around the 250 triangles that they form add up within 6 px.
+Measured on the 437 HRSID tiles of 800 px whose names tell 96 overlapping pairs of one acquisition: all 96 are found, 94
+of them as the same pixels (the other two stem from differently processed copies); no pair across acquisitions is taken
+for the same pixels. About 130 pairs
+across acquisitions are found as the same place, and agree: shifts around the 250 triangles that they form add up within
+6 px.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 Read = Callable[[int], np.ndarray]
 Report = Callable[[int, int], None]
@@ -41,7 +45,9 @@ SAME_PIXELS = 0.9
 """Median correlation of small blocks from which two images count as showing the same pixels."""
 
 SAME_PLACE, ABOVE_OTHER_SHIFTS = 0.15, 0.1
-"""Mean correlation of larger blocks from which two images count as showing the same place, and by how much it must exceed other shifts."""
+"""Mean correlation of larger blocks from which two images count as showing the same place, and by how much it must
+exceed other shifts.
+"""
 
 _SIGMA_PX = 1.5  # smoothing of everything: speckle stays, JPEG noise and half pixels go
 _SPACING_PX = 9  # fingerprints lie at points that are the brightest within so many pixels
@@ -161,7 +167,7 @@ class _Smoothed:
         return image
 
 
-# -- fingerprints ------------------------------------------------------------------------------------------------------------------------
+# -- fingerprints ------------------------------------------------------------------------------------------------------
 def fingerprints(read: Read, count: int, progress: Report | None = None) -> Prints:
     """Return the fingerprints of the (smoothed) images 0 ... count - 1, each read once."""
     images, ats, codes = [], [], []
@@ -190,7 +196,9 @@ def describe(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _centres(smooth: np.ndarray) -> np.ndarray:
-    """Return (k, 2) int64 y, x of the points that are strictly the brightest of their surroundings and whose window lies in the image."""
+    """Return (k, 2) int64 y, x of the points that are strictly the brightest of their surroundings and whose window
+    lies in the image.
+    """
     from scipy.ndimage import maximum_filter, uniform_filter
 
     half = WINDOW_PX // 2
@@ -198,7 +206,9 @@ def _centres(smooth: np.ndarray) -> np.ndarray:
         return np.zeros((0, 2), dtype=np.int64)
     size = 2 * _SPACING_PX + 1
     top = (smooth == maximum_filter(smooth, size)).astype(np.float32)
-    alone = uniform_filter(top, size, mode="constant") * size**2 < 1.5  # plateaus, such as saturated roofs, have no point of their own
+    alone = (
+        uniform_filter(top, size, mode="constant") * size**2 < 1.5
+    )  # plateaus, such as saturated roofs, have no point of their own
     chosen = (top > 0) & alone
     inside = np.zeros_like(chosen)
     inside[half : smooth.shape[0] - half + 1, half : smooth.shape[1] - half + 1] = True
@@ -212,7 +222,9 @@ def _block_sums(corners: np.ndarray) -> np.ndarray:
 
 
 def _whole(sums: np.ndarray) -> np.ndarray:
-    """Return the image reduced to the grid (64,), from its summed-area table; zeros where it has no texture or is smaller than the grid."""
+    """Return the image reduced to the grid (64,), from its summed-area table; zeros where it has no texture or is
+    smaller than the grid.
+    """
     height, width = sums.shape[0] - 1, sums.shape[1] - 1
     if min(height, width) < GRID:
         return np.zeros(GRID * GRID, dtype=np.float32)
@@ -230,7 +242,7 @@ def _unit(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (centred / np.where(textured, norm, 1.0)[:, None]).astype(np.float32), textured
 
 
-# -- candidates --------------------------------------------------------------------------------------------------------------------------
+# -- candidates --------------------------------------------------------------------------------------------------------
 def _candidates(prints: Prints, side: np.ndarray | None) -> list[Candidate]:
     """Return (first, second, dy, dx) of pairs of images worth a look, in order."""
     a, b = _linked(prints, side)
@@ -244,7 +256,9 @@ def _candidates(prints: Prints, side: np.ndarray | None) -> list[Candidate]:
 
 
 def _linked(prints: Prints, side: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return positions (m,), (m,) of fingerprints of two images that match: few are compared with all others, many by equal hashes."""
+    """Return positions (m,), (m,) of fingerprints of two images that match: few are compared with all others, many by
+    equal hashes.
+    """
     n = len(prints.code)
     if n <= _ALL:
         rows = (np.flatnonzero(prints.code[i] @ prints.code[i + 1 :].T >= _ALIKE) + i + 1 for i in range(n))
@@ -259,7 +273,9 @@ def _linked(prints: Prints, side: np.ndarray | None) -> tuple[np.ndarray, np.nda
     a, b = a[keep], b[keep]
     alike = np.zeros(len(a), dtype=bool)
     for s in range(0, len(a), 65536):
-        alike[s : s + 65536] = np.einsum("nf,nf->n", prints.code[a[s : s + 65536]], prints.code[b[s : s + 65536]]) >= _ALIKE
+        alike[s : s + 65536] = (
+            np.einsum("nf,nf->n", prints.code[a[s : s + 65536]], prints.code[b[s : s + 65536]]) >= _ALIKE
+        )
     return a[alike], b[alike]
 
 
@@ -280,7 +296,9 @@ def _in_one_bucket(code: np.ndarray) -> np.ndarray:
 
 
 def _projections(code: np.ndarray) -> np.ndarray:
-    """Return the whitened leading components (n, 32) of the codes, from the second moments of at most 50,000 of them."""
+    """Return the whitened leading components (n, 32) of the codes, from the second moments of at most 50,000 of
+    them.
+    """
     sample = code[:: max(1, len(code) // 50_000)].astype(np.float64)
     centre = sample.mean(axis=0)
     moments = (sample - centre).T @ (sample - centre) / max(1, len(sample))
@@ -301,7 +319,9 @@ def _hash(projected: np.ndarray, bits: int, table: int) -> np.ndarray:
 
 
 def _voted(rows: np.ndarray) -> list[Candidate]:
-    """Return (first, second, dy, dx) where at least `_MIN_VOTES` rows (first, second, dy, dx) of a pair agree within 2 px."""
+    """Return (first, second, dy, dx) where at least `_MIN_VOTES` rows (first, second, dy, dx) of a pair agree within 2
+    px.
+    """
     if not len(rows):
         return []
     rows = rows[np.lexsort(rows.T[::-1])]
@@ -331,12 +351,16 @@ def _alike_as_a_whole(whole: np.ndarray, side: np.ndarray | None, block: int = 2
     return out
 
 
-# -- judgement ---------------------------------------------------------------------------------------------------------------------------
+# -- judgement ---------------------------------------------------------------------------------------------------------
 def judge(candidate: Candidate, a: np.ndarray, b: np.ndarray) -> Overlap | None:
-    """Return what two smoothed images (H, W) share near the shift of a candidate (first, second, dy, dx), None where they do not agree."""
+    """Return what two smoothed images (H, W) share near the shift of a candidate (first, second, dy, dx), None where
+    they do not agree.
+    """
     first, second, dy, dx = candidate
     near = [(dy + y, dx + x) for y in range(-_SEARCH_PX, _SEARCH_PX + 1) for x in range(-_SEARCH_PX, _SEARCH_PX + 1)]
-    scores = {shift: block_correlation(*shared(a, b, *shift, limit=_LIMIT_PX // 4), _SMALL, np.median) for shift in near}
+    scores = {
+        shift: block_correlation(*shared(a, b, *shift, limit=_LIMIT_PX // 4), _SMALL, np.median) for shift in near
+    }
     shift = max(near, key=lambda at: (scores[at], -abs(at[0] - dy) - abs(at[1] - dx)))
     height, width = shared(a, b, *shift)[0].shape
     pixels = block_correlation(*shared(a, b, *shift, limit=_LIMIT_PX), _SMALL, np.median)
@@ -347,17 +371,23 @@ def judge(candidate: Candidate, a: np.ndarray, b: np.ndarray) -> Overlap | None:
 
 
 def _place(a: np.ndarray, b: np.ndarray, dy: int, dx: int) -> tuple[float, float] | None:
-    """Return the mean correlation of large blocks at a shift, and the largest at eight shifts far off; None where there are few blocks."""
+    """Return the mean correlation of large blocks at a shift, and the largest at eight shifts far off; None where there
+    are few blocks.
+    """
     left, _ = shared(a, b, dy, dx)
     if (left.shape[0] // _LARGE) * (left.shape[1] // _LARGE) < _MIN_LARGE:
         return None
     far = [(y * _FAR_PX, x * _FAR_PX) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
-    here, *there = (block_correlation(*shared(a, b, dy + y, dx + x, limit=_LIMIT_PX), _LARGE, np.mean) for y, x in [(0, 0), *far])
+    here, *there = (
+        block_correlation(*shared(a, b, dy + y, dx + x, limit=_LIMIT_PX), _LARGE, np.mean) for y, x in [(0, 0), *far]
+    )
     return here, max(there)
 
 
 def shared(a: np.ndarray, b: np.ndarray, dy: int, dx: int, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rectangle that both images show when b's origin lies at (dy, dx) of a; with `limit`, its middle, at most so large."""
+    """Return the rectangle that both images show when b's origin lies at (dy, dx) of a; with `limit`, its middle, at
+    most so large.
+    """
     y0, x0 = max(0, dy), max(0, dx)
     y1, x1 = min(a.shape[0], dy + b.shape[0]), min(a.shape[1], dx + b.shape[1])
     if y1 <= y0 or x1 <= x0:
@@ -372,8 +402,11 @@ def _middle(low: int, high: int, limit: int) -> tuple[int, int]:
     return low + cut // 2, high - (cut - cut // 2)
 
 
-def block_correlation(a: np.ndarray, b: np.ndarray, side: int, summary: Callable[[np.ndarray], np.floating] = np.mean) -> float:
-    """Return the mean (or median) over blocks of `side` px of the normalised cross-correlation of two images (H, W), in [-1, 1].
+def block_correlation(
+    a: np.ndarray, b: np.ndarray, side: int, summary: Callable[[np.ndarray], np.floating] = np.mean
+) -> float:
+    """Return the mean (or median) over blocks of `side` px of the normalised cross-correlation of two images (H, W), in
+    [-1, 1].
 
     Images smaller than a block are one block. -1 where no block has texture, or the images have fewer than 4 px a side.
     """
@@ -387,7 +420,9 @@ def block_correlation(a: np.ndarray, b: np.ndarray, side: int, summary: Callable
         flat = cut.transpose(0, 2, 1, 3).reshape(rows * columns, height * width)
         blocks.append(flat - flat.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32))
     left, right = blocks
-    power = np.sqrt(np.einsum("np,np->n", left, left, dtype=np.float64) * np.einsum("np,np->n", right, right, dtype=np.float64))
+    power = np.sqrt(
+        np.einsum("np,np->n", left, left, dtype=np.float64) * np.einsum("np,np->n", right, right, dtype=np.float64)
+    )
     textured = power > 1e-6
     if not textured.any():
         return -1.0

@@ -32,7 +32,9 @@ class Layout:
 
 
 def lay_out(patches: int, overlaps: Overlaps) -> Layout:
-    """Join `patches` patches along their overlaps, the largest first, and check every other overlap against the result."""
+    """Join `patches` patches along their overlaps, the largest first, and check every other overlap against the
+    result.
+    """
     parent, down, right = list(range(patches)), [0] * patches, [0] * patches
     find = _finder(parent, down, right)
     order = np.argsort(-overlaps.area, kind="stable")
@@ -83,7 +85,10 @@ def neighbours(layout: Layout, shape: tuple[int, int]) -> np.ndarray:
     ordered = key[order]
     found = []
     for step in (0, 1, columns - 1, columns, columns + 1):  # this cell, and half of those around it
-        low, high = np.searchsorted(ordered, key + step, side="left"), np.searchsorted(ordered, key + step, side="right")
+        low, high = (
+            np.searchsorted(ordered, key + step, side="left"),
+            np.searchsorted(ordered, key + step, side="right"),
+        )
         count = high - low
         i = np.repeat(np.arange(len(key)), count)
         j = order[np.arange(len(i)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low, count)]
@@ -97,8 +102,9 @@ def neighbours(layout: Layout, shape: tuple[int, int]) -> np.ndarray:
 
 
 def blocks(layout: Layout, most: int) -> np.ndarray:
-    """Return a block number of each patch within its group, int64 (n,): groups of more than `most` patches are halved along the longer side
-    of their extent, at the median and never through a row or column of equal positions, until no block is larger. 0 for whole groups.
+    """Return a block number of each patch within its group, int64 (n,): groups of more than `most` patches are halved
+    along the longer side of their extent, at the median and never through a row or column of equal positions, until no
+    block is larger. 0 for whole groups.
     """
     out = np.zeros(len(layout.component), dtype=np.int64)
     for number in np.flatnonzero(layout.sizes > most).tolist():

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.audit.layout import Layout, blocks
 from bench.data.audit.overlaps import Overlaps, spans
 from bench.data.csv_files import PLACE_COLUMNS
 from bench.data.index import PairIndex
 from bench.data.split_spec import SplitSpec
 from bench.data.splits import Split, make_split, without
-from bench.errors import BenchError
 
 APART_M = 100_000.0
 """Gap between groups in the table: more than any guard band."""
@@ -34,7 +34,8 @@ class Leak:
     """What the test part shares with the others.
 
     Attributes:
-        test: test patches. train: of them, how many share pixels with a training patch. either: ... with a training or validation patch.
+        test: test patches. train: of them, how many share pixels with a training patch. either: ... with a training or
+            validation patch.
         seen: median share of a touched test patch's pixels that training patches hold; None where none is touched.
     """
 
@@ -78,7 +79,9 @@ def _seen(overlaps: Overlaps, touched: np.ndarray, train: np.ndarray) -> float |
     rows: dict[int, list[tuple[int, int]]] = {i: [] for i in np.flatnonzero(touched).tolist()}
     for one, two, sign in ((overlaps.a, overlaps.b, 1), (overlaps.b, overlaps.a, -1)):
         use = touched[one] & train[two]
-        for i, dy, dx in zip(one[use].tolist(), (sign * overlaps.dy[use]).tolist(), (sign * overlaps.dx[use]).tolist(), strict=True):
+        for i, dy, dx in zip(
+            one[use].tolist(), (sign * overlaps.dy[use]).tolist(), (sign * overlaps.dx[use]).tolist(), strict=True
+        ):
             rows[i].append((dy, dx))
     shares = []
     for offsets in rows.values():
@@ -89,9 +92,11 @@ def _seen(overlaps: Overlaps, touched: np.ndarray, train: np.ndarray) -> float |
     return float(np.median(shares)) if shares else None
 
 
-def placed(index: PairIndex, layout: Layout, shape: tuple[int, int], gsd_m: float, block: np.ndarray | None = None) -> PairIndex:
-    """Return the index with scene (the group), place (metres, y up; groups side by side, `APART_M` apart) and the attributes "block",
-    "y0_px", "x0_px" and "group_size" of the layout; attributes of its own are kept.
+def placed(
+    index: PairIndex, layout: Layout, shape: tuple[int, int], gsd_m: float, block: np.ndarray | None = None
+) -> PairIndex:
+    """Return the index with scene (the group), place (metres, y up; groups side by side, `APART_M` apart) and the
+    attributes "block", "y0_px", "x0_px" and "group_size" of the layout; attributes of its own are kept.
 
     Args:
         block: block number within the group, as `blocks` returns; None for whole groups.
@@ -125,8 +130,9 @@ def placed(index: PairIndex, layout: Layout, shape: tuple[int, int], gsd_m: floa
 def grouped_split(index: PairIndex, layout: Layout, overlaps: Overlaps, gsd_m: float, spec: SplitSpec) -> Grouped:
     """Split by blocks with a guard band of `GUARD_PX`.
 
-    Blocks are as small as possible (so that test ground is spread) while no more than 15 % of all patches are dropped; where every size
-    drops more, the size that drops least is taken. Overlaps that fit no layout are cut by dropping their training patch.
+    Blocks are as small as possible (so that test ground is spread) while no more than 15 % of all patches are dropped;
+    where every size drops more, the size that drops least is taken. Overlaps that fit no layout are cut by dropping
+    their training patch.
 
     Args:
         spec: its shares and seed are used.

@@ -1,7 +1,7 @@
 """Which patches of a set show the same ground, and how they lie to each other, found in the SAR pixels alone.
 
-Equal blocks (`codes.py`) propose an offset of one patch to another; the whole rectangle that the two then share is compared before it
-counts.
+Equal blocks (`codes.py`) propose an offset of one patch to another; the whole rectangle that the two then share is
+compared before it counts.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.audit.codes import Codes, Mode, changes, collect
 from bench.data.audit.spool import Report, Spool
-from bench.errors import BenchError
 
 MIN_CHANGES = 100
-"""A shared rectangle with fewer differences between neighbouring pixels than this proves nothing: sea, blank, a few saturated spots."""
+"""A shared rectangle with fewer differences between neighbouring pixels than this proves nothing: sea, blank, a few
+saturated spots.
+"""
 
 MIN_CORRELATION = (0.9, 0.5)
-"""Least rank correlations (of pixels, and of differences) of the two views of a rectangle in mode "order"; see `rank_correlation`."""
+"""Least rank correlations (of pixels, and of differences) of the two views of a rectangle in mode "order"; see
+`rank_correlation`.
+"""
 
 _PARTNERS = 32
 _CROWD = 1024
@@ -67,11 +71,14 @@ class Overlaps:
         own = np.stack([self.a, self.b, self.dy, self.dx, self.exact], axis=1).astype(np.int64)
         table = np.concatenate([own, rows.reshape(-1, 5)])
         table = table[np.lexsort([table[:, 1], table[:, 0]])].astype(np.int32)
-        return Overlaps(table[:, 0], table[:, 1], table[:, 2], table[:, 3], table[:, 4].astype(bool), self.shape, self.bits)
+        return Overlaps(
+            table[:, 0], table[:, 1], table[:, 2], table[:, 3], table[:, 4].astype(bool), self.shape, self.bits
+        )
 
 
 def find_overlaps(spool: Spool, modes: Sequence[Mode], report: Report | None = None) -> Overlaps:
-    """Return all pairs of patches whose pixels agree at some offset in one of the `modes`, looked for in that order; one offset a pair.
+    """Return all pairs of patches whose pixels agree at some offset in one of the `modes`, looked for in that order;
+    one offset a pair.
 
     Raises:
         BenchError: patches too small, or too many.
@@ -96,7 +103,8 @@ def find_overlaps(spool: Spool, modes: Sequence[Mode], report: Report | None = N
 
 
 def propose(codes: Codes, patches: int, shape: tuple[int, int], least: int) -> np.ndarray:
-    """Return offsets at which patches have equal blocks, int64 (c, 4) rows a, b, dy, dx, by (a, b) and then the most blocks first.
+    """Return offsets at which patches have equal blocks, int64 (c, 4) rows a, b, dy, dx, by (a, b) and then the most
+    blocks first.
 
     A block that occurs more than `_CROWD` times is compared with its neighbour in the order of patches only.
 
@@ -108,7 +116,9 @@ def propose(codes: Codes, patches: int, shape: tuple[int, int], least: int) -> n
     """
     height, width = shape
     if patches * patches * 4 * height * width >= 2**63:
-        raise BenchError(f"{patches} patches of {height} x {width} px are too many to compare in one audit; audit parts of the set")
+        raise BenchError(
+            f"{patches} patches of {height} x {width} px are too many to compare in one audit; audit parts of the set"
+        )
     order = np.argsort(codes.code, kind="stable")
     code, patch = codes.code[order], codes.patch[order].astype(np.int64)
     y, x = codes.y[order].astype(np.int64), codes.x[order].astype(np.int64)
@@ -116,7 +126,9 @@ def propose(codes: Codes, patches: int, shape: tuple[int, int], least: int) -> n
     for first, second in _equal(code):
         other = patch[first] != patch[second]
         i, j = first[other], second[other]
-        key = ((patch[i] * patches + patch[j]) * (2 * height) + y[i] - y[j] + height) * (2 * width) + x[i] - x[j] + width
+        key = (
+            ((patch[i] * patches + patch[j]) * (2 * height) + y[i] - y[j] + height) * (2 * width) + x[i] - x[j] + width
+        )
         both = np.concatenate([keys, key])
         weights = np.concatenate([counts, np.ones(len(key), dtype=np.int64)])
         keys, inverse = np.unique(both, return_inverse=True)
@@ -137,7 +149,8 @@ def agree(spool: Spool, a: int, b: int, dy: int, dx: int, mode: Mode, bland: boo
         bland: whether a rectangle too uniform to prove anything counts as agreeing, too.
 
     Returns:
-        True: equal bit by bit. False: the pixels have the same order (`MIN_CORRELATION`). None: neither, or too uniform to tell.
+        True: equal bit by bit. False: the pixels have the same order (`MIN_CORRELATION`). None: neither, or too uniform
+            to tell.
     """
     left, right = shared(spool, a, b, dy, dx)
     textured = _textured(left) and _textured(right)
@@ -164,8 +177,8 @@ def spans(side: int, offset: int) -> tuple[slice, slice]:
 
 
 def rank_correlation(left: np.ndarray, right: np.ndarray) -> tuple[float, float]:
-    """Return Spearman's correlation of two images of one shape (ties get their mean rank), and the correlation of the differences of
-    neighbouring ranks; 0 where one is constant.
+    """Return Spearman's correlation of two images of one shape (ties get their mean rank), and the correlation of the
+    differences of neighbouring ranks; 0 where one is constant.
 
     The second is not fooled by what unrelated images may have in common, a blank part with the same border.
     """
@@ -196,8 +209,12 @@ def _textured(block: np.ndarray) -> bool:
 
 
 def _equal(code: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield positions i < j of equal entries of the sorted `code`, each with its next `_PARTNERS` equals, in bounded pieces."""
-    starts = np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]])) if len(code) else np.zeros(0, dtype=np.int64)
+    """Yield positions i < j of equal entries of the sorted `code`, each with its next `_PARTNERS` equals, in bounded
+    pieces.
+    """
+    starts = (
+        np.flatnonzero(np.concatenate([[True], code[1:] != code[:-1]])) if len(code) else np.zeros(0, dtype=np.int64)
+    )
     bounds = starts[np.searchsorted(starts, np.arange(0, len(code), _CHUNK))] if len(code) else starts
     for start, stop in zip(bounds, [*bounds[1:], len(code)], strict=True):
         i = np.arange(start, stop)

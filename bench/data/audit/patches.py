@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.audit.codes import Mode
 from bench.data.audit.layout import Layout, lay_out, neighbours
 from bench.data.audit.leakage import Grouped, Leak, grouped_split, leak, placed
@@ -20,7 +21,6 @@ from bench.data.audit.spool import Report, Spool, read_grey
 from bench.data.dataset import PairDataset
 from bench.data.index import PairIndex
 from bench.data.splits import SplitSpec, make_split
-from bench.errors import BenchError
 
 MODES: dict[str, tuple[Mode, ...]] = {"both": ("exact", "order"), "exact": ("exact",), "order": ("order",)}
 """The ways to look for overlaps, as `--match` names them."""
@@ -29,13 +29,16 @@ _OPTICAL_PAIRS = 200
 
 
 def audit_pairs(
-    dataset: PairDataset, spec: SplitSpec, match: Literal["both", "exact", "order"] = "both", report: Report | None = None
+    dataset: PairDataset,
+    spec: SplitSpec,
+    match: Literal["both", "exact", "order"] = "both",
+    report: Report | None = None,
 ) -> PatchReport:
     """Audit the pairs of `dataset` under the split `spec`.
 
     Args:
-        match: "exact" finds overlaps that are equal bit by bit, "order" those whose pixels have the same order (a contrast stretch of each
-            patch keeps it), "both" the first, then what the second adds.
+        match: "exact" finds overlaps that are equal bit by bit, "order" those whose pixels have the same order (a
+            contrast stretch of each patch keeps it), "both" the first, then what the second adds.
         report: called with (what, steps done, steps in all).
 
     Raises:
@@ -102,7 +105,9 @@ def _optical(index: PairIndex, root: Path, overlaps: Overlaps) -> OpticalCheck |
     for a, b, dy, dx in rows:
         one, two = (read_grey(index.samples[i], root, index.reading) for i in (a, b))
         if one.shape != overlaps.shape or two.shape != overlaps.shape:
-            raise BenchError(f"{index.samples[a].optical} or {index.samples[b].optical} differs in size from its SAR partner")
+            raise BenchError(
+                f"{index.samples[a].optical} or {index.samples[b].optical} differs in size from its SAR partner"
+            )
         (ay, by), (ax, bx) = spans(overlaps.shape[0], dy), spans(overlaps.shape[1], dx)
         related.append(_pearson(one[ay, ax], two[by, bx]))
         equal += bool(np.array_equal(one[ay, ax], two[by, bx]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.store import write_text
 from bench.data.audit.codes import Mode, least_overlap_px
 from bench.data.audit.layout import Layout
 from bench.data.audit.leakage import Grouped, Leak, layout_table
@@ -16,7 +17,6 @@ from bench.data.audit.overlaps import Overlaps
 from bench.data.index import PairIndex
 from bench.data.split_spec import SplitSpec
 from bench.data.splits import Split, write_split
-from bench.store import write_text
 
 LAYOUT, SPLIT = "layout.csv", "split.csv"
 _LISTED = 10
@@ -24,8 +24,8 @@ _LISTED = 10
 
 @dataclass(frozen=True)
 class Implied:
-    """Pairs whose computed places intersect though no equal block was found: `agree` (their pixels are equal, or too uniform to tell), and
-    `differ`.
+    """Pairs whose computed places intersect though no equal block was found: `agree` (their pixels are equal, or too
+    uniform to tell), and `differ`.
     """
 
     agree: int
@@ -38,7 +38,8 @@ class OpticalCheck:
 
     Attributes:
         pairs: overlaps looked at (a spread of them). equal: of these, bit-identical.
-        correlation: median Pearson correlation of the shared rectangles; unrelated: of the same rectangles of patches that share nothing.
+        correlation: median Pearson correlation of the shared rectangles; unrelated: of the same rectangles of patches
+            that share nothing.
     """
 
     pairs: int
@@ -54,7 +55,8 @@ class PatchReport:
     Attributes:
         name: of the data set. index: its pairs. overlaps, layout: what was found. implied, optical: checks of it.
         modes: how overlaps were looked for. gsd_m: metres of a pixel in the tables.
-        spec, split, leak: the audited split. grouped, grouped_leak: the one that leaks nothing, None with `why_not` where none can be made.
+        spec, split, leak: the audited split. grouped, grouped_leak: the one that leaks nothing, None with `why_not`
+            where none can be made.
         plain: index with places but no blocks, for the table where there is no grouped split.
     """
 
@@ -80,7 +82,9 @@ class PatchReport:
         return self.leak.ok
 
     def steps(self, axis: str) -> dict[int, int]:
-        """Return step in pixels -> number of overlaps between patches of one row (axis "x") or column ("y"), the most frequent first."""
+        """Return step in pixels -> number of overlaps between patches of one row (axis "x") or column ("y"), the most
+        frequent first.
+        """
         along, across = (self.overlaps.dx, self.overlaps.dy) if axis == "x" else (self.overlaps.dy, self.overlaps.dx)
         steps = np.abs(along[(across == 0) & (along != 0)])
         return dict(Counter(steps.tolist()).most_common())
@@ -114,8 +118,12 @@ class PatchReport:
         touched = int(self.overlaps.touched(len(self.index)).sum())
         rows.append(("touched", f"{_of(touched, len(self.index))} patches share ground with another"))
         if self.optical is not None and self.optical.correlation is not None:
-            unrelated = "" if self.optical.unrelated is None else f" (patches that share nothing: {self.optical.unrelated:.2f})"
-            agreement = f"median correlation {self.optical.correlation:.2f}{unrelated}, {self.optical.equal} bit-identical"
+            unrelated = (
+                "" if self.optical.unrelated is None else f" (patches that share nothing: {self.optical.unrelated:.2f})"
+            )
+            agreement = (
+                f"median correlation {self.optical.correlation:.2f}{unrelated}, {self.optical.equal} bit-identical"
+            )
             rows.append(("optical", f"at {self.optical.pairs} of these offsets: {agreement}"))
         return rows
 
@@ -128,7 +136,10 @@ class PatchReport:
         largest = f" (the largest: {', '.join(map(str, several[:_LISTED].tolist()))} patches)" if len(several) else ""
         rows = [("groups", f"{len(several)} connected{largest}, {int((sizes == 1).sum())} single patches")]
         if self.implied.agree or self.implied.differ:
-            found = f"{self.implied.agree} more pairs overlap by their computed places, and agree; {self.implied.differ} do not agree"
+            found = (
+                f"{self.implied.agree} more pairs overlap by their computed places, and agree; {self.implied.differ} do"
+                " not agree"
+            )
             rows.append(("by position", found))
         wrong = np.flatnonzero(self.layout.contradictory)
         for e in wrong[:3].tolist():
@@ -141,13 +152,20 @@ class PatchReport:
         found = self.leak
         rows = [("this split", f"{_of(found.train, found.test)} test patches touch a training patch")]
         if found.seen is not None:
-            rows.append(("", f"of the median one of these, {100 * found.seen:.0f} % of the pixels are in training patches"))
+            rows.append(
+                ("", f"of the median one of these, {100 * found.seen:.0f} % of the pixels are in training patches")
+            )
         rows.append(("", f"{_of(found.either, found.test)} touch a training or validation patch"))
         if self.grouped is None or self.grouped_leak is None:
             return [*rows, ("grouped split", f"none: {self.why_not}")]
         part = self.grouped.split
-        sizes = f"{len(part.train)} train, {len(part.validation)} validation, {len(part.test)} test, {len(part.dropped)} dropped as guard"
-        touching = f"{_of(self.grouped_leak.either, self.grouped_leak.test)} test patches touch a training or validation patch"
+        sizes = (
+            f"{len(part.train)} train, {len(part.validation)} validation, {len(part.test)} test, {len(part.dropped)}"
+            " dropped as guard"
+        )
+        touching = (
+            f"{_of(self.grouped_leak.either, self.grouped_leak.test)} test patches touch a training or validation patch"
+        )
         return [*rows, ("grouped split", touching), ("", sizes)]
 
     def to_json(self) -> dict[str, Any]:
@@ -172,8 +190,16 @@ class PatchReport:
                 "by_position": asdict(self.implied),
             },
             "optical": None if self.optical is None else asdict(self.optical),
-            "groups": {"connected": int((sizes > 1).sum()), "single": int((sizes == 1).sum()), "by_size": _histogram(sizes)},
-            "split": {"spec": self.spec.model_dump(mode="json"), "sha256": self.split.sha256, **self._leak_json(self.leak)},
+            "groups": {
+                "connected": int((sizes > 1).sum()),
+                "single": int((sizes == 1).sum()),
+                "by_size": _histogram(sizes),
+            },
+            "split": {
+                "spec": self.spec.model_dump(mode="json"),
+                "sha256": self.split.sha256,
+                **self._leak_json(self.leak),
+            },
             "grouped_split": self._grouped_json(),
             "ok": self.ok,
         }

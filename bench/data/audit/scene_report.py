@@ -27,10 +27,11 @@ class Link:
     """Two images that have something in common.
 
     Attributes:
-        kind: "file" (equal bytes), "name" and "adjacent" (overlapping and touching windows, by their names), "pixels" (the same pixels),
-            "place" (the same place in two acquisitions).
+        kind: "file" (equal bytes), "name" and "adjacent" (overlapping and touching windows, by their names), "pixels"
+            (the same pixels), "place" (the same place in two acquisitions).
         first, second: positions in the index.
-        shift: y, x of the second image's origin in the first, in pixels. size: height, width of what is shared, in pixels.
+        shift: y, x of the second image's origin in the first, in pixels. size: height, width of what is shared, in
+            pixels.
         overlap: the measurement behind "pixels" and "place".
     """
 
@@ -79,7 +80,10 @@ class Against:
         rows = [("against", f"{self.name}, {self.images} SAR images; {len(self.equal)} equal files")]
         mine, theirs = ("not declared" if value is None else f"{value:g} m" for value in self.gsd_m)
         if not self.searched:
-            return [*rows, ("", f"pixels not searched: {mine} a pixel here, {theirs} there, and scaled copies cannot be found")]
+            return [
+                *rows,
+                ("", f"pixels not searched: {mine} a pixel here, {theirs} there, and scaled copies cannot be found"),
+            ]
         same = sum(item.same_pixels for *_, item in self.shared)
         rows.append(("", f"{same} pairs share pixels with a test image, {len(self.shared) - same} a place"))
         if None in self.gsd_m:
@@ -152,15 +156,20 @@ class SceneReport:
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
-        """A line for each kind of content that the test part shares with training or validation, or with the other data set."""
+        """A line for each kind of content that the test part shares with training or validation, or with the other data
+        set.
+        """
         out = []
         tests = self.part.count("test")
         if self.shared_scenes:
-            count = sum(part == "test" and scene in self.shared_scenes for scene, part in zip(self.scenes, self.part, strict=True))
+            count = sum(
+                part == "test" and scene in self.shared_scenes
+                for scene, part in zip(self.scenes, self.part, strict=True)
+            )
             named = ", ".join(self.shared_scenes[:_LISTED]) + (", ..." if len(self.shared_scenes) > _LISTED else "")
             out.append(
-                f"{count} of {tests} test images come from {len(self.shared_scenes)} scenes that also train or validate ({named}); "
-                "split by scene: {kind: grouped, by: scene}"
+                f"{count} of {tests} test images come from {len(self.shared_scenes)} scenes that also train or validate"
+                f" ({named}); split by scene: {{kind: grouped, by: scene}}"
             )
         for kind in ("file", "name", "adjacent", "pixels", "place"):
             pairs = [(self.ids[a], self.ids[b]) for a, b in self.crossing(kind)]
@@ -176,16 +185,24 @@ class SceneReport:
         end = [f"PROBLEM {line}" for line in self.problems] or [
             "the test part shares nothing with what is trained on, as far as was looked"
         ]
-        return [f"{self.name}: {len(self.ids)} images ({sizes})", *(f"{what.ljust(14)} {text}" for what, text in rows), *end]
+        return [
+            f"{self.name}: {len(self.ids)} images ({sizes})",
+            *(f"{what.ljust(14)} {text}" for what, text in rows),
+            *end,
+        ]
 
     def _rows(self) -> list[tuple[str, str]]:
         known = [scene for scene in self.scenes if scene is not None]
-        told = f"{len(set(known))} scenes, known of {len(known)} images; {len(self.shared_scenes)} in test and elsewhere"
+        told = (
+            f"{len(set(known))} scenes, known of {len(known)} images; {len(self.shared_scenes)} in test and elsewhere"
+        )
         rows = [("scenes", told if known else "not known: the set tells none, so only files and pixels were compared")]
         rows.append(("equal files", f"{len(self.of('file'))} pairs"))
         if self.windows:
             overlapping, touching = len(self.of("name")), len(self.of("adjacent"))
-            rows.append(("by name", f"{self.windows} names tell a window: {overlapping} pairs overlap, {touching} touch"))
+            rows.append(
+                ("by name", f"{self.windows} names tell a window: {overlapping} pairs overlap, {touching} touch")
+            )
         for kind, what in (("pixels", "same pixels"), ("place", "same place")):
             links = self.of(kind)  # type: ignore[arg-type]
             across = sum(self._scenes_differ(link) for link in links)
@@ -213,7 +230,9 @@ class SceneReport:
                 "known": sum(scene is not None for scene in self.scenes),
                 "in_test_and_elsewhere": list(self.shared_scenes),
             },
-            "test_images_touched": {kind: self.touched(kind) for kind in ("file", "name", "adjacent", "pixels", "place")},
+            "test_images_touched": {
+                kind: self.touched(kind) for kind in ("file", "name", "adjacent", "pixels", "place")
+            },
             "links": [self._link_json(link) for link in self.links],
             "against": None if self.against is None else self.against.to_json(),
             "problems": list(self.problems),
@@ -222,7 +241,11 @@ class SceneReport:
 
     def _link_json(self, link: Link) -> dict[str, Any]:
         ends = (link.first, link.second)
-        out: dict[str, Any] = {"kind": link.kind, "images": [self.ids[i] for i in ends], "parts": [self.part[i] for i in ends]}
+        out: dict[str, Any] = {
+            "kind": link.kind,
+            "images": [self.ids[i] for i in ends],
+            "parts": [self.part[i] for i in ends],
+        }
         if link.overlap is not None:
             return {**out, **_measured(link.overlap)}
         return out if link.kind == "file" else {**out, "shift_px": list(link.shift), "size_px": list(link.size)}

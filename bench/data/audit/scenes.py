@@ -1,5 +1,5 @@
-"""The audit of a set of SAR scenes: what its test part shares with what trains, by scenes, names, files and pixels; and with another set
-that a pretraining saw.
+"""The audit of a set of SAR scenes: what its test part shares with what trains, by scenes, names, files and pixels; and
+with another set that a pretraining saw.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.boards.leakage import file_hashes
 from bench.data.audit.duplicates import Overlap, find_overlaps
 from bench.data.audit.scene_report import Against, Link, SceneReport
 from bench.data.dataset import Dataset
-from bench.data.leakage import file_hashes
 from bench.data.reading import SarReading
 from bench.data.ships.dataset import ShipDataset
 from bench.data.ships.index import SceneIndex
@@ -23,20 +23,25 @@ from bench.data.split_spec import SplitSpec
 from bench.data.splits import make_split
 
 GSD_TOLERANCE = 0.05
-"""Two sets are searched for common pixels unless their declared ground sample distances differ by more than this share."""
+"""Two sets are searched for common pixels unless their declared ground sample distances differ by more than this
+share.
+"""
 
 _WINDOW = re.compile(r"(.+)_(\d+)_(\d+)_(\d+)_(\d+)")
 
 Report = Callable[[str, int, int], None]
 
 
-def audit_scenes(dataset: ShipDataset, spec: SplitSpec, against: Dataset | None = None, progress: Report | None = None) -> SceneReport:
+def audit_scenes(
+    dataset: ShipDataset, spec: SplitSpec, against: Dataset | None = None, progress: Report | None = None
+) -> SceneReport:
     """Look for content that the test part of a split shares with its other parts, and with another data set.
 
     Args:
         dataset: scenes with ships.
         spec: the split to audit.
-        against: another data set, of scenes or of pairs, all of whose SAR images count as seen by a pretraining. None for none.
+        against: another data set, of scenes or of pairs, all of whose SAR images count as seen by a pretraining. None
+            for none.
         progress: called with (what is done, steps done, steps in all).
 
     Raises:
@@ -91,11 +96,12 @@ def _equal(hashes: Sequence[str]) -> list[Link]:
     return [Link("file", a, b) for same in by_hash.values() for i, a in enumerate(same) for b in same[i + 1 :]]
 
 
-# -- what names tell ---------------------------------------------------------------------------------------------------------------------
+# -- what names tell ---------------------------------------------------------------------------------------------------
 def named_windows(index: SceneIndex) -> list[Link]:
     """Return the pairs of images that overlap ("name") or touch ("adjacent") by the crop windows in their names.
 
-    A name `<scene>_<y0>_<y1>_<x0>_<x1>`, as HRSID's, tells a window where its sides are those of the image; other names tell nothing.
+    A name `<scene>_<y0>_<y1>_<x0>_<x1>`, as HRSID's, tells a window where its sides are those of the image; other names
+    tell nothing.
     """
     by_scene: dict[str, list[tuple[int, tuple[int, int, int, int]]]] = defaultdict(list)
     for position, window in enumerate(_windows(index)):
@@ -125,9 +131,14 @@ def _windows(index: SceneIndex) -> list[tuple[str, tuple[int, int, int, int]] | 
     return out
 
 
-# -- another data set --------------------------------------------------------------------------------------------------------------------
+# -- another data set --------------------------------------------------------------------------------------------------
 def _compare(
-    dataset: ShipDataset, index: SceneIndex, test: np.ndarray, hashes: Sequence[str], against: Dataset, progress: Report | None
+    dataset: ShipDataset,
+    index: SceneIndex,
+    test: np.ndarray,
+    hashes: Sequence[str],
+    against: Dataset,
+    progress: Report | None,
 ) -> Against:
     """Hold the test images against every SAR image of another set."""
     others, reading = _sar_images(against)
@@ -146,7 +157,9 @@ def _compare(
 
 
 def _sar_images(dataset: Dataset) -> tuple[list[str], SarReading]:
-    """Return the SAR files of a set, relative to its root, and how they are read: of pairs, whole files, since windows are cut from one."""
+    """Return the SAR files of a set, relative to its root, and how they are read: of pairs, whole files, since windows
+    are cut from one.
+    """
     index: Any = dataset.index()
     if dataset.kind == "ships":
         return list(dict.fromkeys(item.image for item in index.items)), index.reading

@@ -1,6 +1,7 @@
 """SAR patches decoded once into an unnamed temporary file, to be read back in any order and in parts.
 
-Owns the reading of patches for an audit. Not the decoded cache of a run: that holds the optical images too, and outlives the command.
+Owns the reading of patches for an audit. Not the decoded cache of a run: that holds the optical images too, and
+outlives the command.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.cache import check_space
 from bench.data.index import PairIndex, PairSample
 from bench.data.reading import PairReading
 from bench.data.windows import read_window
-from bench.errors import BenchError
 
 Report = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
@@ -55,7 +56,9 @@ class Spool:
             check_space(folder, self._patch_bytes * len(index))
             self._stream: Any = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by __exit__
         except OSError as error:
-            raise BenchError(f"cannot write to {folder}: {error.strerror or error}; choose another --runs folder") from error
+            raise BenchError(
+                f"cannot write to {folder}: {error.strerror or error}; choose another --runs folder"
+            ) from error
         try:
             self._fill(report)
         except BaseException:
@@ -65,7 +68,9 @@ class Spool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stream.close()
 
     def __len__(self) -> int:
@@ -88,14 +93,17 @@ class Spool:
                     report("read", done, len(self))
             self._stream.flush()
         except OSError as error:
-            raise BenchError(f"cannot keep the decoded patches ({error.strerror or error}); free space or choose another --runs") from error
+            raise BenchError(
+                f"cannot keep the decoded patches ({error.strerror or error}); free space or choose another --runs"
+            ) from error
 
     def _check(self, patch: np.ndarray, sample: PairSample) -> None:
         if patch.shape != self.shape or patch.dtype != self.dtype:
             first = self._index.samples[0]
             raise BenchError(
-                f"{sample.sar} is {patch.shape[0]} x {patch.shape[1]} px of {patch.dtype}, while {first.sar} is "
-                f"{self.shape[0]} x {self.shape[1]} px of {self.dtype}; an audit compares patches of one size and pixel type"
+                f"{sample.sar} is {patch.shape[0]} x {patch.shape[1]} px of {patch.dtype}, while {first.sar} is"
+                f" {self.shape[0]} x {self.shape[1]} px of {self.dtype}; an audit compares patches of one size and"
+                " pixel type"
             )
 
 

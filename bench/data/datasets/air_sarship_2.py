@@ -1,10 +1,10 @@
 """AIR-SARShip-2.0: facts and layout.
 
-Known from lists of data sets that quote the publisher (Journal of Radars): 300 images of 1000 x 1000 px, Gaofen-3, 1 m and 3 m, one
-channel of 16 bit. Known from public programs that read it: folders, names and the schema; some pair files by their stems, one by
-`source/filename`, so the two should agree. Unknown: the number of ships (the table of SARDet-100K, which took the set over whole, says
-2,040, but is 18 off for HRSID), an official split (those programs bring lists of their own), and where pixels count from (one program
-subtracts 1, others take points as they stand).
+Known from lists of data sets that quote the publisher (Journal of Radars): 300 images of 1000 x 1000 px, Gaofen-3, 1 m
+and 3 m, one channel of 16 bit. Known from public programs that read it: folders, names and the schema; some pair files
+by their stems, one by `source/filename`, so the two should agree. Unknown: the number of ships (the table of
+SARDet-100K, which took the set over whole, says 2,040, but is 18 off for HRSID), an official split (those programs
+bring lists of their own), and where pixels count from (one program subtracts 1, others take points as they stand).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class AirSarShip2Options(DatasetOptions):
     """Options.
 
     Attributes:
-        one_based: whether points are pixel numbers counted from 1, both ends inside the box: 1 is subtracted from the smaller ones.
+        one_based: whether points are pixel numbers counted from 1, both ends inside the box: 1 is subtracted from the
+            smaller ones.
         table: CSV of your own with a row for each image (`id`: its number), for columns such as `scene` or `shore`.
     """
 
@@ -37,8 +38,9 @@ class AirSarShip2Options(DatasetOptions):
 
 
 class AirSarShip2(VocScenes):
-    """300 images with XML files of another schema than 1.0's. Both are found below the root by suffix and matched by the last integer of
-    their stems, which is the id; PNG and JPEG files count only where there is no TIFF, since they are previews otherwise. No scene is
+    """300 images with XML files of another schema than 1.0's. Both are found below the root by suffix and matched by
+    the last integer of their stems, which is the id; PNG and JPEG files count only where there is no TIFF, since they
+    are previews otherwise. No scene is
     known: each image is its own leakage group.
     """
 
@@ -55,17 +57,23 @@ class AirSarShip2(VocScenes):
         expected_scenes=300,
         expected_ships=None,
         licence="not stated with the copies in circulation; see the publisher's page",
-        citation="AIR-SARShip-2.0, Aerospace Information Research Institute, Chinese Academy of Sciences, published by J. Radars",
-        homepage="https://radars.ac.cn/web/data/getData?newsColumnId=d25c94d7-8fe8-415f-a383-9b0ffd6d5a9a (behind a form)",
+        citation=(
+            "AIR-SARShip-2.0, Aerospace Information Research Institute, Chinese Academy of Sciences, published by J."
+            " Radars"
+        ),
+        homepage=(
+            "https://radars.ac.cn/web/data/getData?newsColumnId=d25c94d7-8fe8-415f-a383-9b0ffd6d5a9a (behind a form)"
+        ),
         folder="AIR-SARShip-2.0",
         place_what="""\
     AIR-SARShip-2.0/
       AIR-SARShip-2.0-data/<n>.tiff   one channel, 1000 x 1000; folder names and stems may differ, the last integer counts
       AIR-SARShip-2.0-xml/<n>.xml     objects/object with possibleresult/name and points/point""",
         notes=(
-            "Certain: 300 images of 1000 x 1000 px, corner points as texts x,y. Believed: continuous coordinates from 0; one public "
-            "program takes them as pixel numbers from 1 (option one_based). The count of ships and an official split are not known, so "
-            "neither is declared. No scene is known either: boards mark such rows as unknown; look with `bench data audit`."
+            "Certain: 300 images of 1000 x 1000 px, corner points as texts x,y. Believed: continuous coordinates from"
+            " 0; one public program takes them as pixel numbers from 1 (option one_based). The count of ships and an"
+            " official split are not known, so neither is declared. No scene is known either: boards mark such rows as"
+            " unknown; look with `bench data audit`."
         ),
     )
 

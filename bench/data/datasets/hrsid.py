@@ -1,5 +1,5 @@
-"""HRSID (Wei et al. 2020): facts and layout. The numbers come from the abstract of the paper (IEEE Access 8, 120234-120254) and from public
-code that reads the set.
+"""HRSID (Wei et al. 2020): facts and layout. The numbers come from the abstract of the paper (IEEE Access 8,
+120234-120254) and from public code that reads the set.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from bench.core.errors import BenchError
 from bench.data.dataset import DatasetOptions
 from bench.data.facts import ShipFacts
 from bench.data.scaling import SarScale
 from bench.data.ships.coco import CocoImage
 from bench.data.ships.coco_scenes import CocoScenes
-from bench.errors import BenchError
 
 OFFICIAL = ("train2017", "test2017")
 
@@ -25,8 +25,9 @@ class HrsidOptions(DatasetOptions):
 
     Attributes:
         annotations: stems of the lists in annotations/; each image keeps the name of its list as the attribute `list`.
-        inshore_bright_frac: where every image of a list carries `bright_frac` (the share of bright pixels), its `shore` is "inshore" above
-            this share and "offshore" otherwise, an estimate and no label; null for no shore. The published lists carry none.
+        inshore_bright_frac: where every image of a list carries `bright_frac` (the share of bright pixels), its `shore`
+            is "inshore" above this share and "offshore" otherwise, an estimate and no label; null for no shore. The
+            published lists carry none.
         table: CSV of your own with a row for each image (`id`: its stem), for columns such as `shore`.
     """
 
@@ -41,8 +42,8 @@ class HrsidOptions(DatasetOptions):
 
 
 class Hrsid(CocoScenes):
-    """Tiles of 800 px. The scene is the P<number> of the file name: neighbouring tiles overlap by 25 %, also across the official lists, so
-    split by scene.
+    """Tiles of 800 px. The scene is the P<number> of the file name: neighbouring tiles overlap by 25 %, also across the
+    official lists, so split by scene.
     """
 
     Options = HrsidOptions
@@ -60,8 +61,8 @@ class Hrsid(CocoScenes):
         expected_ships=16_951,
         licence="GPL-3.0",
         citation=(
-            "Wei, Zeng, Qu, Wang, Su, Shi: HRSID: A High-Resolution SAR Images Dataset for Ship Detection and Instance Segmentation, "
-            "IEEE Access 8 (2020)"
+            "Wei, Zeng, Qu, Wang, Su, Shi: HRSID: A High-Resolution SAR Images Dataset for Ship Detection and Instance"
+            " Segmentation, IEEE Access 8 (2020)"
         ),
         homepage="https://github.com/chaozhong2010/HRSID",
         folder="HRSID_JPG",
@@ -70,8 +71,8 @@ class Hrsid(CocoScenes):
       JPEGImages/P<scene>_<y0>_<y1>_<x0>_<x1>.jpg   800 x 800, 8 bit, three equal channels
       annotations/{train2017,test2017}.json          COCO, one category""",
         notes=(
-            "The official lists share scenes. Boxes are the bounds of polygons in continuous coordinates from 0, it is believed; nothing "
-            "published says so. Counts are declared for the official lists only."
+            "The official lists share scenes. Boxes are the bounds of polygons in continuous coordinates from 0, it is"
+            " believed; nothing published says so. Counts are declared for the official lists only."
         ),
     )
 

@@ -1,8 +1,9 @@
 """OSdataset (Xiang et al. 2020): facts and layout.
 
-Known from the paper (IEEE JSTARS 13, 5847-5861): sensors, 1 m, the numbers of pairs. Known from public code that reads the set: folders and
-names. Inferred: that both sizes show the same ground at 1 m, since 10,692 is four times 2,673; some public programs call the smaller one
-resampled, which would make it 2 m. Unknown: positions, and how SAR became 8 bit.
+Known from the paper (IEEE JSTARS 13, 5847-5861): sensors, 1 m, the numbers of pairs. Known from public code that reads
+the set: folders and names. Inferred: that both sizes show the same ground at 1 m, since 10,692 is four times 2,673;
+some public programs call the smaller one resampled, which would make it 2 m. Unknown: positions, and how SAR became 8
+bit.
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ PAIRS = {512: 2_673, 256: 10_692}
 
 
 class OsDatasetOptions(DatasetOptions):
-    """Options: `size_px`, which of the two published sizes is read (512: 2,673 pairs; 256: the same ground as 10,692 pairs)."""
+    """Options: `size_px`, which of the two published sizes is read (512: 2,673 pairs; 256: the same ground as 10,692
+    pairs).
+    """
 
     size_px: Literal[512, 256] = 512
 
 
 class OsDataset(PlacedFolders):
-    """Pairs of a number in one folder (or in opt/ and sar/ below it). Column: `split` (train, val, test: the official one); no scene is
-    known, so each pair is its own leakage group, and nothing keeps one place out of two parts: look with `bench data audit`.
+    """Pairs of a number in one folder (or in opt/ and sar/ below it). Column: `split` (train, val, test: the official
+    one); no scene is known, so each pair is its own leakage group, and nothing keeps one place out of two parts: look
+    with `bench data audit`.
     """
 
     Options = OsDatasetOptions
@@ -41,8 +45,8 @@ class OsDataset(PlacedFolders):
         sar_scale=SarScale.uint8,  # 8 bit as released; its processing is undocumented
         licence="not stated with the copies in circulation; see the publisher's page",
         citation=(
-            "Xiang, Tao, Wang, You, Han: Automatic Registration of Optical and SAR Images via Improved Phase Congruency Model, "
-            "IEEE JSTARS 13 (2020)"
+            "Xiang, Tao, Wang, You, Han: Automatic Registration of Optical and SAR Images via Improved Phase Congruency"
+            " Model, IEEE JSTARS 13 (2020)"
         ),
         homepage="https://sites.google.com/view/yumingxiang",
         folder="OSdataset",

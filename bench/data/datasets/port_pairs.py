@@ -11,7 +11,7 @@ from bench.data.dataset import DatasetOptions
 from bench.data.facts import DatasetFacts
 from bench.data.generated import GeneratedPairs
 from bench.data.scaling import SarScale
-from bench.data.simulator import sets, spec
+from bench.simulator import sets, spec
 
 
 class PortPairsOptions(sets.PortPairsSpec, DatasetOptions):
@@ -25,7 +25,9 @@ class PortPairsOptions(sets.PortPairsSpec, DatasetOptions):
 
 
 class PortPairs(GeneratedPairs):
-    """Simulated pairs of several cities, each a scene with tones of its own. Made once in the cache folder, repeatable from the options."""
+    """Simulated pairs of several cities, each a scene with tones of its own. Made once in the cache folder, repeatable
+    from the options.
+    """
 
     Options = PortPairsOptions
     stem = "port-pairs"

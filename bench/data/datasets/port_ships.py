@@ -1,4 +1,6 @@
-"""Simulated SAR scenes of ports with ships: facts, and where they make themselves. What they show is written in docs/simulator.md."""
+"""Simulated SAR scenes of ports with ships: facts, and where they make themselves. What they show is written in
+docs/simulator.md.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from bench.data.dataset import DatasetOptions
 from bench.data.facts import ShipFacts
 from bench.data.generated import GeneratedShips
 from bench.data.scaling import SarScale
-from bench.data.simulator import sets, spec
+from bench.simulator import sets, spec
 
 
 class PortShipsOptions(sets.PortShipsSpec, DatasetOptions):

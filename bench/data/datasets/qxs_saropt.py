@@ -35,7 +35,8 @@ class QxsSaropt(FolderPairs):
         sar_scale=SarScale.uint8,  # 8-bit amplitude as released; its processing is undocumented
         licence="CC BY",
         citation=(
-            "Huang, Xu, Qian, Shi, Zhang, Bao et al.: The QXS-SAROPT Dataset for Deep Learning in SAR-Optical Data Fusion, arXiv 2103.08259"
+            "Huang, Xu, Qian, Shi, Zhang, Bao et al.: The QXS-SAROPT Dataset for Deep Learning in SAR-Optical Data"
+            " Fusion, arXiv 2103.08259"
         ),
         homepage="https://github.com/yaoxu008/QXS-SAROPT (behind a form)",
         folder="QXSLAB_SAROPT",

@@ -1,8 +1,9 @@
 """SEN1-2 (Schmitt, Hughes and Zhu 2018): facts and layout.
 
-Known from the paper (ISPRS Annals IV-1, 141-146, arXiv 1807.01569): 282,384 pairs, 256 px cut every 128, VV stretched to 8 bit, four
-seasons whose regions of interest were drawn with a seed each (the number in the folder's name). Known from public code that reads the set:
-folders and names. Inferred: that scenes of different seasons are different places; no positions are published.
+Known from the paper (ISPRS Annals IV-1, 141-146, arXiv 1807.01569): 282,384 pairs, 256 px cut every 128, VV stretched
+to 8 bit, four seasons whose regions of interest were drawn with a seed each (the number in the folder's name). Known
+from public code that reads the set: folders and names. Inferred: that scenes of different seasons are different places;
+no positions are published.
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ SEASONS = ("ROIs1158_spring", "ROIs1868_summer", "ROIs1970_fall", "ROIs2017_wint
 
 
 class Sen12Options(DatasetOptions):
-    """Options: `seasons`, the season folders that are read (of those named in `SEASONS`, all that lie there by default)."""
+    """Options: `seasons`, the season folders that are read (of those named in `SEASONS`, all that lie there by
+    default).
+    """
 
     seasons: tuple[str, ...] | None = None
 
 
 class Sen12(PlacedFolders):
-    """256 px pairs in one pair of folders for each scene. Columns: `season`; the scene is season and number, the leakage group.
+    """256 px pairs in one pair of folders for each scene. Columns: `season`; the scene is season and number, the
+    leakage group.
 
-    The same number in two seasons is another scene: each season has a list of regions of its own. Patches of a scene overlap by half, so
-    split by `scene`; whether two scenes overlap is not known.
+    The same number in two seasons is another scene: each season has a list of regions of its own. Patches of a scene
+    overlap by half, so split by `scene`; whether two scenes overlap is not known.
     """
 
     Options = Sen12Options
@@ -42,7 +46,10 @@ class Sen12(PlacedFolders):
         polarisation="VV",
         sar_scale=SarScale.uint8,  # backscatter in dB, stretched to 8 bit at the source
         licence="CC BY",
-        citation="Schmitt, Hughes, Zhu: The SEN1-2 Dataset for Deep Learning in SAR-Optical Data Fusion, ISPRS Annals IV-1 (2018)",
+        citation=(
+            "Schmitt, Hughes, Zhu: The SEN1-2 Dataset for Deep Learning in SAR-Optical Data Fusion, ISPRS Annals IV-1"
+            " (2018)"
+        ),
         homepage="https://mediatum.ub.tum.de/1436631",
         folder="SEN1-2",
         place_what="""\
@@ -74,6 +81,8 @@ class Sen12(PlacedFolders):
 
 
 def _stray(path: str) -> str:
-    """Return a line on a file that is named for another scene than its folder, whose pixels would be paired wrongly; "" for others."""
+    """Return a line on a file that is named for another scene than its folder, whose pixels would be paired wrongly; ""
+    for others.
+    """
     season, folder, name = path.split("/")
     return "" if name.startswith(f"{season}_{folder}_p") else f"{path} is named for another scene than its folder"

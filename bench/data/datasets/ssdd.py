@@ -1,18 +1,20 @@
-"""SSDD (Li et al. 2017), with the labels and in the layout of its official release (Zhang et al. 2021): facts and layout.
+"""SSDD (Li et al. 2017), with the labels and in the layout of its official release (Zhang et al. 2021): facts and
+layout.
 
-Sources: Remote Sensing 13(18), 3690 (sensors, resolutions, polarisations, the rule of the split); names and sizes of all images from
-Han-Ke/SL-SSDD (revision e9b3ffd); folders and counts of boxes from several public programs that read the release and check its counts.
+Sources: Remote Sensing 13(18), 3690 (sensors, resolutions, polarisations, the rule of the split); names and sizes of
+all images from Han-Ke/SL-SSDD (revision e9b3ffd); folders and counts of boxes from several public programs that read
+the release and check its counts.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from bench.core.errors import BenchError
 from bench.data.dataset import DatasetOptions
 from bench.data.facts import ShipFacts
 from bench.data.scaling import SarScale
 from bench.data.ships.styles import CocoStyle, TwoStyles, VocStyle
-from bench.errors import BenchError
 
 IMAGES = frozenset(f"{number:06d}" for number in range(1, 1_161))
 
@@ -30,8 +32,9 @@ FACTS = ShipFacts(
     expected_ships=2_587,
     licence="not stated with the release; see the publisher's page",
     citation=(
-        "Zhang, Zhang, Li, Xu, Wang, Zhan et al.: SAR Ship Detection Dataset (SSDD): Official Release and Comprehensive Data Analysis, "
-        "Remote Sensing 13(18), 3690 (2021); Li, Qu, Shao: Ship Detection in SAR Images Based on an Improved Faster R-CNN, BIGSARDATA 2017"
+        "Zhang, Zhang, Li, Xu, Wang, Zhan et al.: SAR Ship Detection Dataset (SSDD): Official Release and Comprehensive"
+        " Data Analysis, Remote Sensing 13(18), 3690 (2021); Li, Qu, Shao: Ship Detection in SAR Images Based on an"
+        " Improved Faster R-CNN, BIGSARDATA 2017"
     ),
     homepage="https://github.com/TianwenZhang0825/Official-SSDD",
     folder="Official-SSDD-OPEN",
@@ -40,12 +43,13 @@ FACTS = ShipFacts(
       BBox_SSDD/voc_style/JPEGImages/<6 digits>.jpg    8 bit, many sizes; or in JPEGImages_train and JPEGImages_test
       BBox_SSDD/voc_style/Annotations/<6 digits>.xml   Pascal VOC; or in Annotations_train and Annotations_test""",
     notes=(
-        "Certain: 1,160 images, 000001 to 001160; those whose number ends in 1 or 9 are the official test part (232; 928 train). The 2,456 "
-        "ships that most papers quote are those of the first labels (2017); the official release labelled all images anew, and public "
-        "programs that read it count 2,587 boxes: 2,041 to train and 546 to test, 172 of them in 46 inshore images. The declared count is "
-        "that of the release. No scene is known: each image is its own leakage group. Images may well show one place, and nothing keeps "
-        "those out of both official parts: boards mark such rows as unknown; look with `bench data audit`. Corners are believed to be "
-        "continuous coordinates from 0; nobody documents it."
+        "Certain: 1,160 images, 000001 to 001160; those whose number ends in 1 or 9 are the official test part (232;"
+        " 928 train). The 2,456 ships that most papers quote are those of the first labels (2017); the official release"
+        " labelled all images anew, and public programs that read it count 2,587 boxes: 2,041 to train and 546 to test,"
+        " 172 of them in 46 inshore images. The declared count is that of the release. No scene is known: each image is"
+        " its own leakage group. Images may well show one place, and nothing keeps those out of both official parts:"
+        " boards mark such rows as unknown; look with `bench data audit`. Corners are believed to be continuous"
+        " coordinates from 0; nobody documents it."
     ),
 )
 

@@ -1,4 +1,6 @@
-"""The generated ship scenes: facts, and where they make themselves. What they show is written in `bench.data.ships.toy`."""
+"""The generated ship scenes: facts, and where they make themselves. What they show is written in
+`bench.data.ships.toy`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ class ToyShipOptions(toy.ToyShipScenes, DatasetOptions):
 
 
 class ToyShips(GeneratedShips):
-    """Generated scenes with ships, each a leakage group of its own. Made once in the cache folder, repeatable from the options."""
+    """Generated scenes with ships, each a leakage group of its own. Made once in the cache folder, repeatable from the
+    options.
+    """
 
     Options = ToyShipOptions
     stem = "toy-ships"

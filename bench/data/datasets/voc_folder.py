@@ -7,7 +7,9 @@ from bench.data.ships.voc_scenes import VocScenes
 
 
 class VocFolder(VocScenes):
-    """Images and XML files in two folders; see `VocOptions` for folder names, matching, and where corners count from."""
+    """Images and XML files in two folders; see `VocOptions` for folder names, matching, and where corners count
+    from.
+    """
 
     version = 2  # 2: pixels that a GeoTIFF marks as missing are dark
     facts = facts_of_users_own(
@@ -18,5 +20,8 @@ class VocFolder(VocScenes):
     <folder>/
       JPEGImages/<name>.png    PNG, JPEG, BMP or TIFF; one channel or three equal ones (option `images`)
       Annotations/<name>.xml   object/name, object/bndbox, object/difficult (option `annotations`)""",
-        notes="Corners are taken as continuous coordinates; one_based: true for pixel numbers from 1, as in Pascal VOC itself.",
+        notes=(
+            "Corners are taken as continuous coordinates; one_based: true for pixel numbers from 1, as in Pascal VOC"
+            " itself."
+        ),
     )

@@ -1,7 +1,8 @@
-"""COCO annotation files: one JSON file with images, annotations and categories. Parsing and strict checks; it opens no image and follows
-no file name.
+"""COCO annotation files: one JSON file with images, annotations and categories. Parsing and strict checks; it opens no
+image and follows no file name.
 
-A COCO `bbox` is x, y, width, height in continuous pixels, which become x1, y1, x2, y2 by addition. Segmentations are not read.
+A COCO `bbox` is x, y, width, height in continuous pixels, which become x1, y1, x2, y2 by addition. Segmentations are
+not read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bench.errors import BenchError, first_line
+from bench.core.errors import BenchError, first_line
 
 _OWN = {"id", "file_name", "height", "width", "license", "flickr_url", "coco_url", "date_captured"}
 
@@ -44,7 +45,9 @@ class CocoImage:
 
 @dataclass(frozen=True, eq=False)
 class CocoAnnotation:
-    """A COCO file: its images in order, and every problem that was found; an annotation with a problem is left out here."""
+    """A COCO file: its images in order, and every problem that was found; an annotation with a problem is left out
+    here.
+    """
 
     images: tuple[CocoImage, ...]
     problems: tuple[str, ...]
@@ -54,8 +57,8 @@ def parse_coco(path: Path) -> CocoAnnotation:
     """Read a COCO file, strictly.
 
     Raises:
-        BenchError: unreadable file, no JSON, or the first of its problems: a missing key, a wrong type, a number that is not finite, an
-            image id or file name that stands twice, an annotation of an unknown image or category.
+        BenchError: unreadable file, no JSON, or the first of its problems: a missing key, a wrong type, a number that
+            is not finite, an image id or file name that stands twice, an annotation of an unknown image or category.
     """
     found = read_coco(path)
     if found.problems:
@@ -196,7 +199,11 @@ def _truth(item: dict[str, Any], key: str) -> bool:
 
 def _corners(item: Any) -> list[float]:
     box = _field(item, "bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in box):
+    if (
+        not isinstance(box, list)
+        or len(box) != 4
+        or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
+    ):
         raise BenchError(f"bbox {str(box)[:60]} is no list of four numbers x, y, width, height")
     if not all(abs(v) < 1e9 and math.isfinite(v) for v in box):
         raise BenchError(f"bbox {str(box)[:60]} is not finite, or beyond any image")

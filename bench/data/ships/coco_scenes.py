@@ -1,5 +1,5 @@
-"""The COCO family: a folder of images and one or more JSON lists. Owns which file an entry means and how lists are joined; `coco.py` reads
-the JSON.
+"""The COCO family: a folder of images and one or more JSON lists. Owns which file an entry means and how lists are
+joined; `coco.py` reads the JSON.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from bench.core.errors import BenchError
 from bench.data.dataset import DatasetOptions, missing
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.ships.coco import CocoImage, read_coco
 from bench.data.ships.dataset import Claim, ShipDataset, ShipOptions, ShipScan
 from bench.data.ships.files import resolve, stem, walk
-from bench.errors import BenchError
 
 
 class CocoOptions(ShipOptions):
@@ -40,10 +40,10 @@ class CocoOptions(ShipOptions):
 class CocoScenes(ShipDataset):
     """Reader of images with COCO lists.
 
-    The id of an image is its stem, or its path without suffix where stems repeat, or its path where those do. Its image id is that of its
-    list, as long as no two images of the lists together share one; else all images are numbered from 1 on in the order of the lists, and
-    the attribute `list_image_id` remembers what the list said. The attribute `list` is the stem of the list; further keys of an image
-    become attributes, and `scene` the leakage group.
+    The id of an image is its stem, or its path without suffix where stems repeat, or its path where those do. Its image
+    id is that of its list, as long as no two images of the lists together share one; else all images are numbered from
+    1 on in the order of the lists, and the attribute `list_image_id` remembers what the list said. The attribute `list`
+    is the stem of the list; further keys of an image become attributes, and `scene` the leakage group.
     """
 
     Options: ClassVar[type[DatasetOptions]] = CocoOptions
@@ -55,7 +55,9 @@ class CocoScenes(ShipDataset):
 
     @classmethod
     def locate(cls, root: Path, options: Any) -> Path:
-        """Return `root`, or the folder of the set's own name inside it, whichever holds the image folder and the lists."""
+        """Return `root`, or the folder of the set's own name inside it, whichever holds the image folder and the
+        lists.
+        """
         folder, lists = cls.folder_and_lists(options)
         for candidate in (root, root / cls.facts.folder, root / cls.facts.folder / cls.facts.folder):
             if (candidate / folder).is_dir() and all((candidate / name).is_file() for name in lists):
@@ -72,7 +74,9 @@ class CocoScenes(ShipDataset):
         return {key: value for key, value in image.extra.items() if key != "scene"}
 
     def places(self, folder: str, part: str) -> list[str]:
-        """Return the folders that a name in the list with the stem `part` is looked up in, the first that has it wins."""
+        """Return the folders that a name in the list with the stem `part` is looked up in, the first that has it
+        wins.
+        """
         return [folder, f"{folder}/{part}", ""]
 
     def lists_whole(self) -> bool:
@@ -93,7 +97,11 @@ class CocoScenes(ShipDataset):
                     problems.append(f"{name}, image {image.image_id}: {error}")
         claims, twice = _distinct(claims)
         unlisted = sorted(set(self.image_names()) - {claim.image for claim in claims})
-        lines = [f"{len(unlisted)} images of {folder}/ are in no list that is read, first {unlisted[0]}"] if unlisted else []
+        lines = (
+            [f"{len(unlisted)} images of {folder}/ are in no list that is read, first {unlisted[0]}"]
+            if unlisted
+            else []
+        )
         if self.lists_whole():
             twice += lines
             lines = []
@@ -108,7 +116,9 @@ class CocoScenes(ShipDataset):
         scene = self.scene_of(name) or image.extra.get("scene")
         attributes = {**self.attributes_of(image), "list": stem(source)}
         size = (image.height, image.width)
-        return Claim(name, path, image.image_id, image.boxes, image.ignore, image.names, source, size, scene, attributes)
+        return Claim(
+            name, path, image.image_id, image.boxes, image.ignore, image.names, source, size, scene, attributes
+        )
 
 
 def _distinct(claims: list[Claim]) -> tuple[list[Claim], list[str]]:

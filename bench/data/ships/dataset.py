@@ -1,7 +1,8 @@
 """The contract of a reader of SAR scenes with ship boxes, and the checks that no reader can skip.
 
-A family (`voc_scenes.py`, `coco_scenes.py`) says what its annotations claim; this file holds the claims against the images' headers, the
-table and the rules for boxes. The index stops at the first problem; `bench.data.ships.verify` lists them all.
+A family (`voc_scenes.py`, `coco_scenes.py`) says what its annotations claim; this file holds the claims against the
+images' headers, the table and the rules for boxes. The index stops at the first problem; `bench.data.ships.verify`
+lists them all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field, field_validator
 
+from bench.core.errors import BenchError, nearest
+from bench.core.options import later
 from bench.data.csv_files import rows_by_id
 from bench.data.dataset import Dataset, DatasetOptions
 from bench.data.facts import ShipFacts
@@ -24,12 +27,10 @@ from bench.data.images import image_size
 from bench.data.reading import NoData, SarReading, sar_reading
 from bench.data.scaling import SarScale
 from bench.data.ships.index import SceneIndex, ShipScene
-from bench.errors import BenchError, nearest
-from bench.options import later
 
 EDGE_TOLERANCE_PX = 1.0
-"""Boxes may reach this far over the edge of their image, for pixel numbers taken as coordinates; they are clipped to the image. Anything
-further out is an error.
+"""Boxes may reach this far over the edge of their image, for pixel numbers taken as coordinates; they are clipped to
+the image. Anything further out is an error.
 """
 
 
@@ -38,10 +39,10 @@ class ShipOptions(DatasetOptions):
 
     Attributes:
         categories: names of the objects that count as ships, where annotations name several; others are left out.
-        table: CSV file (below the root, or an absolute path) with a row for each image: `id`, and any of `scene`, `shore`, further
-            columns. Images without a row are an error, rows without an image are not.
-        scene_pattern: regular expression searched in the file stem; its first group (the match, without one) is the scene, the leakage
-            group. A `scene` of the table wins.
+        table: CSV file (below the root, or an absolute path) with a row for each image: `id`, and any of `scene`,
+            `shore`, further columns. Images without a row are an error, rows without an image are not.
+        scene_pattern: regular expression searched in the file stem; its first group (the match, without one) is the
+            scene, the leakage group. A `scene` of the table wins.
         sar_scale: what the SAR values are; must be given where the set's facts do not declare it.
         gsd_m: ground sample distance in metres per pixel; null for the set's own declaration.
         band: number of the SAR band in files with several, counted from 1.
@@ -118,7 +119,8 @@ class ShipDataset(Dataset):
     """Base class of every reader of scenes with ships; see `Dataset`.
 
     Class attributes:
-        size_must_agree: whether a size in the annotation other than the image's forbids an index; otherwise only `verify` tells it.
+        size_must_agree: whether a size in the annotation other than the image's forbids an index; otherwise only
+            `verify` tells it.
 
     Raises:
         BenchError: nothing declares what the SAR values are.
@@ -140,7 +142,9 @@ class ShipDataset(Dataset):
         return sar_reading(self.options, self.sar_scale)
 
     def expected(self) -> tuple[int | None, int | None]:
-        """Return the numbers of images and of ships that this copy should have under these options, None where nothing is declared."""
+        """Return the numbers of images and of ships that this copy should have under these options, None where nothing
+        is declared.
+        """
         return self.facts.expected_scenes, self.facts.expected_ships
 
     def scan(self) -> ShipScan:
@@ -161,8 +165,8 @@ class ShipDataset(Dataset):
         """Return all images in a fixed order, their sizes from the headers.
 
         Raises:
-            BenchError: the first of all problems: an annotation without an image or the reverse, a damaged annotation, a box without area
-                or outside its image, an unreadable header.
+            BenchError: the first of all problems: an annotation without an image or the reverse, a damaged annotation,
+                a box without area or outside its image, an unreadable header.
         """
         scan = self.scan()
         problems = list(scan.problems)
@@ -173,7 +177,11 @@ class ShipDataset(Dataset):
             if checked.scene is not None:
                 scenes.append(checked.scene)
         if problems:
-            more = f" ({len(problems) - 1} more problems; `bench data verify {self.facts.name}` lists them)" if len(problems) > 1 else ""
+            more = (
+                f" ({len(problems) - 1} more problems; `bench data verify {self.facts.name}` lists them)"
+                if len(problems) > 1
+                else ""
+            )
             raise BenchError(problems[0] + more)
         return SceneIndex(tuple(scenes), f"{self.facts.name} at {self.root}", self.reading)
 
@@ -196,7 +204,9 @@ class ShipDataset(Dataset):
             )
         boxes, wrong = clip_boxes(claim.boxes, height, width)
         problems += [f"{claim.source}: {line} ({claim.image})" for line in wrong]
-        scene = ShipScene(claim.id, claim.image, claim.image_id, height, width, boxes, claim.ignore, claim.scene, claim.attributes)
+        scene = ShipScene(
+            claim.id, claim.image, claim.image_id, height, width, boxes, claim.ignore, claim.scene, claim.attributes
+        )
         return Checked(scene, tuple(problems))
 
     def table(self) -> Path | None:
@@ -224,9 +234,17 @@ class ShipDataset(Dataset):
                 return scan
             listed = ", ".join(names)
             return replace(
-                scan, problems=(*scan.problems, f"the objects have several names ({listed}); say which are ships: categories: [...]")
+                scan,
+                problems=(
+                    *scan.problems,
+                    f"the objects have several names ({listed}); say which are ships: categories: [...]",
+                ),
             )
-        unknown = [f"no object is called {name!r} (option categories){nearest(name, names)}" for name in wanted if name not in names]
+        unknown = [
+            f"no object is called {name!r} (option categories){nearest(name, names)}"
+            for name in wanted
+            if name not in names
+        ]
         claims = []
         for claim in scan.claims:
             keep = np.array([name in wanted for name in claim.names], dtype=bool)
@@ -248,17 +266,23 @@ class ShipDataset(Dataset):
                 problems.append(f"{table} has no row for image {claim.id!r} ({claim.image}); add it or drop the table")
                 continue
             extra = {key: value for key, value in row.items() if key not in ("id", "scene")}
-            claims.append(replace(claim, scene=row.get("scene") or claim.scene, attributes={**claim.attributes, **extra}))
+            claims.append(
+                replace(claim, scene=row.get("scene") or claim.scene, attributes={**claim.attributes, **extra})
+            )
         return replace(scan, claims=tuple(claims), problems=tuple(problems))
 
 
 def without_flat(scan: ShipScan) -> ShipScan:
-    """Leave out boxes whose annotation gives them no width or no height, for sets known to hold some; a note tells how many."""
+    """Leave out boxes whose annotation gives them no width or no height, for sets known to hold some; a note tells how
+    many.
+    """
     claims, left = [], 0
     for claim in scan.claims:
         keep = np.all(claim.boxes[:, 2:] != claim.boxes[:, :2], axis=1)
         names = tuple(name for name, kept in zip(claim.names, keep.tolist(), strict=True) if kept)
-        claims.append(claim if keep.all() else replace(claim, boxes=claim.boxes[keep], ignore=claim.ignore[keep], names=names))
+        claims.append(
+            claim if keep.all() else replace(claim, boxes=claim.boxes[keep], ignore=claim.ignore[keep], names=names)
+        )
         left += int((~keep).sum())
     note = [f"{left} boxes without width or height are left out"] if left else []
     return replace(scan, claims=tuple(claims), notes=(*scan.notes, *note))
@@ -282,7 +306,13 @@ def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, 
     flat = np.any(clipped[:, 2:] <= clipped[:, :2], axis=1)
     lines = []
     for i in np.flatnonzero(inverted | outside | flat).tolist():
-        what = "is inverted" if inverted[i] else f"reaches outside the image of {width} x {height} px" if outside[i] else "has no area"
+        what = (
+            "is inverted"
+            if inverted[i]
+            else f"reaches outside the image of {width} x {height} px"
+            if outside[i]
+            else "has no area"
+        )
         corners = ", ".join(f"{value:g}" for value in boxes[i])
         lines.append(f"box {i + 1} (x1, y1, x2, y2 = {corners}) {what}")
     return clipped, lines

@@ -1,5 +1,5 @@
-"""Finding the files of a detection set: walking folders, and resolving file names that annotations give. Owns the rule that such a name
-never leads outside the set's folder.
+"""Finding the files of a detection set: walking folders, and resolving file names that annotations give. Owns the rule
+that such a name never leads outside the set's folder.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 _DIGITS = re.compile(r"\d+")
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 def walk(root: Path, folder: str, suffixes: Collection[str]) -> Iterator[str]:
-    """Yield the files below `root`/`folder` with one of `suffixes` (lower case), as sorted paths relative to `root` with "/" between parts.
+    """Yield the files below `root`/`folder` with one of `suffixes` (lower case), as sorted paths relative to `root`
+    with "/" between parts.
 
     Hidden files and folders are passed over, and so are the `.aux.xml` files that GDAL leaves beside images.
 
@@ -33,7 +34,11 @@ def walk(root: Path, folder: str, suffixes: Collection[str]) -> Iterator[str]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = os.path.relpath(parent, root).replace(os.sep, "/")
         for name in names:
-            if os.path.splitext(name)[1].lower() in suffixes and not name.startswith(".") and not name.lower().endswith(".aux.xml"):
+            if (
+                os.path.splitext(name)[1].lower() in suffixes
+                and not name.startswith(".")
+                and not name.lower().endswith(".aux.xml")
+            ):
                 found.append(name if below == "." else f"{below}/{name}")
     yield from sorted(found)
 
@@ -44,7 +49,9 @@ def stem(path: str) -> str:
 
 
 def last_integer(path: str) -> int | None:
-    """Return the last run of digits in the stem of a path: 7 for "AIR-SARShip-1.0-7-label.xml"; None where there is none."""
+    """Return the last run of digits in the stem of a path: 7 for "AIR-SARShip-1.0-7-label.xml"; None where there is
+    none.
+    """
     digits = _DIGITS.findall(stem(path))
     return int(digits[-1]) if digits else None
 
@@ -67,19 +74,23 @@ def _below(name: str) -> str:
     plain = name.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     if not parts or not plain.isprintable() or plain.startswith("/") or _DRIVE.match(plain) or ".." in parts:
-        raise BenchError(f"the file name {name!r} is not one below the data set's folder; absolute names and '..' are refused")
+        raise BenchError(
+            f"the file name {name!r} is not one below the data set's folder; absolute names and '..' are refused"
+        )
     return "/".join(parts)
 
 
 def resolve(root: Path, name: str, folders: Iterable[str]) -> str | None:
-    """Return the file that an annotation calls `name`, relative to `root`: as written below one of `folders`, then by its bare name there;
-    None where no such file exists.
+    """Return the file that an annotation calls `name`, relative to `root`: as written below one of `folders`, then by
+    its bare name there; None where no such file exists.
 
     Raises:
         BenchError: as `inside`.
     """
     bare = name.replace("\\", "/").rsplit("/", 1)[-1]
-    candidates = dict.fromkeys(f"{folder}/{text}" if folder else text for text in (_below(name), bare) for folder in folders)
+    candidates = dict.fromkeys(
+        f"{folder}/{text}" if folder else text for text in (_below(name), bare) for folder in folders
+    )
     for candidate in candidates:
         if os.path.isfile(root / candidate):
             return inside(root, candidate)

@@ -1,7 +1,8 @@
-"""The index of a detection set: which scenes there are, in which files, how large, and where their ships lie. Decodes no pixel.
+"""The index of a detection set: which scenes there are, in which files, how large, and where their ships lie. Decodes
+no pixel.
 
-Boxes are absolute pixels x1, y1, x2, y2 with continuous coordinates, origin at the top-left corner of the top-left pixel, x right, y
-down, no legacy +1.
+Boxes are absolute pixels x1, y1, x2, y2 with continuous coordinates, origin at the top-left corner of the top-left
+pixel, x right, y down, no legacy +1.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.core.errors import BenchError
+from bench.core.store import canonical_hash
 from bench.data.index import read_column
 from bench.data.reading import SarReading
-from bench.errors import BenchError
-from bench.store import canonical_hash
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +47,11 @@ class ShipScene:
 
 @dataclass(frozen=True, eq=False)
 class SceneIndex:
-    """All images of a detection set, in a fixed order. `where` names the set in messages; `reading` says how its files are read.
+    """All images of a detection set, in a fixed order. `where` names the set in messages; `reading` says how its files
+    are read.
 
-    It offers what a split asks of an index (`ids`, `scenes`, `columns`, `column`, `places`), so that scenes are split as pairs are.
+    It offers what a split asks of an index (`ids`, `scenes`, `columns`, `column`, `places`), so that scenes are split
+    as pairs are.
 
     Raises:
         BenchError: no image, or an id or image id that occurs twice.
@@ -103,7 +106,9 @@ class SceneIndex:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of what decides pixels and truth: ids, files, sizes, boxes, ignore flags, and how files are read unless as stored."""
+        """Hash of what decides pixels and truth: ids, files, sizes, boxes, ignore flags, and how files are read unless
+        as stored.
+        """
         items = [[s.id, s.image, s.height, s.width, s.boxes.tolist(), s.ignore.tolist()] for s in self.items]
         return canonical_hash([items, self.reading.key()] if self.reading.key() else items)
 

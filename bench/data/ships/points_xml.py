@@ -1,6 +1,6 @@
-"""Annotation files with corner points, the schema of AIR-SARShip-2.0 and FAIR1M: `objects/object`, each with `possibleresult/name` and
-`points/point`, a text "x,y" each, the first repeated at the end. Parsing only, with the XML reader of `voc.py`; the box of an object is the
-bounding box of its points.
+"""Annotation files with corner points, the schema of AIR-SARShip-2.0 and FAIR1M: `objects/object`, each with
+`possibleresult/name` and `points/point`, a text "x,y" each, the first repeated at the end. Parsing only, with the XML
+reader of `voc.py`; the box of an object is the bounding box of its points.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.ships.voc import VocAnnotation, read_size, read_tree
-from bench.errors import BenchError
 
 _LEAST = 2  # points: two opposite corners, or four, with or without the first repeated
 
@@ -23,8 +23,8 @@ def parse_points(path: Path, one_based: bool = False) -> VocAnnotation:
         one_based: as in `parse_voc`; otherwise points are continuous coordinates from 0, as they stand.
 
     Raises:
-        BenchError: unreadable file, no well-formed XML, another schema, an object without a name or with points that are no finite pairs of
-            numbers.
+        BenchError: unreadable file, no well-formed XML, another schema, an object without a name or with points that
+            are no finite pairs of numbers.
     """
     path = Path(path)
     root = read_tree(path)

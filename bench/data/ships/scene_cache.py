@@ -1,9 +1,10 @@
 """The decoded scenes of a detection set: every image decoded once into one memory-mapped file in native dtype.
 
-Owns the key, the building (one process builds, others wait; a few images in memory at a time), the damage check, and the checks that an
-image has the size that the index states and that all have one dtype. Does not scale values and knows nothing of boxes. One file holds
-the pixels of all scenes, one behind the other, because a large set has more images than a process may map files. It is written
-sequentially, never through the map, so that a full disk is an error and not a crash.
+Owns the key, the building (one process builds, others wait; a few images in memory at a time), the damage check, and
+the checks that an image has the size that the index states and that all have one dtype. Does not scale values and knows
+nothing of boxes. One file holds the pixels of all scenes, one behind the other, because a large set has more images
+than a process may map files. It is written sequentially, never through the map, so that a full disk is an error and not
+a crash.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.errors import BenchError
+from bench.core.store import canonical_hash, write_json
 from bench.data.cache import Report, check_space
 from bench.data.reading import SarReading
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.whole_folder import whole_folder
-from bench.errors import BenchError
-from bench.store import canonical_hash, write_json
 
 VERSION = 1
 _THREADS = 4
@@ -65,8 +66,11 @@ class SceneStore:
         return self.pixels[start : start + height * width].reshape(height, width)
 
 
-def open_scenes(index: SceneIndex, root: Path, manifest_sha256: str, label: str, cache: Path, progress: Report | None = None) -> SceneStore:
-    """Return the decoded scenes of `index`, decoding them first if they are not there, are damaged, or the data changed.
+def open_scenes(
+    index: SceneIndex, root: Path, manifest_sha256: str, label: str, cache: Path, progress: Report | None = None
+) -> SceneStore:
+    """Return the decoded scenes of `index`, decoding them first if they are not there, are damaged, or the data
+    changed.
 
     Args:
         root: folder that the index's paths are relative to.
@@ -76,9 +80,12 @@ def open_scenes(index: SceneIndex, root: Path, manifest_sha256: str, label: str,
         progress: called with (scenes done, scenes in all) while decoding.
 
     Raises:
-        BenchError: unreadable images, a size other than the index says, two dtypes (both files are named), a full or read-only cache.
+        BenchError: unreadable images, a size other than the index says, two dtypes (both files are named), a full or
+            read-only cache.
     """
-    files = [[scene.image, scene.height, scene.width] for scene in index.items]  # not the boxes: other labels need no other pixels
+    files = [
+        [scene.image, scene.height, scene.width] for scene in index.items
+    ]  # not the boxes: other labels need no other pixels
     key = canonical_hash([VERSION, manifest_sha256, files, label, *index.reading.key()])[:32]
     return whole_folder(cache / "scenes" / key, _load, lambda folder: _build(folder, index, Path(root), progress))
 
@@ -119,8 +126,8 @@ def _build(folder: Path, index: SceneIndex, root: Path, progress: Report | None)
                 np.lib.format.write_array_header_1_0(stream, header)
             if image.dtype != dtype:
                 raise BenchError(
-                    f"{root / scene.image} holds {image.dtype} pixels, while {root / index.items[0].image} holds {dtype}; "
-                    "all scenes of a run need one pixel type"
+                    f"{root / scene.image} holds {image.dtype} pixels, while {root / index.items[0].image} holds"
+                    f" {dtype}; all scenes of a run need one pixel type"
                 )
             stream.write(np.ascontiguousarray(image).data)
             if progress is not None:
@@ -156,7 +163,7 @@ def _read(scene: ShipScene, root: Path, reading: SarReading) -> np.ndarray:
     image = reading.read(path)
     if image.shape != (scene.height, scene.width):
         raise BenchError(
-            f"{path} is {image.shape[0]} x {image.shape[1]} px, but its annotation says {scene.height} x {scene.width} (height x width); "
-            "image and annotation do not belong together"
+            f"{path} is {image.shape[0]} x {image.shape[1]} px, but its annotation says {scene.height} x {scene.width}"
+            " (height x width); image and annotation do not belong together"
         )
     return image

@@ -1,6 +1,6 @@
-"""The family of sets that are published twice, in VOC and in COCO style, each with a training and a test part and with copies of parts by
-shore. Owns which folders are read, and that names, folders and lists tell the same split; reading them is the business of `voc_scenes.py`
-and `coco_scenes.py`.
+"""The family of sets that are published twice, in VOC and in COCO style, each with a training and a test part and with
+copies of parts by shore. Owns which folders are read, and that names, folders and lists tell the same split; reading
+them is the business of `voc_scenes.py` and `coco_scenes.py`.
 
     voc_style/    JPEGImages, or JPEGImages_{train,test}       and copies: JPEGImages_{train,test}_{inshore,offshore}
                   Annotations, or Annotations_{train,test}     and copies: Annotations_{train,test}_{inshore,offshore}
@@ -20,17 +20,20 @@ from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
+from bench.core.errors import BenchError
 from bench.data.dataset import missing
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.ships.coco_scenes import CocoScenes
 from bench.data.ships.dataset import ShipDataset, ShipScan
 from bench.data.ships.files import stem, walk
 from bench.data.ships.voc_scenes import VocScenes
-from bench.errors import BenchError
 
 PARTS = ("train", "test")
 SHORES = ("inshore", "offshore")
-NEEDED = {"voc": ("JPEGImages", "Annotations"), "coco": ("images/train", "images/test", "annotations/train.json", "annotations/test.json")}
+NEEDED = {
+    "voc": ("JPEGImages", "Annotations"),
+    "coco": ("images/train", "images/test", "annotations/train.json", "annotations/test.json"),
+}
 COPIES = {"voc": ("JPEGImages_", "Annotations_"), "coco": ("images/",)}
 _PART = re.compile(r"[_/](train|test)(?=[./])")
 
@@ -91,7 +94,9 @@ class TwoStyles(ShipDataset):
 
     @classmethod
     def locate(cls, root: Path, options: Any) -> Path:
-        """Return the folder of the style, whether `root` is that folder, holds it, or is the outer one, single or doubled."""
+        """Return the folder of the style, whether `root` is that folder, holds it, or is the outer one, single or
+        doubled.
+        """
         style = f"{options.style}_style"
         outer = (root, root / cls.facts.folder, root / cls.facts.folder / cls.facts.folder)
         for folder in (*(each / cls.variant / style for each in outer), root / style, root):
@@ -120,7 +125,9 @@ class TwoStyles(ShipDataset):
         return replace(scan, claims=tuple(claims), files=(*scan.files, *copies), problems=tuple(problems))
 
     def _copies(self, problems: list[str]) -> tuple[list[str], dict[str, str]]:
-        """Return the copies by shore (files of the set: their names decide the column), and the shore of each stem among them."""
+        """Return the copies by shore (files of the set: their names decide the column), and the shore of each stem
+        among them.
+        """
         files: list[str] = []
         shores: dict[str, str] = {}
         for prefix, part, shore in product(COPIES[self.options.style], PARTS, SHORES):
@@ -130,7 +137,9 @@ class TwoStyles(ShipDataset):
             for path in walk(self.root, folder, {*IMAGE_SUFFIXES, ".xml"}):
                 files.append(path)
                 if shores.setdefault(stem(path), shore) != shore:
-                    problems.append(f"{path}: a copy of {stem(path)} lies in another folder as {shores[stem(path)]}; remove one")
+                    problems.append(
+                        f"{path}: a copy of {stem(path)} lies in another folder as {shores[stem(path)]}; remove one"
+                    )
         return files, shores
 
 

@@ -1,9 +1,10 @@
-"""The plain ship-scene generator: bright elongated ships on speckled sea, with land in every second scene. For tests; no physics.
+"""The plain ship-scene generator: bright elongated ships on speckled sea, with land in every second scene. For tests;
+no physics.
 
-What a detector can use, by design: ships are elongated, 11 to 20 dB above the sea, with a brighter superstructure near the stern and uneven
-sides. What makes it less than trivial: speckle, swell, round rocks as bright as ships (brightness alone is not enough: the floor that
-`cfar` sets stays below 1), land with bright points, ships close to the coast, and scenes without any ship. Everything is a function of
-(seed, scene); NumPy only.
+What a detector can use, by design: ships are elongated, 11 to 20 dB above the sea, with a brighter superstructure near
+the stern and uneven sides. What makes it less than trivial: speckle, swell, round rocks as bright as ships (brightness
+alone is not enough: the floor that `cfar` sets stays below 1), land with bright points, ships close to the coast, and
+scenes without any ship. Everything is a function of (seed, scene); NumPy only.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class ToyShipScenes(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class ToyScene:
-    """One generated scene: amplitude (H, W) uint8 or uint16, boxes (k, 4) float64 x1, y1, x2, y2, shore, and land (H, W) bool."""
+    """One generated scene: amplitude (H, W) uint8 or uint16, boxes (k, 4) float64 x1, y1, x2, y2, shore, and land (H,
+    W) bool.
+    """
 
     amplitude: np.ndarray
     boxes: np.ndarray
@@ -65,7 +68,9 @@ class ToyScene:
 
 
 def render_ships(options: ToyShipScenes, scene: int) -> ToyScene:
-    """Return scene number `scene` (from 0). A box encloses the ship's pixels exactly; ships lie whole in the scene and do not touch."""
+    """Return scene number `scene` (from 0). A box encloses the ship's pixels exactly; ships lie whole in the scene and
+    do not touch.
+    """
     rng = np.random.default_rng([VERSION, options.seed, scene])
     side = options.scene_px
     shore = SHORES[scene % 2]
@@ -85,7 +90,9 @@ def render_ships(options: ToyShipScenes, scene: int) -> ToyScene:
 
 
 def write_toy_ships(root: Path, options: ToyShipScenes) -> None:
-    """Write a toy set into the existing folder `root`: images/<n>.png and annotations.json in COCO's layout, with `shore` and `scene`."""
+    """Write a toy set into the existing folder `root`: images/<n>.png and annotations.json in COCO's layout, with
+    `shore` and `scene`.
+    """
     (root / IMAGES).mkdir()
     listed = CocoList()
     for number in range(1, options.scenes + 1):
@@ -97,7 +104,9 @@ def write_toy_ships(root: Path, options: ToyShipScenes) -> None:
 
 
 def _inland(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Return about how far inland every pixel lies in px (negative at sea): a wavy coast that leaves some two thirds to the sea."""
+    """Return about how far inland every pixel lies in px (negative at sea): a wavy coast that leaves some two thirds to
+    the sea.
+    """
     angle = rng.uniform(0, 2 * math.pi)
     at = np.arange(side) - side / 2
     across = math.cos(angle) * at[None, :] + math.sin(angle) * at[:, None]
@@ -113,7 +122,9 @@ def _land_power(rng: np.random.Generator, side: int) -> np.ndarray:
     return power
 
 
-def _add_ships(rng: np.random.Generator, power: np.ndarray, inland: np.ndarray, wanted: int) -> list[tuple[float, float, float, float]]:
+def _add_ships(
+    rng: np.random.Generator, power: np.ndarray, inland: np.ndarray, wanted: int
+) -> list[tuple[float, float, float, float]]:
     """Paint ships into `power` (side, side), one after the other where there is room; return their boxes."""
     side = len(power)
     taken = inland > -2.0
@@ -141,7 +152,9 @@ def _add_ships(rng: np.random.Generator, power: np.ndarray, inland: np.ndarray, 
     return boxes
 
 
-def _add_rocks(rng: np.random.Generator, power: np.ndarray, inland: np.ndarray, boxes: list[tuple[float, float, float, float]]) -> None:
+def _add_rocks(
+    rng: np.random.Generator, power: np.ndarray, inland: np.ndarray, boxes: list[tuple[float, float, float, float]]
+) -> None:
     """Paint round bright spots that are no ships into the sea of `power` (side, side), clear of ships and coast."""
     side = len(power)
     taken = inland > -_ROCK_PX

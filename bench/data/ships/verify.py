@@ -1,7 +1,8 @@
-"""Looking at a detection set on disk as it is: every image opened and hashed, every box held against its image, all of it against the
-declared facts.
+"""Looking at a detection set on disk as it is: every image opened and hashed, every box held against its image, all of
+it against the declared facts.
 
-Unlike the index, which stops at the first problem, this collects all of them. It writes nothing but the manifest file it is asked for.
+Unlike the index, which stops at the first problem, this collects all of them. It writes nothing but the manifest file
+it is asked for.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.scaling import SarScale
 from bench.data.ships.dataset import Checked, ShipDataset
 from bench.data.ships.index import ShipScene
 from bench.data.verify import equal_files, write_manifest
-from bench.errors import BenchError
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class ShipReport:
 
     Attributes:
         name: data set. scenes, ships, ignored: images, boxes that count, boxes that are ignored.
-        expected_scenes, expected_ships: as declared for these options, None where nothing is; ignored boxes are ships too.
+        expected_scenes, expected_ships: as declared for these options, None where nothing is; ignored boxes are ships
+            too.
         checked: how many images were decoded (fewer than `scenes` under a limit).
         total_bytes: size of all files of the manifest.
         sizes: "height x width" -> number of images. dtypes: pixel types -> number of decoded images.
@@ -76,7 +78,11 @@ class ShipReport:
             "constant image": self.constant,
             "equal content": [" = ".join(group) for group in self.duplicates],
         }
-        return [*self.counts, *self.annotations, *(f"{what}: {line}" for what, lines in kinds.items() for line in lines)]
+        return [
+            *self.counts,
+            *self.annotations,
+            *(f"{what}: {line}" for what, lines in kinds.items() for line in lines),
+        ]
 
     def write_manifest(self, path: Path) -> None:
         """Write `sha256  path` lines, sorted by path; `sha256sum -c` run in the root checks them.
@@ -95,8 +101,11 @@ class _Pixels:
     constant: list[str] = field(default_factory=list)
 
 
-def verify_ships(dataset: ShipDataset, limit: int | None = None, progress: Callable[[int, int], None] | None = None) -> ShipReport:
-    """Check a detection set on disk; all files are hashed anew, all boxes checked, the first `limit` images (None: all) decoded.
+def verify_ships(
+    dataset: ShipDataset, limit: int | None = None, progress: Callable[[int, int], None] | None = None
+) -> ShipReport:
+    """Check a detection set on disk; all files are hashed anew, all boxes checked, the first `limit` images (None: all)
+    decoded.
 
     Args:
         progress: called with (images done, images in all).
@@ -170,7 +179,14 @@ def _decode(dataset: ShipDataset, scene: ShipScene) -> tuple[str, str, str]:
     except BenchError as error:
         return "", str(error), ""
     if image.shape != (scene.height, scene.width):
-        return "", f"{path} decodes to {image.shape} where its header says {(scene.height, scene.width)}; fetch the file again", ""
+        return (
+            "",
+            (
+                f"{path} decodes to {image.shape} where its header says {(scene.height, scene.width)}; fetch the file"
+                " again"
+            ),
+            "",
+        )
     constant = image.size > 1 and image.min() == image.max()
     return str(image.dtype), "", f"{scene.image} is {image.flat[0]} everywhere" if constant else ""
 
@@ -197,5 +213,7 @@ def _counts(dataset: ShipDataset, scenes: int, boxes: int, dtypes: set[str]) -> 
     elif len(dtypes) > 1:
         lines.append(f"images have several pixel types: {', '.join(sorted(dtypes))}")
     if dataset.sar_scale is SarScale.uint8 and dtypes - {"uint8"}:
-        lines.append("SAR scale is declared uint8, but the files are not 8-bit; declare sar_scale: amplitude, intensity or db")
+        lines.append(
+            "SAR scale is declared uint8, but the files are not 8-bit; declare sar_scale: amplitude, intensity or db"
+        )
     return lines

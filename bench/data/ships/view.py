@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.data.mapped import forget_pages
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.ships.scene_cache import SceneStore
-from bench.errors import BenchError
 
 
 class SceneView:
@@ -25,7 +25,9 @@ class SceneView:
         BenchError: store and index differ in length, or a position lies outside.
     """
 
-    def __init__(self, store: SceneStore, index: SceneIndex, positions: np.ndarray, groups: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, store: SceneStore, index: SceneIndex, positions: np.ndarray, groups: Sequence[str] | None = None
+    ) -> None:
         self.store = store
         self.index = index
         self.positions = np.asarray(positions, dtype=np.int64).reshape(-1)
@@ -33,7 +35,8 @@ class SceneView:
         self.all_groups = tuple(own if groups is None else groups)
         if not len(store) == len(index) == len(self.all_groups):
             raise BenchError(
-                f"{len(store)} decoded scenes, {len(index)} in the index and {len(self.all_groups)} groups do not belong together"
+                f"{len(store)} decoded scenes, {len(index)} in the index and {len(self.all_groups)} groups do not"
+                " belong together"
             )
         if self.positions.size and not (self.positions.min() >= 0 and self.positions.max() < len(index)):
             raise BenchError(f"a position lies outside the {len(index)} scenes of {index.where}")

@@ -1,8 +1,8 @@
-"""Pascal VOC annotation files: one XML file an image, an `object` with a `bndbox` for each ship. Parsing only; it opens no image and
-follows no file name.
+"""Pascal VOC annotation files: one XML file an image, an `object` with a `bndbox` for each ship. Parsing only; it opens
+no image and follows no file name.
 
-The parser refuses document type declarations, so there are no entities to expand and nothing outside the file to fetch; size and nesting
-are bounded.
+The parser refuses document type declarations, so there are no entities to expand and nothing outside the file to fetch;
+size and nesting are bounded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from bench.errors import BenchError
+from bench.core.errors import BenchError
 
 MAX_BYTES = 16 * 2**20
 MAX_DEPTH = 64
@@ -44,21 +44,26 @@ def parse_voc(path: Path, one_based: bool = False) -> VocAnnotation:
     """Read one VOC XML file.
 
     Args:
-        one_based: the corners are pixel numbers counted from 1, both inside the box, as in Pascal VOC itself: 1 is subtracted from xmin
-            and ymin. Otherwise they are taken as continuous coordinates as they stand.
+        one_based: the corners are pixel numbers counted from 1, both inside the box, as in Pascal VOC itself: 1 is
+            subtracted from xmin and ymin. Otherwise they are taken as continuous coordinates as they stand.
 
     Raises:
-        BenchError: unreadable or too large file, no well-formed XML, a document type declaration, another schema, an object without name or
-            with a box that is no four finite numbers.
+        BenchError: unreadable or too large file, no well-formed XML, a document type declaration, another schema, an
+            object without name or with a box that is no four finite numbers.
     """
     path = Path(path)
     root = read_tree(path)
     if root.tag != "annotation":
         raise BenchError(f"{path} is no VOC annotation: its root is <{root.tag}>, expected <annotation>")
     if root.find("objects") is not None:
-        raise BenchError(f"{path} has <objects>, the schema of AIR-SARShip-2.0 (air-sarship-2.0 reads it) and FAIR1M, not VOC's <object>")
+        raise BenchError(
+            f"{path} has <objects>, the schema of AIR-SARShip-2.0 (air-sarship-2.0 reads it) and FAIR1M, not VOC's"
+            " <object>"
+        )
     objects = root.findall("object")
-    boxes = np.array([_box(item, path, number) for number, item in enumerate(objects, start=1)], dtype=np.float64).reshape(-1, 4)
+    boxes = np.array(
+        [_box(item, path, number) for number, item in enumerate(objects, start=1)], dtype=np.float64
+    ).reshape(-1, 4)
     if one_based:
         boxes[:, :2] -= 1
     return VocAnnotation(
@@ -96,7 +101,9 @@ def read_tree(path: Path) -> ET.Element:
         builder.end(tag)
 
     def refuse(*_: object) -> None:
-        raise BenchError(f"{path} declares a document type (DOCTYPE or ENTITY), which is refused; remove the declaration")
+        raise BenchError(
+            f"{path} declares a document type (DOCTYPE or ENTITY), which is refused; remove the declaration"
+        )
 
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, builder.data
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = parser.ExternalEntityRefHandler = refuse  # type: ignore[assignment]
@@ -110,7 +117,9 @@ def read_tree(path: Path) -> ET.Element:
 
 
 def read_size(root: ET.Element, path: Path) -> tuple[int, int] | None:
-    """Return (height, width) as <size> states them, None where it does not. Raises BenchError for other than whole numbers."""
+    """Return (height, width) as <size> states them, None where it does not. Raises BenchError for other than whole
+    numbers.
+    """
     texts = [(root.findtext(f"size/{name}") or "").strip() for name in ("height", "width")]
     try:
         height, width = (int(text or 0) for text in texts)
@@ -136,12 +145,16 @@ def _flag(item: ET.Element, path: Path, number: int) -> bool:
 def _box(item: ET.Element, path: Path, number: int) -> list[float]:
     found = item.findall("bndbox")
     if len(found) != 1:
-        raise BenchError(f"{path}: object {number} has {len(found)} <bndbox>; expected one (rotated boxes must be converted first)")
+        raise BenchError(
+            f"{path}: object {number} has {len(found)} <bndbox>; expected one (rotated boxes must be converted first)"
+        )
     texts = [(found[0].findtext(name) or "").strip() for name in _CORNERS]
     try:
         values = [float(text) for text in texts]
     except ValueError as error:
-        raise BenchError(f"{path}: object {number} has the box {texts}; expected numbers in {', '.join(_CORNERS)}") from error
+        raise BenchError(
+            f"{path}: object {number} has the box {texts}; expected numbers in {', '.join(_CORNERS)}"
+        ) from error
     if not np.isfinite(values).all():
         raise BenchError(f"{path}: object {number} has the box {texts}, which is not finite")
     return values

@@ -1,6 +1,8 @@
-"""The VOC family: an image and an XML file for each scene, matched by their names. Owns the matching; `voc.py` reads the XML.
+"""The VOC family: an image and an XML file for each scene, matched by their names. Owns the matching; `voc.py` reads
+the XML.
 
-What an XML file calls its image (`filename`) is not used: circulating copies carry the names of the machine they were made on.
+What an XML file calls its image (`filename`) is not used: circulating copies carry the names of the machine they were
+made on.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from bench.core.errors import BenchError
 from bench.data.dataset import DatasetOptions, missing
 from bench.data.folders import natural_key
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.ships.dataset import Claim, ShipDataset, ShipOptions, ShipScan
 from bench.data.ships.files import last_integer, stem, walk
 from bench.data.ships.voc import VocAnnotation, parse_voc
-from bench.errors import BenchError
 
 
 class VocOptions(ShipOptions):
@@ -27,8 +29,8 @@ class VocOptions(ShipOptions):
         images, annotations: folders below the root; their sub-folders are searched too.
         match: image and XML belong together by equal stems, or by the last integer in their stems ("7.tiff" and
             "AIR-SARShip-1.0-7-label.xml").
-        one_based: corners are pixel numbers counted from 1, as in Pascal VOC itself: 1 is subtracted from xmin and ymin. Many tools write
-            continuous coordinates or numbers from 0 instead, and hardly any set documents which.
+        one_based: corners are pixel numbers counted from 1, as in Pascal VOC itself: 1 is subtracted from xmin and
+            ymin. Many tools write continuous coordinates or numbers from 0 instead, and hardly any set documents which.
     """
 
     images: str = Field(default="JPEGImages", min_length=1)
@@ -40,8 +42,8 @@ class VocOptions(ShipOptions):
 class VocScenes(ShipDataset):
     """Reader of images with VOC XML files beside them.
 
-    The id of an image is its stem (with `match: number`, its number). Its image id is the last integer of the stem where all have one and
-    no two the same, else its position from 1 on.
+    The id of an image is its stem (with `match: number`, its number). Its image id is the last integer of the stem
+    where all have one and no two the same, else its position from 1 on.
     """
 
     Options: ClassVar[type[DatasetOptions]] = VocOptions
@@ -87,8 +89,14 @@ class VocScenes(ShipDataset):
         images = self._keyed(self.image_names(), "image", problems)
         annotations = self._keyed(self.annotation_names(), "annotation", problems)
         ids = sorted(images.keys() & annotations.keys(), key=natural_key)
-        problems += [f"image {images[key]} has no annotation" for key in sorted(images.keys() - annotations.keys(), key=natural_key)]
-        problems += [f"annotation {annotations[key]} has no image" for key in sorted(annotations.keys() - images.keys(), key=natural_key)]
+        problems += [
+            f"image {images[key]} has no annotation"
+            for key in sorted(images.keys() - annotations.keys(), key=natural_key)
+        ]
+        problems += [
+            f"annotation {annotations[key]} has no image"
+            for key in sorted(annotations.keys() - images.keys(), key=natural_key)
+        ]
         numbers = [last_integer(images[key]) for key in ids]
         if None in numbers or len(set(numbers)) < len(numbers):
             numbers = list(range(1, len(ids) + 1))
@@ -104,7 +112,9 @@ class VocScenes(ShipDataset):
         found = self.parse(self.root / annotation)
         attributes = self.attributes_of(key)
         scene = self.scene_of(stem(image))
-        return Claim(key, image, number, found.boxes, found.difficult, found.names, annotation, found.size, scene, attributes)
+        return Claim(
+            key, image, number, found.boxes, found.difficult, found.names, annotation, found.size, scene, attributes
+        )
 
     def _keyed(self, names: list[str], what: str, problems: list[str]) -> dict[str, str]:
         """Return id -> file; two files of one id, or a file without a number, are problems."""
@@ -113,7 +123,9 @@ class VocScenes(ShipDataset):
         for name in names:
             key = key_of(name)
             if key is None:
-                problems.append(f"{what} {name} has no number in its name, and files match by number; rename or remove it")
+                problems.append(
+                    f"{what} {name} has no number in its name, and files match by number; rename or remove it"
+                )
             elif str(key) in keyed:
                 problems.append(f"{keyed[str(key)]} and {name} are both the {what} of {str(key)!r}; remove one")
             else:

@@ -1,4 +1,6 @@
-"""Writing annotations: the text of a VOC file, and a COCO list that grows image by image. Used by everything that generates scenes."""
+"""Writing annotations: the text of a VOC file, and a COCO list that grows image by image. Used by everything that
+generates scenes.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,16 @@ def voc_text(filename: str, size: tuple[int, int], boxes: np.ndarray, depth: int
     """
     height, width = size
     lines = ["<annotation>", f"  <filename>{escape(filename)}</filename>", "  <size>"]
-    lines += [f"    <width>{width}</width>", f"    <height>{height}</height>", f"    <depth>{depth}</depth>", "  </size>"]
+    lines += [
+        f"    <width>{width}</width>",
+        f"    <height>{height}</height>",
+        f"    <depth>{depth}</depth>",
+        "  </size>",
+    ]
     for box in boxes.tolist():
-        corners = "".join(f"<{name}>{value:.15g}</{name}>" for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+        corners = "".join(
+            f"<{name}>{value:.15g}</{name}>" for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        )
         lines.append(f"  <object><name>ship</name><difficult>0</difficult><bndbox>{corners}</bndbox></object>")
     return "\n".join([*lines, "</annotation>"]) + "\n"
 
@@ -39,7 +48,12 @@ class CocoList:
         self.annotations: list[dict[str, Any]] = []
 
     def add(
-        self, file_name: str, size: tuple[int, int], boxes: np.ndarray, image_id: int | None = None, extra: Mapping[str, Any] | None = None
+        self,
+        file_name: str,
+        size: tuple[int, int],
+        boxes: np.ndarray,
+        image_id: int | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         """Add an image of (height, width) with its (k, 4) boxes x1, y1, x2, y2 in px; ids count from 1."""
         number = len(self.images) + 1 if image_id is None else image_id

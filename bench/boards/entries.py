@@ -1,0 +1,175 @@
+"""Entries: what a board is built from. `leaderboards/<suite>/entries/` holds one compact JSON (the record) and one .npz
+(per-sample scores) per slot; both are committed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import BenchError
+from bench.core.store import atomic_write, load_arrays, remove_stale, write_json
+from bench.execution.records import RECORD, SCORES, Failure, Record, load_record
+from bench.execution.task import Cell
+
+ENTRIES, ENTRY_FILES = "entries", "[!.]*.json"  # a dot begins the temporary file of a writer that was killed
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries of one suite. A damaged one fails its seed instead of vanishing from a mean; `damaged`: name -> what
+    is wrong.
+    """
+
+    records: tuple[Record, ...]
+    damaged: Mapping[str, str]
+
+
+def entry_path(record: Record) -> str:
+    """Return where a record stands as an entry, relative to its board."""
+    return f"{ENTRIES}/{record.task}--{record.slot}.json"
+
+
+def file_entries(folder: Path, records: Sequence[tuple[Path, Record]]) -> int:
+    """File the records of a run, one slot each, into the board's `folder`; return how many were filed.
+
+    Limited runs and smoke runs are left out: they are wiring checks, not measurements. The caller holds the folder's
+    lock.
+    """
+    filed = 0
+    remove_stale(folder)
+    for source, record in records:
+        if record.limit is not None or record.smoke:
+            continue
+        path = folder / entry_path(record)
+        scores = path.with_suffix(".npz")
+        if record.status == "finished" and (source / SCORES).is_file():
+            with atomic_write(scores) as temporary:
+                shutil.copyfile(source / SCORES, temporary)
+        else:
+            scores.unlink(missing_ok=True)  # of an earlier record of this slot
+        write_json(path, record.model_dump())
+        filed += 1
+    return filed
+
+
+def with_readable_scores(source: Path, record: Record) -> Record:
+    """Return a record as it is to be filed: one whose per-sample scores are damaged counts as failed until they are
+    made again.
+    """
+    if record.status != "finished" or not (source / SCORES).is_file():
+        return record
+    try:
+        load_arrays(source / SCORES, "per-sample scores", f"the {RECORD} beside it, then run the cell again")
+    except BenchError as error:
+        failure = Failure(stage="files", message=str(error).replace(f"{source}/", ""), traceback="")
+        return record.model_copy(
+            update={"status": "failed", "failure": failure, "metrics": {}, "facts": {}, "outputs": {}}
+        )
+    return record
+
+
+def prune_entries(folder: Path, cells: Sequence[Cell], whole_tasks: Sequence[str]) -> list[str]:
+    """Remove the entries of tasks that were run whole whose slot the suite no longer has; return their names.
+
+    What was submitted stays: no suite lists it. So does a damaged one, which cannot tell.
+    """
+    kept = {f"{cell.task}--{cell.slot}" for cell in cells}
+    gone = []
+    for path in sorted((folder / ENTRIES).glob(ENTRY_FILES)):
+        if path.stem in kept or path.stem.split("--")[0] not in whole_tasks:
+            continue
+        try:
+            submitted = load_record(path).facts.get("submitted")
+        except BenchError:
+            continue
+        if not submitted:
+            gone.append(path.stem)
+    for name in gone:
+        for suffix in (".json", ".npz"):
+            (folder / ENTRIES / f"{name}{suffix}").unlink(missing_ok=True)
+    return gone
+
+
+def load_entries(folder: Path) -> Entries:
+    """Return the entries of a board's `folder`, in file-name order.
+
+    Raises:
+        BenchError: there is none that can be read.
+    """
+    paths = sorted((folder / ENTRIES).glob(ENTRY_FILES))
+    if not paths:
+        raise BenchError(f"{folder / ENTRIES}: no entries; run the suite first: bench run --config {folder.name}")
+    records: dict[str, Record] = {}
+    damaged: dict[str, str] = {}
+    for path in paths:
+        try:
+            record = load_record(path)
+            if record.smoke or record.limit is not None:
+                raise BenchError(f"{path}: a smoke or limited run is no measurement and enters no board; delete it")
+            if path.stem != Path(entry_path(record)).stem:
+                raise BenchError(
+                    f"{path}: the record in it belongs to {entry_path(record)}; delete it and run the suite again"
+                )
+            records[path.stem] = record
+        except BenchError as error:
+            damaged[path.stem] = str(error)
+    if not records:
+        raise BenchError(next(iter(damaged.values())))
+    failed = [_failed(name, message, list(records.values())) for name, message in damaged.items()]
+    return Entries((*records.values(), *(record for record in failed if record is not None)), damaged)
+
+
+def _failed(name: str, message: str, others: Sequence[Record]) -> Record | None:
+    """Return a failed record in place of a damaged entry, made after another seed of its row; None where the row has no
+    other.
+    """
+    row, _, seed = name.rpartition("--seed")
+    if not seed.isdigit():
+        return None
+    sibling = next((record for record in others if Path(entry_path(record)).stem.rpartition("--seed")[0] == row), None)
+    if sibling is None:
+        return None
+    failure = Failure(stage="entry", message=message, traceback="")
+    return sibling.model_copy(
+        update={
+            "seed": int(seed),
+            "status": "failed",
+            "failure": failure,
+            "metrics": {},
+            "facts": {},
+            "fingerprint": "",
+            "outputs": {},
+        }
+    )
+
+
+def entry_samples(folder: Path, record: Record) -> Mapping[str, Any] | None:
+    """Return the per-sample scores of an entry, None where it has none.
+
+    Raises:
+        BenchError: the file is damaged.
+    """
+    path = (folder / entry_path(record)).with_suffix(".npz")
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return read_samples(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=64)
+def read_samples(path: Path, modified_ns: int = 0, size: int = 0) -> Mapping[str, Any]:
+    """Return the arrays of a per-sample scores file; time and size of the file keep a replaced one from being taken for
+    the old.
+
+    Raises:
+        BenchError: the file is damaged.
+    """
+    try:
+        return load_arrays(path, "per-sample scores", "run the suite again")
+    except FileNotFoundError as error:
+        raise BenchError(f"{path} does not exist; run the suite again") from error

@@ -1,0 +1,149 @@
+"""A Table as Markdown, CSV and terminal text. Pure functions; nothing is computed here but where the text stands."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Sequence
+
+from bench.boards.entries import entry_path
+from bench.boards.evidence import RowEvidence
+from bench.boards.tables import FOOTNOTES, Column, Row, Section, Table, aggregate, format_cell
+
+
+def to_markdown(table: Table) -> str:
+    """Return the board as GitHub-flavoured Markdown: title, description, sections, footnotes, commands."""
+    out = [f"# {table.title}", ""]
+    if table.description:
+        out += [table.description, ""]
+    used: set[str] = set()
+    for section in table.sections:
+        out += [f"## {section.title}", ""]
+        for text in (section.note, section.lead):
+            out += [text, ""] if text else []
+        header = _header(section)
+        out.append("| " + " | ".join(header) + " |")
+        out.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|")
+        for row in section.rows:
+            used |= set(row.marks)
+            out.append(
+                "| " + " | ".join(text.replace("|", "\\|") for text in _row_texts(section, row, linked=True)) + " |"
+            )
+        out.append("")
+        out += [*(f"- {line}" for line in section.after), ""] if section.after else []
+    if used:
+        out += [f"{mark} {FOOTNOTES[mark]}  " for mark in FOOTNOTES if mark in used] + [""]
+    commands = list(dict.fromkeys(row.command for section in table.sections for row in section.rows if row.command))
+    if commands:
+        out += ["## Reproduce", "", "```", *commands, "```", ""]
+    return "\n".join(out)
+
+
+def to_text(table: Table, width: int | None = None) -> str:
+    """Return the table for a terminal: aligned columns, no borders; columns that do not fit into `width` continue
+    below.
+    """
+    out = [table.title]
+    for section in table.sections:
+        lines = [_header(section), *(_row_texts(section, row) for row in section.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        out += [
+            "",
+            section.title,
+            *textwrap.wrap(section.lead.replace("**", ""), width or 140, initial_indent="  ", subsequent_indent="  "),
+        ]
+        for group, shown in enumerate(_fitting(widths, width)):
+            out += [""] if group else []
+            for number, line in enumerate(lines):
+                cells = [line[i].ljust(widths[i]) if i == 0 else line[i].rjust(widths[i]) for i in shown]
+                out.append("  " + "  ".join(cells).rstrip())
+                if number == 0:
+                    out.append("  " + "  ".join("-" * widths[i] for i in shown))
+        for said in section.after:
+            out += textwrap.wrap(said, width or 140, initial_indent="  - ", subsequent_indent="    ")
+    marks = {mark for section in table.sections for row in section.rows for mark in row.marks}
+    out += [f"{mark} {FOOTNOTES[mark]}" for mark in FOOTNOTES if mark in marks]
+    return "\n".join(out) + "\n"
+
+
+def _fitting(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Part the columns into groups that fit into `width` characters, the first column (the row's label) in each."""
+    groups = [[0]]
+    for i in range(1, len(widths)):
+        if width is not None and len(groups[-1]) > 1 and sum(widths[j] + 2 for j in (*groups[-1], i)) > width:
+            groups.append([0])
+        groups[-1].append(i)
+    return groups
+
+
+def to_csv(table: Table) -> str:
+    """Return every metric of every row in full precision, those without a column included: one line per row and metric.
+
+    What the statistics found stands beside the metrics that they were asked about, blank elsewhere.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["dataset", "method", "metric", "mean", "spread", "n", *STATISTICS, "fingerprints"])
+    rows: dict[tuple[str, ...], list[Row]] = {}
+    for row in (row for section in table.sections for row in section.rows if row.records):
+        rows.setdefault(tuple(record.slot for record in row.records), []).append(row)
+    for same in rows.values():
+        records = same[0].records
+        evidence = {metric: found for row in same for metric, found in row.evidence.items()}
+        prints = " ".join(record.fingerprint[:12] for record in records)
+        for metric in sorted({name for record in records for name in record.metrics}):
+            cell = aggregate(records, metric)
+            numbers = [
+                *(_exact(value) for value in (cell.value, cell.spread)),
+                str(cell.n),
+                *_statistics(evidence.get(metric)),
+            ]
+            writer.writerow([records[0].dataset, records[0].method, metric, *numbers, prints])
+    return stream.getvalue()
+
+
+STATISTICS = ("low", "high", "cluster_sd", "clusters", "difference", "difference_low", "difference_high", "p", "rank")
+
+
+def _statistics(found: RowEvidence | None) -> list[str]:
+    """Return the cells of STATISTICS of one row and metric."""
+    if found is None:
+        return [""] * len(STATISTICS)
+    estimate, gap = found.estimate, found.difference
+    bounds = (None, None) if estimate.interval is None else (estimate.interval.low, estimate.interval.high)
+    out = [*(_exact(value) for value in (*bounds, estimate.cluster_sd)), str(estimate.clusters)]
+    rank = "" if found.rank is None else str(found.rank)
+    if gap is None:
+        return [*out, "", "", "", "", rank]
+    between = (None, None) if gap.interval is None else (gap.interval.low, gap.interval.high)
+    return [*out, *(_exact(value) for value in (gap.value, *between, gap.p)), rank]
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
+
+
+def _header(section: Section) -> list[str]:
+    return [section.head, "seeds", *(_arrow(column) for column in section.columns), *section.reported]
+
+
+def _arrow(column: Column) -> str:
+    if column.higher_better is None:
+        return column.label
+    return column.label + (" ↑" if column.higher_better else " ↓")
+
+
+def _row_texts(section: Section, row: Row, linked: bool = False) -> list[str]:
+    """Return the texts of a row; `linked`: with links to its records, and to what describes it."""
+    label = f"[{row.label}]({row.link})" if linked and row.link else row.label
+    label += "".join(row.marks) and " " + "".join(row.marks)
+    seeds = _linked_seeds(row) if linked and row.records else row.seeds
+    numbers = [format_cell(row.cells[column.key], column) for column in section.columns]
+    return [label, seeds, *numbers, *(row.reported.get(title, "–") for title in section.reported)]
+
+
+def _linked_seeds(row: Row) -> str:
+    """Return "3 ([0](...), [1](...), [2](...))": each seed leads to the record that its numbers come from."""
+    links = [f"[{'record' if record.seed is None else record.seed}]({entry_path(record)})" for record in row.records]
+    return links[0] if row.records[0].seed is None else f"{len(links)} ({', '.join(links)})"

@@ -1,0 +1,1 @@
+"""What knows no task and no data set: errors, files on disk, the registry, places, provenance, progress."""

@@ -1,0 +1,57 @@
+"""The one exception for bad input, and the "did you mean" helper that its messages use.
+
+A `BenchError` is something the user can mend: a wrong name, a missing file, a broken image. The command line prints its
+one line and exits with code 2. Anything else that escapes is a defect of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Bad input, told in one line: what is wrong, where, and what to do about it."""
+
+
+class NotSelected(BenchError):
+    """A filter of the command line leaves nothing of one task's section, or names what that section does not have.
+
+    Attributes:
+        option: the filter with unknown values, "" where all are known and nothing is left.
+        unknown, known: its values that the section does not have, and all that it has.
+    """
+
+    def __init__(self, message: str, option: str = "", unknown: Iterable[str] = (), known: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.option, self.unknown, self.known = option, tuple(unknown), tuple(known)
+
+
+class MissingInputs(BenchError):
+    """Several things are missing on disk, one message each; a plan lists each message once, however many cells miss
+    it.
+    """
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__("\n\n".join(messages))
+        self.messages = messages
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """Return the tail of an error message that lists the options nearest to `name` (all of them when none is near)."""
+    known = sorted(set(options))
+    if not known:
+        return "; none are known"
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "; nearest: " + ", ".join(close)
+    shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+    return "; known: " + shown
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's text (its class name when it has none): what fits into a one-line
+    message.
+    """
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

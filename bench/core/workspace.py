@@ -1,0 +1,55 @@
+"""Where things are: runs, cache, boards, data roots, weights. Context only: nothing here enters a key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+CONFIG_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one invocation.
+
+    Attributes:
+        runs: cells' folders, `runs/<task>/<cell>/`.
+        boards: `leaderboards/<suite>/...`.
+        roots: data roots given on the command line; the key is a data set's registry name or its label in the suite, ""
+            means any.
+        env: the environment, for `BENCH_DATA`, `BENCH_ROOT_<NAME>`, `BENCH_WEIGHTS`.
+    """
+
+    runs: Path = Path("runs")
+    boards: Path = Path("leaderboards")
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def cache(self) -> Path:
+        """Decoded images, manifests, generated sets: all of it can be made again."""
+        given = self.env.get("BENCH_CACHE")
+        return Path(given) if given else self.runs / "cache"
+
+    def root_for(self, label: str, dataset: str) -> Path | None:
+        """Return the root given on the command line for a data set (by label, then by registry name, then for any)."""
+        for key in (label, dataset, ""):
+            if key in self.roots:
+                return self.roots[key]
+        return None
+
+
+def config_folder() -> Path:
+    """Return the folder of the shipped configs: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Return the shipped configs by name (pieces that only exist to be extended live in a sub-folder and are left
+    out).
+    """
+    return {path.stem: path for path in sorted(config_folder().glob("*.yaml"))}

@@ -1,0 +1,289 @@
+"""Records of the detection task -> its results table, in the form of Table III with what the paper leaves out beside
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.boards.evidence import Contest, Evidence, RowEvidence
+from bench.boards.tables import (
+    DIFFERENCE,
+    Block,
+    Column,
+    Group,
+    Row,
+    Section,
+    Table,
+    TableCell,
+    aggregate,
+    contest_cells,
+    contest_columns,
+    contest_limits,
+    contest_note,
+    cost_section,
+    group_blocks,
+    marked_rows,
+    measured_cell,
+    row_command,
+    row_link,
+    seeds_text,
+    sources,
+)
+from bench.detection.board.folds import merge_folds
+from bench.detection.board.reported import find_reported, judge
+from bench.execution.records import Record
+
+MAIN = "scene.ap_area"
+_ARMS = {
+    "none": "none (random start)",
+    "imagenet": "ImageNet",
+    "osm": "OSM",
+    "osm-shuffled": "OSM, shuffled pairs (control)",
+    "osm-dense": "OSM, dense",
+    "osm-dense-shuffled": "OSM, dense, shuffled pairs (control)",
+}
+_ALL = (
+    Column(MAIN, "AP"),
+    Column("scene.ap_11pt", "AP 11-point"),
+    Column("scene.ap_coco", "COCO AP"),
+    Column("scene.ap50", "AP50"),
+    Column("scene.ap75", "AP75"),
+    Column("scene.ap50_small", "AP50 S"),
+    Column("scene.ap50_medium", "AP50 M"),
+    Column("scene.ap50_large", "AP50 L"),
+    Column("scene.best_f1", "best F1"),
+    Column("tile.ap_area", "tile AP"),
+)
+
+
+@dataclass(frozen=True)
+class ShipBlock(Block):
+    """A block of this task; `keep` says that its rows are records on disk, for CSV and links."""
+
+    keep: bool
+
+    def contest(self, metric: str, labels: Sequence[str] | None = None) -> Contest:
+        """Return the statistics of the rows, or of those named, by one metric."""
+        return self.evidence.contest(
+            metric, [(label, records) for label, records in self.measured if labels is None or label in labels]
+        )
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled: scenes, or acquisitions that several scenes were cut from."""
+        for record in self.finished:
+            samples = self.evidence.samples(self.evidence.parts.get(record.fingerprint, [record])[0])
+            if samples is not None:
+                return "scene" if len(set(samples["group"].tolist())) == len(samples["group"]) else "acquisition"
+        return "cluster"
+
+
+def detection_table(title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
+    """Return the board: per data set and split Table III (rows pretraining, columns detectors), all metrics, and the
+    strata apart.
+
+    The folds of a cross-validation are shown as their mean first, then one by one.
+    """
+    merged, parts = merge_folds(records)
+    evidence = replace(evidence, parts=parts)
+    sections: list[Section] = []
+    for dataset, group in group_blocks(merged):
+        sections += _block(f"{dataset}, mean over {group[0].facts['folds']} folds", group, evidence, keep=False)
+    for dataset, group in group_blocks(records):
+        sections += _block(dataset, group, evidence, keep=True)
+    return Table(title, description, tuple(sections), {})
+
+
+def _block(dataset: str, group: Sequence[Record], evidence: Evidence, keep: bool) -> list[Section]:
+    rows = marked_rows(group, evidence)
+    block = ShipBlock(dataset, rows, evidence, keep)
+    main = block.contest(MAIN)
+    first = _table_iii(block, main)
+    tables = [first, _everything(block, main, alone=first is None), _strata(block)]
+    tables += [cost_section(dataset, rows)] if evidence.cost and keep else []
+    return [table for table in tables if table is not None]
+
+
+def _table_iii(block: ShipBlock, main: Contest) -> Section | None:
+    """Rows pretraining, columns detectors; differences inside each detector; the paper's values and the verdict beside
+    ours.
+    """
+    learned = [row for row in block.rows if row[1][0].spec["method"]["backbone"]]
+    by_detector: dict[str, list[Group]] = {}
+    for row in learned:
+        by_detector.setdefault(_detector(row[1][0]), []).append(row)
+    if not learned:
+        return None
+    arms = list(dict.fromkeys(_arm(records[0]) for _, records, _ in learned))
+    lines = {arm: _Line(arm) for arm in arms}
+    columns: list[Column] = []
+    papers: dict[str, None] = {}
+    after: dict[str, None] = {}
+    notes: list[str] = []
+    for detector, rows in by_detector.items():
+        contest = block.contest(MAIN, [label for label, _, _ in rows])
+        key, reference = detector, ""
+        for label, records, marks in rows:
+            line = lines[_arm(records[0])]
+            reference = _arm(records[0]) if label == contest.reference else reference
+            line.cells[key] = measured_cell(records, MAIN, contest.rows.get(label))
+            line.cells[key + DIFFERENCE] = contest_cells(contest, label)[MAIN + DIFFERENCE]
+            line.marks |= dict.fromkeys(marks)
+            line.records = max(line.records, records, key=len)
+            told = _paper(detector, label, records, contest)
+            line.reported |= told[0]
+            after |= dict.fromkeys(told[1])
+        papers |= dict.fromkeys(title for line in lines.values() for title in line.reported)
+        columns.append(Column(key, f"{detector} AP"))
+        if reference and len(contest.rows) > 1:
+            columns.append(Column(key + DIFFERENCE, f"Δ to {_ARMS.get(reference, reference)}", None, signed=True))
+            if not notes:
+                notes.append(
+                    contest_note(contest, f"AP of {detector}", block.cluster, f"{reference} of the same detector")
+                )
+            else:
+                notes.append(contest_limits(contest, f"AP of {detector}"))
+    out = [line.row(columns) for line in lines.values()]
+    floor = [
+        f"{label} {cell.value:.3f}"
+        for label, records, _ in block.rows
+        if (cell := _untrained(records)) and cell.value is not None
+    ]
+    note = _size(block) + (f" Without training: {', '.join(floor)}." if floor else "")
+    lead = " ".join(notes or [contest_note(main, "AP", block.cluster)])
+    title = f"{block.title}: ships found, by pretraining"
+    return Section(title, note, tuple(columns), tuple(out), tuple(papers), "pretraining", lead, tuple(after))
+
+
+class _Line:
+    """One row of Table III while it is put together from several detectors."""
+
+    def __init__(self, arm: str) -> None:
+        self.arm = arm
+        self.cells: dict[str, TableCell] = {}
+        self.marks: dict[str, None] = {}
+        self.reported: dict[str, str] = {}
+        self.records: list[Record] = []
+
+    def row(self, columns: Sequence[Column]) -> Row:
+        cells = {column.key: self.cells.get(column.key, TableCell(None)) for column in columns}
+        return Row(_ARMS.get(self.arm, self.arm), cells, seeds_text(self.records), "", self.reported, tuple(self.marks))
+
+
+def _paper(detector: str, label: str, records: Sequence[Record], contest: Contest) -> tuple[dict[str, str], list[str]]:
+    """Return the columns with the paper's value and the verdict, and what is said of it below the table."""
+    spec = records[0].spec
+    published = find_reported(spec["dataset"]["name"], spec["method"]["detector"], _arm(records[0]))
+    found = contest.rows.get(label)
+    verdict = judge(records, None if found is None else found.estimate, MAIN)
+    if published is None or verdict is None:
+        return {}, []
+    reported = {f"paper: {detector}": f"{published.ap:.4f}", f"verdict: {detector}": verdict.short}
+    return reported, [f"{label}: {verdict.full}", *verdict.footnotes]
+
+
+def _untrained(records: Sequence[Record]) -> TableCell | None:
+    return None if records[0].spec["method"]["backbone"] else aggregate(records, MAIN)
+
+
+def _everything(block: ShipBlock, main: Contest, alone: bool) -> Section:
+    """Every row with every definition of AP; `alone`: no table before it has said what the numbers rest on."""
+    out = []
+    for label, records, marks in block.rows:
+        found = {MAIN: main.rows[label]} if label in main.rows else {}
+        cells = {column.key: measured_cell(records, column.key, found.get(column.key)) for column in _ALL}
+        out.append(_row(block, label, records, marks, {**cells, **contest_cells(main, label)}, found))
+    note = (
+        "AP: area under the interpolated precision-recall curve at IoU 0.5 (VOC 2010 on), over whole scenes after"
+        " merging tiles; 11-point: VOC 2007 on the same matches; COCO AP: mean over IoU 0.50 to 0.95; S, M, L: below"
+        " 32², to 96², above, in px². Best F1 takes its threshold from the test scenes. Tile AP counts cut ships once a"
+        " tile and is no scene-level number."
+    )
+    columns = (_ALL[0], *contest_columns(main, "AP"), *_ALL[1:])
+    said = f"{_size(block)} {note}".strip() if alone else note
+    lead, after = contest_note(main, "AP", block.cluster), sources(main, block.cluster)
+    return Section(f"{block.title}: all metrics", said, columns, tuple(out), lead=lead, after=after)
+
+
+def _strata(block: ShipBlock) -> Section | None:
+    """AP of each stratum (inshore, offshore) apart."""
+    finished = block.finished
+    names = [
+        key.split(".")[1]
+        for record in finished[:1]
+        for key in record.metrics
+        if key.count(".") == 2 and key.endswith(".ap_area")
+    ]
+    if not names:
+        return None
+    columns = tuple(
+        Column(f"scene.{name}.{metric}", f"{name} {label}")
+        for name in names
+        for metric, label in (("ap_area", "AP"), ("best_f1", "best F1"))
+    )
+    estimates = {
+        f"scene.{name}.ap_area": block.evidence.estimates(f"scene.{name}.ap_area", block.measured) for name in names
+    }
+    out = []
+    for label, records, marks in block.rows:
+        found = {metric: rows[label] for metric, rows in estimates.items() if label in rows}
+        cells = {column.key: measured_cell(records, column.key, found.get(column.key)) for column in columns}
+        out.append(_row(block, label, records, marks, cells, found))
+    facts = finished[0].facts
+    sizes = [
+        f"{name}: {facts[f'scene.{name}.ships']} ships in {facts[f'scene.{name}.scenes']} scenes" for name in names
+    ]
+    return Section(
+        f"{block.title}: by {finished[0].spec['protocol']['strata']}", "; ".join(sizes) + ".", columns, tuple(out)
+    )
+
+
+def _row(
+    block: ShipBlock,
+    label: str,
+    records: Sequence[Record],
+    marks: tuple[str, ...],
+    cells: Mapping[str, TableCell],
+    evidence: Mapping[str, RowEvidence],
+) -> Row:
+    kept = tuple(records) if block.keep else ()
+    return Row(label, cells, seeds_text(records), row_command(records), {}, marks, kept, evidence, row_link(records))
+
+
+def _detector(record: Record) -> str:
+    """Return the label of a row's detector: what stands before its pretraining."""
+    return record.method.removesuffix(f"/{_arm(record)}")
+
+
+def _arm(record: Record) -> str:
+    return str(record.spec["method"]["pretrain"])
+
+
+def _size(block: ShipBlock) -> str:
+    """Return the sentences that say what the numbers rest on."""
+    for record in block.finished[:1]:
+        return _told(
+            record,
+            list(dict.fromkeys(_source(r) for _, some, _ in block.rows for r in some if r.inputs.get("pretrained_by"))),
+        )
+    return ""
+
+
+def _told(record: Record, sources: Sequence[str]) -> str:
+    ships, counts, tiles = record.inputs["ships"], record.inputs["split_counts"], record.spec["dataset"]["tiles"]
+    rest = f"trained on {ships['train']} ships in {counts['train']} scenes"
+    if "folds" in record.facts:
+        rest = f"each tested in one of {record.facts['folds']} folds"
+    return (
+        f"AP at IoU 0.5 (area) over {ships['test']} ships in {counts['test']} test scenes; {rest} (split "
+        f"{record.inputs['data']['split'][:8]}); tiles of {tiles['size_px']} px, {tiles['overlap_px']} px shared."
+        + (f" Pretrained by: {'; '.join(sources)}." if sources else "")
+    )
+
+
+def _source(record: Record) -> str:
+    """Return "osm: infonce-resnet18 on s1s2-128/random" of a row that starts from a matching cell."""
+    cell = record.inputs["pretrained_by"][0]["cell"].split(", seed")[0]
+    return f"{_arm(record)}: {cell}"

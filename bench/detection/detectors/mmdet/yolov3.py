@@ -1,0 +1,59 @@
+"""YOLOv3 with its original anchor-based head (Redmon and Farhadi 2018) on Darknet-53, through mmdet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import BaseModel, Field, field_validator
+
+from bench.detection.detectors.mmdet.base import MmdetDetector, MmdetOptions
+
+if TYPE_CHECKING:
+    from bench.detection.detectors.mmdet.models import DetectorNetwork
+
+Size = tuple[float, float]
+Level = tuple[Size, Size, Size]
+
+
+class YoloV3Options(MmdetOptions):
+    """Options of `yolov3`. The rate, decay and clipping are mmdet's, told for losses that are means over tiles.
+
+    mmdet sums the losses over the 8 images of each GPU, averages the gradients of 8 GPUs and takes lr 0.001, weight
+    decay 0.0005 and clipping at 35 for the 64 images: with the mean over tiles, lr 0.008 a 64 tiles (linear in the
+    batch: 0.000125 a tile), decay 0.0005 / 8 and clipping at 35 / 8 are the same steps.
+
+    Attributes:
+        anchors: (width, height) in pixels of the three anchors at stride 32, 16 and 8; the defaults were clustered on
+            COCO at 608 px.
+    """
+
+    batch_size: int = Field(default=8, ge=2)
+    lr: float = Field(default=0.001, gt=0)
+    weight_decay: float = Field(default=0.0000625, ge=0)
+    clip_norm: float | None = Field(default=4.375, gt=0)
+    nms_iou: float = Field(default=0.45, gt=0, lt=1)
+    anchors: tuple[Level, Level, Level] = (
+        ((116, 90), (156, 198), (373, 326)),
+        ((30, 61), (62, 45), (59, 119)),
+        ((10, 13), (16, 30), (33, 23)),
+    )
+
+    @field_validator("anchors")
+    @classmethod
+    def _positive(cls, anchors: tuple[Level, Level, Level]) -> tuple[Level, Level, Level]:
+        if any(side <= 0 for level in anchors for size in level for side in size):
+            raise ValueError("anchors need widths and heights above 0")
+        return anchors
+
+
+class YoloV3(MmdetDetector):
+    """YOLOv3 on Darknet-53."""
+
+    version = 1
+    Options: ClassVar[type[BaseModel]] = YoloV3Options
+    backbones = ("darknet53",)
+
+    def _build(self, backbone: str | None) -> DetectorNetwork:
+        from bench.detection.detectors.mmdet.models import build_yolov3
+
+        return build_yolov3(str(backbone), self.options)

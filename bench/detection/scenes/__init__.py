@@ -1,0 +1,1 @@
+"""`bench predict`: scenes of any size."""

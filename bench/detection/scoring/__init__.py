@@ -1,0 +1,1 @@
+"""Predictions file, matching of boxes, AP."""

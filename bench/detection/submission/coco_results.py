@@ -1,0 +1,167 @@
+"""COCO files at the border to other tools: reading a results file of any detector, writing ours, and the truth to go
+with it.
+
+A results file is a JSON list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, in pixels of the
+whole image, origin at the top-left corner of the top-left pixel, continuous, no +1. Inside the house boxes are x1, y1,
+x2, y2. A plain list does not say which images were looked at without finding anything; {"info": {}, "images": [12, 13],
+"annotations": [the list]} does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.core.errors import BenchError, nearest
+from bench.core.store import write_text
+from bench.data.ships.index import ShipScene
+from bench.detection.detectors.base import Detections
+from bench.detection.submission.results_file import FAR, Results, lay_on_scenes
+from bench.tools.submissions import as_number, read_json_file, short
+
+CATEGORY = {"id": 1, "name": "ship", "supercategory": "object"}
+
+_LIST = 'a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}'
+_EXPECTED = f"expected {_LIST}"
+
+
+def read_coco_results(path: Path, scenes: Sequence[ShipScene], category: int | None = None) -> list[Detections]:
+    """Read a results file; return the detections of each scene, in the order of the file.
+
+    A scene without entry is a scene without detection; an empty list is legal; equal entries all count. Boxes that
+    reach beyond the image are kept as they are.
+
+    Args:
+        scenes: of the test part. An entry's "image_id" is a scene's `image_id` where it is a number. A text is its id,
+            else its image file (path, name, or name without suffix), else the digits of its `image_id`.
+        category: keep the entries of this "category_id" alone; None where the file has only one.
+
+    Raises:
+        BenchError: no such list, unknown images, several categories, or boxes or scores that cannot be meant so. The
+            message names the entry by its position from 0.
+    """
+    return lay_on_scenes(read_coco(path), scenes, category).detections
+
+
+def read_coco(path: Path) -> Results:
+    """Read a results file, a plain list or one that lists its images, without laying it onto scenes.
+
+    Raises:
+        BenchError: neither of the two, or a box or score that is no finite number.
+    """
+    value = read_json_file(path, _EXPECTED)
+    listed: list[Any] | None = None
+    info: dict[str, Any] = {}
+    if isinstance(value, dict) and isinstance(value.get("annotations"), list) and isinstance(value.get("images"), list):
+        listed = [
+            image.get("id", image.get("file_name")) if isinstance(image, dict) else image for image in value["images"]
+        ]
+        info = value["info"] if isinstance(value.get("info"), dict) else {}
+        value = value["annotations"]
+        if any(isinstance(entry, dict) and "bbox" in entry and "score" not in entry for entry in value):
+            raise BenchError(
+                f"{path} is a COCO annotation file, not a results file: its boxes have no score; {_EXPECTED}"
+            )
+    if not isinstance(value, list):
+        raise BenchError(f"{path} holds a JSON {type(value).__name__}; {_EXPECTED}")
+    for i, entry in enumerate(value):
+        if not isinstance(entry, dict):
+            raise BenchError(f"{path}: entry {i} is a {type(entry).__name__}; {_EXPECTED}")
+        for key in ("image_id", "bbox", "score"):
+            if key not in entry:
+                raise BenchError(f"{path}: entry {i} has no {key!r}{nearest(key, map(str, entry))}; {_EXPECTED}")
+    categories = [json.dumps(entry.get("category_id")) for entry in value]
+    images = [entry["image_id"] for entry in value]
+    return Results(
+        path,
+        images,
+        _numbers(value, path),
+        False,
+        categories,
+        range(len(value)),
+        looked_at=listed or (),
+        complete=listed is not None,
+        claims=info,
+    )
+
+
+def write_coco_results(path: Path, scenes: Sequence[ShipScene], found: Sequence[Detections]) -> None:
+    """Write detections of scenes as a results file with integer image ids.
+
+    Reading it gives the same boxes to the last bit where corners are not negative and have the precision of float32, as
+    those of networks. Else x2 and y2 may come back rounded (2.3e-16 of the largest corner), and a number differs only
+    where an IoU lies that near a threshold.
+
+    Raises:
+        BenchError: two numbers of scenes, or the file cannot be written.
+    """
+    if len(scenes) != len(found):
+        raise BenchError(f"{len(scenes)} scenes but detections of {len(found)}; they must be the same scenes")
+    entries = [
+        {"image_id": scene.image_id, "category_id": CATEGORY["id"], "bbox": box, "score": score}
+        for scene, each in zip(scenes, found, strict=True)
+        for box, score in zip(
+            to_xywh(each.boxes).tolist(), np.asarray(each.scores, dtype=np.float64).tolist(), strict=True
+        )
+    ]
+    write_text(path, json.dumps(entries, allow_nan=False) + "\n")
+
+
+def write_coco_truth(path: Path, scenes: Sequence[ShipScene], info: Mapping[str, str] | None = None) -> None:
+    """Write scenes and their ships as a COCO annotation file, so that they can be scored elsewhere: area of the box,
+    ignored as crowd.
+
+    Args:
+        info: what it was made for: a submission that hands it back is checked against it.
+    """
+    annotations: list[dict[str, Any]] = []
+    for scene in scenes:
+        for box, ignore in zip(to_xywh(scene.boxes).tolist(), scene.ignore.tolist(), strict=True):
+            one = {
+                "id": len(annotations) + 1,
+                "image_id": scene.image_id,
+                "category_id": CATEGORY["id"],
+            }  # from 1: 0 means "none" elsewhere
+            annotations.append(one | {"bbox": box, "area": box[2] * box[3], "iscrowd": int(ignore)})
+    images = [
+        {"id": scene.image_id, "file_name": scene.image, "height": scene.height, "width": scene.width}
+        for scene in scenes
+    ]
+    text = json.dumps(
+        {"info": dict(info or {}), "images": images, "annotations": annotations, "categories": [CATEGORY]},
+        allow_nan=False,
+    )
+    write_text(path, text + "\n")
+
+
+def to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """Return boxes (n, 4) x1, y1, x2, y2 as x, y, width, height."""
+    boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def _numbers(entries: Sequence[dict[str, Any]], path: Path) -> np.ndarray:
+    """Return x, y, width, height and score of every entry, (n, 5) float64."""
+    out = np.empty((len(entries), 5))
+    for i, entry in enumerate(entries):
+        box, score = entry["bbox"], entry["score"]
+        if (
+            not isinstance(box, list)
+            or len(box) != 4
+            or not all(_is_finite(value) and abs(value) < FAR for value in box)
+        ):
+            raise BenchError(
+                f"{path}: entry {i}: bbox is {short(box)}; expected four finite numbers x, y, width, height"
+            )
+        if not _is_finite(score):
+            raise BenchError(f"{path}: entry {i}: score is {short(score)}; expected a finite number, higher is surer")
+        out[i] = (*box, score)
+    return out
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, str) and as_number(value) is not None

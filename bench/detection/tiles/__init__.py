@@ -1,0 +1,1 @@
+"""Scenes to tiles and back."""

@@ -1,0 +1,293 @@
+"""State on disk: the Record of a cell, its folder with one file per finished stage, and where to look for reusable
+stages.
+
+A record is written once, when the cell has ended; full precision, unknown is null. It holds no host name, user name or
+absolute path.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.core.errors import BenchError, first_line
+from bench.core.store import read_json, write_json
+from bench.execution.task import Cell, Identity, Keys, slot_of
+
+SCHEMA_VERSION = 2
+RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
+MODEL, PREDICTIONS, SCORES = "model.safetensors", "predictions.npz", "scores.npz"
+FIGURES, DRAWN = "figures", "drawn.txt"  # the pictures, and the fingerprint of the record they show
+STAGE_FILES = {"train": (TRAIN, MODEL, "curves.csv"), "predict": (PREDICT, PREDICTIONS)}
+
+
+class State(BaseModel):
+    """Base of what we write and read back: unknown keys are refused, so a damaged file cannot pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Failure(State):
+    """Why a cell failed. `where` is the stage; the traceback's paths are relative to the package."""
+
+    stage: str
+    message: str
+    traceback: str
+
+
+class Record(State):
+    """One measurement, finished or failed.
+
+    Attributes:
+        schema_version: 2; older files are brought up to it when they are read.
+        smoke: of a wiring check with a few samples and iterations (`--smoke`): it measures nothing and enters no board.
+        fingerprint: the score key; `keys` holds all three.
+        row_key: hash of the spec without the seed; equal for all seeds of a row.
+        requires: "task:train key" of the cells whose training this one started from.
+        inputs: hashes and counts of what went in (data manifest, split, initial weights, pairs).
+        outputs: hashes of what came out (weights, predictions).
+        metrics: full precision; null where not defined.
+        facts: gallery size, thresholds, counts, failures: what a reader needs to judge the metrics.
+        cost: per stage: seconds, peak_memory_bytes, and throughput where there is one.
+        provenance: git state of the package, versions, hardware, device, threads.
+        command: the command line that reproduces the row.
+    """
+
+    schema_version: Literal[2] = 2
+    status: Literal["finished", "failed"]
+    task: str
+    suite: str
+    dataset: str
+    method: str
+    seed: int | None
+    limit: int | None
+    smoke: bool = False
+    names: dict[str, str]
+    spec: dict[str, Any]
+    fingerprint: str
+    keys: dict[str, str]
+    row_key: str
+    requires: list[str] = []
+    inputs: dict[str, Any]
+    outputs: dict[str, Any] = {}
+    metrics: dict[str, float | None] = {}
+    facts: dict[str, Any] = {}
+    cost: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
+    command: str = ""
+    failure: Failure | None = None
+
+    @property
+    def slot(self) -> str:
+        return slot_of(self.dataset, self.method, self.seed)
+
+
+def _from_1(raw: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 knew no smoke runs: what it holds is a measurement."""
+    return {"smoke": False, **raw}
+
+
+# from version -> what brings a record one version further; in memory only, the file stays as it is
+_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+
+
+def load_record(path: Path) -> Record:
+    """Read and validate a record; one of an older schema is brought up to the present one in memory.
+
+    Raises:
+        BenchError: missing, damaged, or written by a newer version.
+    """
+    raw = read_json(path)
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if type(version) is int and version > SCHEMA_VERSION:
+        raise BenchError(
+            f"{path}: record schema {version} is newer than {SCHEMA_VERSION}; made by a newer saropt-bench, update"
+            " this one"
+        )
+    if not isinstance(raw, dict) or type(version) is not int or version not in (*_UPGRADES, SCHEMA_VERSION):
+        raise BenchError(
+            f"{path}: record schema {version!r} is not one of 1 to {SCHEMA_VERSION}; delete the file and run again"
+        )
+    while version < SCHEMA_VERSION:
+        raw = _UPGRADES[version](raw) | {"schema_version": version + 1}
+        version += 1
+    try:
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(str(part) for part in first["loc"])
+        raise BenchError(f"{path}: damaged record ({at}: {first['msg']}); delete it and run again") from error
+
+
+def new_record(cell: Cell, identity: Identity, status: Literal["finished", "failed"], **rest: Any) -> Record:
+    """Return a record of `cell` with the parts that its spec and identity settle."""
+    return Record(
+        status=status,
+        task=cell.task,
+        suite=cell.suite,
+        dataset=cell.dataset,
+        method=cell.method,
+        seed=cell.seed,
+        limit=cell.limit,
+        smoke=cell.smoke,
+        names=dict(cell.names),
+        spec=dict(cell.spec),
+        fingerprint=identity.keys.score,
+        keys=asdict(identity.keys),
+        row_key=cell.row_key,
+        command=cell.command,
+        requires=[f"{task}:{key}" for task, key in identity.requires],
+        inputs=dict(identity.inputs),
+        **rest,
+    )
+
+
+def cell_folder(runs: Path, cell: Cell, keys: Keys) -> Path:
+    """Return the folder of a cell: readable, and unique by its fingerprint."""
+    return runs / cell.task / f"{cell.slot}--{keys.score[:12]}"
+
+
+def finished_record(folder: Path, keys: Keys) -> Record | None:
+    """Return the finished record of `folder` when it is the one of these keys, else None (a failed cell is tried
+    again).
+
+    Raises:
+        BenchError: the record is damaged.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    record = load_record(path)
+    return record if record.status == "finished" and record.fingerprint == keys.score else None
+
+
+class StageStore:
+    """The finished stages of one task under `runs`, found by key, so that a new metric re-scores and trains nothing.
+
+    An instance reads the folders' markers once, on the first question; make a new one to look again.
+    """
+
+    def __init__(self, runs: Path, task: str) -> None:
+        self.folder = runs / task
+        self._by_key: dict[tuple[str, str], list[Path]] | None = None
+
+    def find(self, stage: str, key: str, first: Path, whole: bool = True) -> Path | None:
+        """Return a cell folder that holds the finished `stage` with `key`; `first` is looked at before all others.
+
+        `whole=False` is content with the stage's facts: its files may have been cleaned away.
+        """
+        for folder in [first, *self._folders().get((stage, key), [])]:
+            if stage_done(folder, stage, key, whole):
+                return folder
+        return None
+
+    def _folders(self) -> dict[tuple[str, str], list[Path]]:
+        """Return the folders by stage and key. Every marker is read once, so that a plan's cost grows with the cells,
+        not their square.
+        """
+        if self._by_key is None:
+            self._by_key = {}
+            for folder in sorted(path for path in self.folder.glob("*") if path.is_dir()):
+                for stage in STAGE_FILES:
+                    key = _marker(folder, stage).get("key")
+                    if isinstance(key, str):
+                        self._by_key.setdefault((stage, key), []).append(folder)
+        return self._by_key
+
+    def state(self, keys: Keys, folder: Path) -> str:
+        """Return the first stage that an unfinished cell has to run; a model is needed for predicting only."""
+        if self.find("predict", keys.predict, folder) and self.find("train", keys.train, folder, whole=False):
+            return "score"
+        return "predict" if self.find("train", keys.train, folder) else "train"
+
+    def adopt(self, stage: str, source: Path, target: Path) -> None:
+        """Give `target` the files of a finished stage of `source`: hard links where the file system has them, else
+        copies.
+
+        The stage's own JSON goes last, so that a stage that was half adopted does not look finished.
+        """
+        if source.resolve() == target.resolve():
+            return
+        target.mkdir(parents=True, exist_ok=True)
+        marker, *files = STAGE_FILES[stage]
+        for name in (*files, marker):
+            if (source / name).is_file():
+                link_file(source / name, target / name)
+
+
+def find_model(runs: Path, task: str, train_key: str) -> Path:
+    """Return the model that the training with `train_key` left, for a cell that starts from it.
+
+    Raises:
+        BenchError: no folder holds it; the required cell failed or was cleaned away.
+    """
+    folder = StageStore(runs, task).find("train", train_key, runs / task)
+    if folder is None or not (folder / MODEL).is_file():
+        raise BenchError(
+            f"the {task} training {train_key[:12]} that this cell starts from is not under {runs}; run the same command"
+            " again"
+        )
+    return folder / MODEL
+
+
+def stage_done(folder: Path, stage: str, key: str, whole: bool = True) -> bool:
+    """Return whether `folder` holds the finished `stage` with `key`, with `whole` also every file that it left."""
+    marker = _marker(folder, stage)
+    if marker.get("key") != key or not all(isinstance(marker.get(name), dict) for name in ("facts", "cost", "made_by")):
+        return False
+    return not whole or all((folder / name).is_file() for name in marker["files"])
+
+
+def _marker(folder: Path, stage: str) -> dict[str, Any]:
+    """Return what marks a stage as finished, empty where there is nothing or it is damaged: then the stage is
+    unfinished.
+    """
+    path = folder / STAGE_FILES[stage][0]
+    if not path.is_file():
+        return {}
+    try:
+        marker = read_json(path)
+    except BenchError:
+        return {}
+    if not isinstance(marker, dict):
+        return {}
+    files = marker.get("files")
+    return marker if isinstance(files, list) and all(isinstance(name, str) for name in files) else {}
+
+
+def write_stage(folder: Path, stage: str, key: str, facts: dict[str, Any]) -> None:
+    """Mark a stage as finished: its marker is written last, after everything it stands for."""
+    marker, *files = STAGE_FILES[stage]
+    write_json(folder / marker, {"key": key, "files": [name for name in files if (folder / name).is_file()], **facts})
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Make `target` the file `source`, whole or not at all: a hard link where the file system has them, else a copy.
+
+    Raises:
+        BenchError: the folder cannot be written to, or the disk is full.
+    """
+    temporary = target.with_name(f".{target.name}.link")
+    try:
+        if target.exists() and target.samefile(source):
+            return
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise BenchError(f"cannot write {target}: {first_line(error)}") from error
+
+
+def figures_drawn(folder: Path, fingerprint: str) -> bool:
+    """Return whether the pictures of the record `fingerprint` have been drawn completely."""
+    path = folder / FIGURES / DRAWN
+    return path.is_file() and path.read_bytes().strip() == fingerprint.encode()

@@ -1,0 +1,1 @@
+"""The results table of the matching task."""

@@ -1,0 +1,202 @@
+"""Records of the matching task -> its results table, in the form of Table II with what the paper leaves out beside
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bench.boards.evidence import Contest, Evidence, RowEvidence
+from bench.boards.tables import (
+    Block,
+    Column,
+    Row,
+    Section,
+    Table,
+    TableCell,
+    contest_cells,
+    contest_columns,
+    contest_note,
+    cost_section,
+    group_blocks,
+    marked_rows,
+    measured_cell,
+    row_command,
+    row_link,
+    seeds_text,
+    sources,
+)
+from bench.execution.records import Record
+from bench.matching.board.reported import find_reported, judge
+from bench.matching.board.shortcut import shortcut_section
+from bench.matching.scoring.resampled import clusters_known
+from bench.matching.scoring.score import DECISIONS, DIRECTIONS
+
+MAIN = "uniform.accuracy"
+PAPER, VERDICT = "paper (acc / prec / rec)", "verdict"
+_LABELS = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
+_RANKED = (
+    Column("uniform.roc_auc", "AUC"),
+    Column("uniform.average_precision", "AP"),
+    Column("uniform.fpr95", "FPR95", higher_better=False),
+    Column("hard.accuracy", "hard acc"),
+    Column("hard.roc_auc", "hard AUC"),
+    Column("hard.fpr95", "hard FPR95", higher_better=False),
+    *(
+        Column(f"gallery.{name}.recall_at_1", f"R@1 {arrow}")
+        for name, arrow in zip(DIRECTIONS, ("S→O", "O→S"), strict=True)
+    ),
+    Column("gallery.sar_to_optical.recall_at_5", "R@5 S→O"),
+    Column("gallery.sar_to_optical.recall_at_10", "R@10 S→O"),
+    Column("gallery.sar_to_optical.mrr", "MRR S→O"),
+    Column("full.sar_to_optical.recall_at_1", "R@1 S→O, all"),
+)
+_WITH_INTERVAL = ("uniform.roc_auc", "hard.accuracy", "gallery.sar_to_optical.recall_at_1")
+_HARD = {
+    "scene": "another patch of the same scene",
+    "cluster": "another patch of the same low-level cluster",
+    "none": "none",
+}
+
+
+class PairBlock(Block):
+    """A block of this task."""
+
+    @property
+    def cluster(self) -> str:
+        """What is resampled."""
+        for record in self.finished:
+            samples = self.evidence.samples(record)
+            if samples is not None:
+                return "source scene" if clusters_known(samples) else "pair"
+        return "cluster"
+
+
+def matching_table(title: str, description: str, records: Sequence[Record], evidence: Evidence) -> Table:
+    """Return the board: per data set and split the decisions (Table II's form), ranking and retrieval, and how far
+    shortcuts go.
+    """
+    sections: list[Section] = []
+    for dataset, group in group_blocks(records):
+        rows = marked_rows(group, evidence)
+        block = PairBlock(dataset, rows, evidence)
+        sections += [_decisions(block), _rankings(block)]
+        shortcut = shortcut_section(dataset, rows, evidence.samples)
+        sections += [] if shortcut is None else [shortcut]
+        sections += [cost_section(dataset, rows)] if evidence.cost else []
+    return Table(title, description, tuple(sections), {})
+
+
+def _decisions(block: PairBlock) -> Section:
+    """Table II's form: accuracy, precision, recall on 1:1 negatives, at the validation threshold and at the method's
+    own.
+    """
+    numbers = tuple(Column(f"uniform.{metric}", _LABELS[metric]) for metric in DECISIONS)
+    main = block.evidence.contest(MAIN, block.measured)
+    chosen, fixed = (
+        {name: block.evidence.estimates(f"{prefix}{name}", block.measured) for name in DECISIONS}
+        for prefix in ("uniform.", "uniform.fixed.")
+    )
+    chosen["accuracy"] = dict(main.rows)
+    out: list[Row] = []
+    after: dict[str, None] = {}
+    for label, records, marks in block.rows:
+        row, told = _decision_row(label, label, records, marks, "uniform.", chosen)
+        out.append(replace(row, cells={**row.cells, **contest_cells(main, label)}))
+        after |= dict.fromkeys(told)
+        threshold = _fixed_threshold(records)
+        if threshold is not None:
+            row, told = _decision_row(label, f"{label}, at {threshold:g}", records, marks, "uniform.fixed.", fixed)
+            out.append(replace(row, cells={**row.cells, **contest_cells(Contest(MAIN), label)}))
+            after |= dict.fromkeys(told)
+    note = (
+        f"{_size(block)} Decisions at the threshold chosen on the validation part; rows “at …” use the method's own"
+        " fixed threshold."
+    )
+    columns = (numbers[0], *contest_columns(main, "accuracy"), *numbers[1:])
+    reported = (PAPER, VERDICT) if any(row.reported for row in out) else ()
+    lead, after_all = contest_note(main, "accuracy", block.cluster), (*after, *sources(main, block.cluster))
+    return Section(
+        f"{block.title}: is it a match?", note.strip(), columns, tuple(out), reported, lead=lead, after=after_all
+    )
+
+
+def _decision_row(
+    label: str,
+    shown: str,
+    records: list[Record],
+    marks: tuple[str, ...],
+    prefix: str,
+    found: Mapping[str, Mapping[str, RowEvidence]],
+) -> tuple[Row, list[str]]:
+    """Return a row of Table II's form under the name `shown`, and what is to be said of its verdict below the table.
+
+    Args:
+        prefix: of the metrics, "uniform." or "uniform.fixed."; they stand in the same columns.
+        found: metric -> label -> what the statistics say.
+    """
+    own = {name: rows[label] for name, rows in found.items() if label in rows}
+    cells = {f"uniform.{name}": measured_cell(records, f"{prefix}{name}", own.get(name)) for name in DECISIONS}
+    verdict = judge(records, {name: own[name].estimate if name in own else None for name in DECISIONS[:3]})
+    reported, told = {}, []
+    method = records[0].spec["method"]
+    published = find_reported(records[0].spec["dataset"]["name"], method["matcher"], method["backbone"])
+    if published is not None and verdict is not None:
+        numbers = " / ".join(f"{published.metrics[metric]:.3f}" for metric in DECISIONS[:3])
+        reported = {PAPER: numbers, VERDICT: verdict.short}
+        told = [f"{shown}: {verdict.full}", *verdict.footnotes]
+    return _row(shown, records, marks, cells, {f"{prefix}{name}": each for name, each in own.items()}, reported), told
+
+
+def _rankings(block: PairBlock) -> Section:
+    """Threshold-free metrics, hard negatives, and retrieval on the gallery that all methods share."""
+    found = {metric: block.evidence.estimates(metric, block.measured) for metric in _WITH_INTERVAL}
+    out = []
+    for label, records, marks in block.rows:
+        evidence = {metric: rows[label] for metric, rows in found.items() if label in rows}
+        cells = {column.key: measured_cell(records, column.key, evidence.get(column.key)) for column in _RANKED}
+        out.append(_row(label, records, marks, cells, evidence))
+    note = ""
+    if block.finished:
+        first = block.finished[0]
+        size = max(record.facts["gallery.size"] for record in block.finished)  # a submission may leave the gallery out
+        note = (
+            f"Hard negatives: {_HARD[first.facts['hard_negatives']]}. Retrieval on one gallery of {size} test pairs for"
+            f" every method; “all” is the whole test part ({first.inputs['split_counts']['test']}), for methods with"
+            " embeddings."
+        )
+    return Section(f"{block.title}: ranking, hard negatives, retrieval", note, _RANKED, tuple(out))
+
+
+def _row(
+    label: str,
+    records: Sequence[Record],
+    marks: tuple[str, ...],
+    cells: Mapping[str, TableCell],
+    evidence: Mapping[str, RowEvidence],
+    reported: Mapping[str, str] | None = None,
+) -> Row:
+    link = row_link(records)
+    return Row(
+        label, cells, seeds_text(records), row_command(records), reported or {}, marks, tuple(records), evidence, link
+    )
+
+
+def _fixed_threshold(records: Sequence[Record]) -> float | None:
+    for record in records:
+        if record.facts.get("fixed_threshold") is not None:
+            return float(record.facts["fixed_threshold"])
+    return None
+
+
+def _size(block: PairBlock) -> str:
+    """Return the sentence that says what the numbers rest on."""
+    for record in block.finished[:1]:
+        counts, facts = record.inputs["split_counts"], record.facts
+        return (
+            f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test pairs;"
+            f" {facts['uniform.positives']} matching and {facts['uniform.negatives']} non-matching test decisions,"
+            f" drawn once (pairs {facts['pairs_sha256']['test'][:8]}, split {record.inputs['data']['split'][:8]})."
+        )
+    return ""

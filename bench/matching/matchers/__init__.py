@@ -1,0 +1,1 @@
+"""The matchers, one file each, and what they share."""

@@ -1,0 +1,1 @@
+"""Drawn pairs, predictions file, metrics."""

@@ -1,0 +1,382 @@
+"""`submission`: distances that another tool gave to the drawn pairs, from a table or a predictions file, scored like
+every row.
+
+Owns what another tool is asked (each distinct pair once, without label and kind) and whether its answer is complete and
+meant for it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from bench.core.errors import BenchError, nearest
+from bench.core.store import canonical_hash
+from bench.data.index import PairIndex
+from bench.execution.task import Cell
+from bench.matching.matchers.base import Matcher, MatcherOptions
+from bench.matching.matchers.distances import paired
+from bench.matching.scoring.predictions import PartPredictions, Predictions, load_predictions
+from bench.matching.scoring.sampling import PARTS, Drawn
+from bench.suite.data_plan import PlannedData
+from bench.tools.submissions import (
+    FORMATS,
+    MADE_FOR,
+    Sheet,
+    as_number,
+    check_claims,
+    existing_file,
+    read_sheet,
+    short,
+    short_hash,
+)
+
+OURS = ".npz"  # a predictions file of this task
+HANDOUT = "bench data pairs --config SUITE --out pairs.csv"
+GALLERY = "gallery"
+ASKED = (*PARTS, GALLERY)
+NAMES = ("pair", "part", "sar", "optical")
+PASSED_OVER = (
+    "sar_file",
+    "optical_file",
+    "sar_window",
+    "optical_window",
+)  # columns of the handout that may stay in the answer
+COLUMNS = (
+    f"the columns are pair, or part, sar and optical, or all of them as `{HANDOUT}` writes them; distance (smaller ="
+    f" more alike) or similarity; {MADE_FOR}, which must be there where sar and optical are not"
+)
+
+_LARGEST = float(np.finfo(np.float32).max)
+_MERGED = 0.01  # share of distinct values that may become equal when they are rounded to float32
+_CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # distances of one pair that were computed twice, in float32
+
+
+class SubmissionOptions(MatcherOptions):
+    """Options of a submitted row.
+
+    Attributes:
+        results: path of a table of distances (.csv, .json, .parquet) or of a predictions file of this task (.npz).
+        threshold: a fixed one: a match if distance <= threshold, or similarity >= threshold. Without it, decisions need
+            the validation pairs, on which the threshold is chosen.
+    """
+
+    results: str = Field(min_length=1)
+    threshold: float | None = Field(default=None, allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST)
+
+
+class Submission(Matcher):
+    """A row that was computed elsewhere; `bench.matching.predict` reads its file instead of asking for distances."""
+
+    version = 1
+    Options = SubmissionOptions
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What another tool is asked: each distinct pair of positions once, in an order that tells neither label nor kind.
+
+    Attributes:
+        parts: (n,) text, "validation", "test" or "gallery"; the parts stand one behind the other.
+        sar, optical: (n,) ids of the two patches.
+        start: part -> its first number. at: part -> for each drawn pair (or, row by row, each place of the gallery's
+            matrix) its number.
+        hashes: what an answer may say that it was made for.
+    """
+
+    parts: tuple[str, ...]
+    sar: tuple[str, ...]
+    optical: tuple[str, ...]
+    start: Mapping[str, int]
+    at: Mapping[str, np.ndarray]
+    hashes: Mapping[str, str]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    @cached_property
+    def number(self) -> dict[tuple[str, str, str], int]:
+        """(part, SAR id, optical id) -> number of the pair."""
+        return {key: i for i, key in enumerate(zip(self.parts, self.sar, self.optical, strict=True))}
+
+    def of(self, part: str) -> slice:
+        """Return the numbers of a part's pairs."""
+        later = [self.start[other] for other in ASKED[ASKED.index(part) + 1 :]]
+        return slice(self.start[part], later[0] if later else len(self))
+
+
+def make_asked(data: Mapping[str, Any], drawn: Drawn) -> Asked:
+    """Return what is asked of another tool.
+
+    Args:
+        data: identity of the planned data (`PlannedData.identity`).
+    """
+    parts: list[str] = []
+    sar: list[str] = []
+    optical: list[str] = []
+    start: dict[str, int] = {}
+    at: dict[str, np.ndarray] = {}
+    for part in ASKED:
+        ids = drawn.ids["test" if part == GALLERY else part]
+        if part == GALLERY:
+            grid = np.meshgrid(drawn.gallery, drawn.gallery, indexing="ij")
+            s, o = (axis.ravel() for axis in grid)
+        else:
+            s, o = drawn.pairs[part].sar, drawn.pairs[part].optical
+        distinct, inverse = np.unique(s * len(ids) + o, return_inverse=True)
+        start[part] = len(parts)
+        at[part] = len(parts) + inverse
+        parts += [part] * len(distinct)
+        sar += [ids[i] for i in (distinct // max(len(ids), 1)).tolist()]
+        optical += [ids[i] for i in (distinct % max(len(ids), 1)).tolist()]
+    manifest, split = str(data["manifest"]), str(data["split"])
+    pairs = canonical_hash([drawn.pairs_sha256, drawn.gallery_sha256])
+    hashes = {
+        "manifest_sha256": manifest,
+        "split_sha256": split,
+        "pairs_sha256": pairs,
+        MADE_FOR: short_hash(manifest, split, pairs),
+    }
+    return Asked(tuple(parts), tuple(sar), tuple(optical), start, at, hashes)
+
+
+def handout_rows(asked: Asked, index: PairIndex) -> tuple[list[str], list[list[Any]]]:
+    """Return header and rows of the table that another tool fills in: numbers, ids, files, the window in them, and what
+    it is made for.
+    """
+    samples = {sample.id: sample for sample in index.samples}
+    windows = any(sample.window is not None for sample in index.samples)
+    header = [*NAMES, "sar_file", "optical_file", *(("sar_window", "optical_window") if windows else ()), MADE_FOR]
+    rows = []
+    for number, (part, s, o) in enumerate(zip(asked.parts, asked.sar, asked.optical, strict=True)):
+        row: list[Any] = [number, part, s, o, samples[s].sar, samples[o].optical]
+        if windows:
+            row += [" ".join(map(str, samples[name].window or ())) for name in (s, o)]
+        rows.append([*row, asked.hashes[MADE_FOR]])
+    return header, rows
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """An answer, laid onto what was drawn.
+
+    Attributes:
+        distance: part -> (p,) float32 of the drawn pairs, NaN where the method failed; all NaN for a validation that
+            was left out.
+        gallery: (g, g) float32, None where it was left out.
+        sar_embedding, optical_embedding, embedding_distance: of a predictions file with embeddings, in the order of the
+            test part.
+        fixed_threshold: of the distance.
+        facts: for the record.
+    """
+
+    distance: Mapping[str, np.ndarray]
+    gallery: np.ndarray | None
+    fixed_threshold: float | None
+    facts: dict[str, Any]
+    sar_embedding: np.ndarray | None = None
+    optical_embedding: np.ndarray | None = None
+    embedding_distance: str | None = None
+
+
+def read_submission(cell: Cell, plan: PlannedData, drawn: Drawn) -> Submitted:
+    """Return the distances of a submitted cell.
+
+    Raises:
+        BenchError: the file is no such table, was made for other data, another split or another drawing, or does not
+            name every pair exactly once with a finite distance or an empty field.
+    """
+    path = existing_file(Path(cell.places["results"]), (*FORMATS, OURS))
+    threshold: float | None = cell.spec["method"]["options"]["threshold"]
+    asked = make_asked(plan.identity(), drawn)
+    if path.suffix.lower() == OURS:
+        return _from_predictions(path, asked, drawn, threshold)
+    sheet = read_sheet(path, "pairs", "the columns pair, part, sar, optical, distance")
+    sheet.check_columns((("distance", "similarity"),), (*NAMES, *PASSED_OVER, MADE_FOR), COLUMNS)
+    named = {"part", "sar", "optical"} <= set(sheet.columns)
+    if not named and not {"pair", MADE_FOR} <= set(sheet.columns):
+        raise BenchError(f"{path} does not say which pairs it means; {COLUMNS}")
+    agreed = check_claims(sheet.claims(), asked.hashes, path, HANDOUT)
+    numbers = _numbers_of(sheet, asked, named)
+    value, sign = ("distance", 1.0) if "distance" in sheet.columns else ("similarity", -1.0)
+    told = f"a finite {value} within single precision, or an empty field where the method failed"
+    values = sign * sheet.numbers(value, told, empty=True)
+    large = np.flatnonzero(np.abs(values) > _LARGEST)
+    if len(large):
+        raise BenchError(f"{sheet.where(large[0])}: {value} is {sheet.columns[value][large[0]]}; expected {told}")
+    distance = np.full(len(asked), np.nan)
+    distance[numbers] = values
+    given = np.zeros(len(asked), dtype=bool)
+    given[numbers] = True
+    fixed = None if threshold is None else float(np.float32(sign * threshold))
+    return _laid(path, asked, drawn, distance, given, fixed, {"submitted_for": agreed, "submitted_value": value})
+
+
+def _numbers_of(sheet: Sheet, asked: Asked, named: bool) -> np.ndarray:
+    """Return the number of each row's pair, (n,) int64, each once."""
+    by_name: np.ndarray | None = None
+    if named:
+        by_name = np.empty(sheet.rows, dtype=np.int64)
+        for i, key in enumerate(zip(*(sheet.texts(name) for name in NAMES[1:]), strict=True)):
+            found = asked.number.get(key)
+            if found is None:
+                raise BenchError(f"{sheet.where(i)}: {_unknown(key, asked)}")
+            by_name[i] = found
+    numbers = by_name
+    if "pair" in sheet.columns:
+        numbers = np.empty(sheet.rows, dtype=np.int64)
+        for i, value in enumerate(sheet.columns["pair"]):
+            number = as_number(value)
+            if number is None or number != int(number) or not 0 <= number < len(asked):
+                raise BenchError(
+                    f"{sheet.where(i)}: unknown pair {short(value)}; the pairs are numbered 0 to {len(asked) - 1}"
+                )
+            numbers[i] = int(number)
+        if by_name is not None and (by_name != numbers).any():
+            i = int(np.argmax(by_name != numbers))
+            meant = numbers[i]
+            told = (
+                f"pair {meant} is {asked.sar[meant]} and {asked.optical[meant]} of {asked.parts[meant]} here, not what"
+                " the row names"
+            )
+            raise BenchError(f"{sheet.where(i)}: {told}; predict what `{HANDOUT}` writes")
+    assert numbers is not None
+    _check_once(numbers, asked, [sheet.where(i) for i in range(sheet.rows)])
+    return numbers
+
+
+def _unknown(key: tuple[str, str, str], asked: Asked) -> str:
+    """Return what is wrong with a pair that was not asked for."""
+    part, sar, optical = key
+    if part not in ASKED:
+        return f"unknown part {part!r}{nearest(part, ASKED)}"
+    chosen = asked.of(part)
+    for view, name, ids in (("SAR", sar, asked.sar[chosen]), ("optical", optical, asked.optical[chosen])):
+        if name not in set(ids):
+            return f"unknown {view} patch {name!r} in {part}{nearest(name, set(ids))}"
+    return f"the pair {sar} and {optical} is not asked for in {part}; predict what `{HANDOUT}` writes"
+
+
+def _check_once(numbers: np.ndarray, asked: Asked, where: Sequence[str]) -> None:
+    order = np.argsort(numbers, kind="stable")
+    again = np.flatnonzero(np.diff(numbers[order]) == 0)
+    if len(again):
+        i = int(order[again[0] + 1])
+        pair = numbers[i]
+        raise BenchError(
+            f"{where[i]}: pair {pair} ({asked.sar[pair]} and {asked.optical[pair]} of {asked.parts[pair]}) stands twice"
+        )
+
+
+def _laid(
+    path: Path,
+    asked: Asked,
+    drawn: Drawn,
+    distance: np.ndarray,
+    given: np.ndarray,
+    fixed: float | None,
+    facts: dict[str, Any],
+) -> Submitted:
+    """Lay distances by number onto the drawn pairs, once every part is complete or, where it may be, left out."""
+    present = {part: bool(given[asked.of(part)].any()) for part in ASKED}
+    for part in ASKED:
+        lacking = np.flatnonzero(~given[asked.of(part)])
+        if not len(lacking) or (part != "test" and not present[part]):
+            continue
+        first = asked.start[part] + int(lacking[0])
+        named = f"first pair {first} ({asked.sar[first]} and {asked.optical[first]})"
+        told = f"{len(lacking)} of {len(given[asked.of(part)])} {part} pairs, {named}"
+        raise BenchError(f"{path} lacks {told}; write a row for each, with an empty distance where the method failed")
+    if not present["validation"] and len(drawn.pairs["validation"]) and fixed is None:
+        number = len(given[asked.of("validation")])
+        told = (
+            f"none of the {number} validation pairs, on which the threshold is chosen; add them, or state a threshold"
+            " with --threshold"
+        )
+        raise BenchError(f"{path} has {told}")
+    known = np.isfinite(distance)
+    if not known[asked.of("test")].any():
+        raise BenchError(
+            f"{path}: every distance of the test pairs is empty; a method that fails on all of them needs no row"
+        )
+    _check_precision(distance[known], path)
+    single = distance.astype(np.float32)
+    gallery = single[asked.at[GALLERY]].reshape(len(drawn.gallery), -1) if present[GALLERY] else None
+    facts = {"submitted": True, **facts}
+    if gallery is None:
+        facts["gallery_sha256"] = None
+    return Submitted({part: single[asked.at[part]] for part in PARTS}, gallery, fixed, facts)
+
+
+def _check_precision(values: np.ndarray, path: Path) -> None:
+    """Raise BenchError where distances that differ become equal in float32, in which every row of a board is kept."""
+    distinct = len(np.unique(values))
+    single = len(np.unique(values.astype(np.float32)))
+    if distinct - single > max(1, _MERGED * distinct):
+        told = f"of {distinct} different distances {distinct - single} become equal in single precision"
+        raise BenchError(f"{path}: {told}, which boards keep; subtract what they share or take a logarithm")
+
+
+def _from_predictions(path: Path, asked: Asked, drawn: Drawn, threshold: float | None) -> Submitted:
+    """Read a predictions file of this task: its pairs, wherever they stand in it; its labels and kinds are not looked
+    at.
+    """
+    if not zipfile.is_zipfile(path):
+        raise BenchError(
+            f"{path} is no predictions file of the matching task (.npz); submit a table instead: {COLUMNS}"
+        )
+    found = load_predictions(path)
+    distance, given = np.full(len(asked), np.nan), np.zeros(len(asked), dtype=bool)
+    for part in ASKED:
+        own: PartPredictions = getattr(found, "test" if part == GALLERY else part)
+        if part == GALLERY:
+            grid = np.meshgrid(found.gallery_position, found.gallery_position, indexing="ij")
+            s, o = (axis.ravel() for axis in grid)
+            values = found.gallery_distance.ravel()
+        else:
+            s, o, values = own.pair_sar, own.pair_optical, own.distance
+        ids = own.id.tolist()
+        for sar, optical, value in zip(s.tolist(), o.tolist(), values.tolist(), strict=True):
+            key = (part, ids[sar], ids[optical])
+            number = asked.number.get(key)
+            if number is None:
+                raise BenchError(f"{path}: {_unknown(key, asked)}")
+            value = value if np.isfinite(value) else np.nan
+            if given[number] and not np.isclose(distance[number], value, equal_nan=True, **_CLOSE):
+                raise BenchError(
+                    f"{path}: two distances of pair {number} ({ids[sar]} and {ids[optical]} of {part}):"
+                    f" {distance[number]}, {value}"
+                )
+            distance[number], given[number] = value, True
+    fixed = found.fixed_threshold if threshold is None else threshold
+    out = _laid(
+        path, asked, drawn, distance, given, fixed, {"submitted_for": None, "submitted_value": "predictions file"}
+    )
+    return _with_embeddings(path, out, found, drawn)
+
+
+def _with_embeddings(path: Path, out: Submitted, found: Predictions, drawn: Drawn) -> Submitted:
+    """Take over the embeddings of a predictions file, in our order, once they are seen to give its distances."""
+    name = found.embedding_distance
+    if found.sar_embedding is None or found.optical_embedding is None or name is None:
+        return out
+    order = {sample: i for i, sample in enumerate(found.test.id.tolist())}
+    if set(order) != set(drawn.ids["test"]) or len(order) < len(found.test.id):
+        raise BenchError(f"{path}: its embeddings are not of the {len(drawn.ids['test'])} test samples, each once")
+    take = np.array([order[sample] for sample in drawn.ids["test"]], dtype=np.int64)
+    sar, optical = (np.asarray(each[take], dtype=np.float32) for each in (found.sar_embedding, found.optical_embedding))
+    pairs = drawn.pairs["test"]
+    expected = paired(name, sar[pairs.sar], optical[pairs.optical])
+    if not np.allclose(expected, out.distance["test"], equal_nan=True, **_CLOSE):
+        raise BenchError(
+            f"{path}: its embeddings do not give its distances by {name!r}; leave the embeddings out, or the distances"
+            " are wrong"
+        )
+    return Submitted(out.distance, out.gallery, out.fixed_threshold, out.facts, sar, optical, name)

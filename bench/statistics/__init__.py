@@ -1,0 +1,1 @@
+"""What may be concluded from per-sample scores. NumPy only."""

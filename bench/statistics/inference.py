@@ -1,0 +1,435 @@
+"""What a table may conclude from its rows: spread, intervals, paired differences, marks and tiers. Explained in
+docs/statistics.md.
+
+Owns which resamples are drawn and what is concluded. Does not own how a metric is recomputed (`resampling.py`) or how
+an interval is made of scatter (`intervals.py`). Marks and tiers come from the swap test; intervals are for reading.
+
+Chance enters by the names of the clusters and nothing else, so a row's numbers do not depend on its label, its place or
+its neighbours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from bench.core.errors import BenchError
+from bench.statistics.intervals import (
+    TOLERANCE,
+    Interval,
+    Scatter,
+    cluster_error,
+    cluster_parts,
+    combine,
+    difference_interval,
+    seed_error,
+    share_interval,
+    smallest_found,
+    swap_p,
+)
+from bench.statistics.resampling import Clusters, Resampled
+
+DRAWS, SWAPS, ALL_SWAPS_UP_TO, LEVEL = 2000, 9999, 12, 0.95
+MANY_CLUSTERS, SWAPS_OF_MANY = 128, 1999
+FIRST_SWAPS, HOPELESS = (
+    2000,
+    0.2,
+)  # where so many random swaps leave p above this, further ones would sharpen what decides nothing
+_BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
+_LOOKED_AT = 512  # swaps that the resolvable difference is found with
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One row of a table by one metric: `results[i]` is of `seeds[i]`; None is the seed of a method without training.
+
+    Raises:
+        BenchError: nothing measured, lengths differ, a seed stands twice, or results have different clusters.
+    """
+
+    label: str
+    seeds: tuple[int | None, ...]
+    results: tuple[Resampled, ...]
+
+    def __post_init__(self) -> None:
+        if not self.results or len(self.seeds) != len(self.results):
+            raise BenchError(
+                f"row {self.label}: {len(self.seeds)} seeds and {len(self.results)} results; expected one result a seed"
+            )
+        if len(set(self.seeds)) != len(self.seeds) or len(self.seeds) > 1 and None in self.seeds:
+            raise BenchError(
+                f"row {self.label}: seeds {list(self.seeds)}; each seed may stand once, and None only alone"
+            )
+        for result in self.results[1:]:
+            self.results[0].check(result)
+
+    @property
+    def clusters(self) -> Clusters:
+        """The units of resampling."""
+        return self.results[0].clusters
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One row's number and what is known of its uncertainty.
+
+    Attributes:
+        value: mean over the seeds; None where one of them is undefined.
+        seed_sd: standard deviation over the seeds, None with fewer than two. cluster_sd: bootstrap standard deviation
+            over the clusters.
+        interval: of the value, by seeds and clusters together; with one seed by clusters alone. None with one cluster,
+            at exactly 0 or 1, and where the value is undefined without one of the clusters.
+        leave_one_out: (lowest, highest, cluster left out for the lowest, for the highest); None with one cluster.
+        clusters, effective_clusters: how many, and how many equal ones they are worth.
+    """
+
+    value: float | None
+    seed_sd: float | None
+    cluster_sd: float | None
+    interval: Interval | None
+    leave_one_out: tuple[float, float, str, str] | None
+    clusters: int
+    effective_clusters: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The paired difference of two rows, first minus second.
+
+    Attributes:
+        value: mean over the paired seeds; None where there are none or a value is undefined.
+        interval: of the value, by seeds and clusters together, for reading. error: its standard error; freedom: of that
+            error.
+        p: two-sided, by the swap test, not corrected. None without a test; `reason` then says why.
+        exact: all swaps were made. swaps: how many.
+        seeds: those that both rows have; (None,) where neither has one.
+        seeds_known: the scatter of training is in `p`: several paired seeds, or nothing was trained. Where False,
+            nothing is marked.
+        resolvable: the smallest true difference that this test would find with 80 % power at 5 %; None where unknown.
+    """
+
+    value: float | None
+    interval: Interval | None
+    p: float | None
+    exact: bool
+    swaps: int
+    seeds: tuple[int | None, ...]
+    reason: str = ""
+    seeds_known: bool = True
+    error: float | None = None
+    freedom: float | None = None
+    resolvable: float | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The statistics of a table by one metric; one entry a row, in the order given.
+
+    Attributes:
+        differences: to the reference; None for the reference, and everywhere without one.
+        marked: the swap test separates the row from the reference, Holm-corrected over the table.
+        tiers: 1 + the number of rows that are significantly better, Holm-corrected over all pairs; and never before a
+            row with a higher value, which a row of wide scatter would otherwise be. A row of one training seed is 1 and
+            holds nobody back.
+        resolvable: median of the differences' own; None where unknown.
+    """
+
+    estimates: tuple[Estimate, ...]
+    differences: tuple[Difference | None, ...]
+    marked: tuple[bool, ...]
+    tiers: tuple[int, ...]
+    resolvable: float | None
+
+
+def analyse(rows: Sequence[Measured], reference: int | None) -> Analysis:
+    """Return the statistics of the rows of one table.
+
+    Args:
+        reference: position of the row that differences are taken against, or None.
+
+    Raises:
+        BenchError: rows over different clusters, or no such reference.
+    """
+    if reference is not None and not 0 <= reference < len(rows):
+        raise BenchError(f"reference row {reference} of a table of {len(rows)} rows")
+    if not rows:
+        return Analysis((), (), (), (), None)
+    count, resamples = len(rows), _Resamples(rows[0].clusters)
+    pairs = {
+        (i, j): _compare(rows[i], rows[j], resamples, reference in (i, j))
+        for i in range(count)
+        for j in range(i + 1, count)
+    }
+    differences = tuple(
+        None
+        if reference is None or row == reference
+        else pairs[row, reference]
+        if row < reference
+        else _negative(pairs[reference, row])
+        for row in range(count)
+    )
+    marked = holm([_decisive(each) for each in differences])
+    separated = dict(zip(pairs, holm([_decisive(each) for each in pairs.values()]), strict=True))
+    better = [0] * count
+    for (i, j), apart in separated.items():
+        value = pairs[i, j].value
+        if apart and value is not None:
+            better[j if value > 0 else i] += 1
+    known = [each.resolvable for each in differences if each is not None and each.resolvable is not None]
+    estimates = tuple(_estimate(row, resamples) for row in rows)
+    return Analysis(
+        estimates,
+        differences,
+        tuple(marked),
+        _tiers(rows, estimates, better),
+        float(np.median(known)) if known else None,
+    )
+
+
+def _tiers(rows: Sequence[Measured], estimates: Sequence[Estimate], better: Sequence[int]) -> tuple[int, ...]:
+    """Return the tier of each row; equal values stand in one."""
+    tiers, last = [1 + number for number in better], 1
+    known = [
+        i
+        for i, row in enumerate(rows)
+        if estimates[i].value is not None and (len(row.seeds) > 1 or row.seeds == (None,))
+    ]
+    values = sorted({float(estimates[i].value or 0.0) for i in known}, reverse=True)
+    for value in values:
+        level = [i for i in known if estimates[i].value == value]
+        last = max([last, *(tiers[i] for i in level)])
+        for i in level:
+            tiers[i] = last
+    return tuple(tiers)
+
+
+def holm(p: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
+    """Return which hypotheses are rejected at `level` over the whole family (Holm 1979); None is no hypothesis, and
+    never rejected.
+    """
+    known = sorted((value, at) for at, value in enumerate(p) if value is not None)
+    rejected = [False] * len(p)
+    for number, (value, at) in enumerate(known):
+        if value > level / (len(known) - number) + TOLERANCE:
+            break
+        rejected[at] = True
+    return rejected
+
+
+# -- resamples ---------------------------------------------------------------------------------------------------------
+class _Resamples:
+    """The draws, swaps and leave-one-outs of one test set, made once for all rows of a table."""
+
+    def __init__(self, clusters: Clusters) -> None:
+        self.clusters = clusters
+        self._without: dict[int, tuple[Resampled, np.ndarray]] = {}
+
+    @cached_property
+    def draws(self) -> np.ndarray:
+        return draws(self.clusters)
+
+    @cached_property
+    def swaps(self) -> np.ndarray:
+        """(1 + SWAPS, C) bool, at random but for the first, which swaps nothing; fewer where there are very many
+        clusters.
+        """
+        count = SWAPS if len(self.clusters) <= MANY_CLUSTERS else SWAPS_OF_MANY
+        take = (
+            _generator(self.clusters, "swaps")
+            .integers(0, 2, (1 + count, len(self.clusters)), dtype=np.uint8)
+            .astype(bool)
+        )
+        take[0] = False
+        return take
+
+    @cached_property
+    def signs(self) -> np.ndarray:
+        """(n, C) of 1 and -1: all swaps that differ by more than their sign where these are few, else the first of the
+        random ones.
+        """
+        count = len(self.clusters)
+        if 2 ** (count - 1) > _LOOKED_AT:
+            return 1.0 - 2.0 * self.swaps[:_LOOKED_AT]
+        return 1.0 - 2.0 * ((np.arange(2 ** (count - 1))[:, None] >> np.arange(count)) & 1)
+
+    def without(self, result: Resampled) -> np.ndarray:
+        """Return the metric (C,) without each cluster in turn; NaN where undefined."""
+        if id(result) not in self._without:  # the result is kept, so that its id stays its own
+            count, parts = len(self.clusters), []
+            for start in range(0, count, 256):
+                weights = np.ones((min(256, count - start), count))
+                weights[np.arange(len(weights)), np.arange(start, start + len(weights))] = 0
+                parts.append(result.values(weights))
+            self._without[id(result)] = result, np.concatenate(parts)
+        return self._without[id(result)][1]
+
+
+def draws(clusters: Clusters, count: int = DRAWS) -> np.ndarray:
+    """Return `count` resamples, (count, C) float64 weights: in each stratum as many clusters as it has, drawn with
+    replacement.
+
+    The same for every row over these clusters: the generator is seeded by their names.
+    """
+    generator, out = _generator(clusters, "draws"), np.zeros((count, len(clusters)))
+    for stratum in np.unique(clusters.stratum):
+        members = np.flatnonzero(clusters.stratum == stratum)
+        out[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=count)
+    return out
+
+
+def _generator(clusters: Clusters, purpose: str) -> np.random.Generator:
+    text = "\0".join(
+        [
+            purpose,
+            *(f"{name}\0{stratum}" for name, stratum in zip(clusters.names, clusters.stratum.tolist(), strict=True)),
+        ]
+    )
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
+# -- one row -----------------------------------------------------------------------------------------------------------
+def estimate(row: Measured) -> Estimate:
+    """Return the number of one row, with its spread over seeds and clusters."""
+    return _estimate(row, _Resamples(row.clusters))
+
+
+def _estimate(row: Measured, resamples: _Resamples) -> Estimate:
+    clusters = row.clusters
+    each = [result.value for result in row.results]
+    known = np.array([value for value in each if value is not None])
+    if len(known) < len(each):
+        return Estimate(None, None, None, None, None, len(clusters), clusters.effective)
+    value, seed_sd = float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None
+    if len(clusters) == 1:
+        return Estimate(value, seed_sd, None, None, None, 1, clusters.effective)
+    drawn = np.mean([result.values(resamples.draws) for result in row.results], axis=0)
+    drawn = drawn[np.isfinite(drawn)]  # a draw without a ship has no AP
+    without = np.mean([resamples.without(result) for result in row.results], axis=0)
+    scatter = combine(cluster_error(cluster_parts(without, clusters), clusters), seed_error(known))
+    return Estimate(
+        value=value,
+        seed_sd=seed_sd,
+        cluster_sd=float(drawn.std(ddof=1)) if len(drawn) > 1 else None,
+        interval=share_interval(value, scatter, LEVEL),
+        leave_one_out=_range(without, clusters),
+        clusters=len(clusters),
+        effective_clusters=clusters.effective,
+    )
+
+
+def _range(without: np.ndarray, clusters: Clusters) -> tuple[float, float, str, str] | None:
+    known = np.flatnonzero(np.isfinite(without))
+    if not len(known):
+        return None
+    low, high = known[np.argmin(without[known])], known[np.argmax(without[known])]
+    return float(without[low]), float(without[high]), clusters.names[low], clusters.names[high]
+
+
+# -- two rows ----------------------------------------------------------------------------------------------------------
+def compare(a: Measured, b: Measured) -> Difference:
+    """Return the paired difference a - b: value, interval, and the swap test.
+
+    A row without a seed stands beside each seed of the other.
+
+    Raises:
+        BenchError: the rows have different clusters, or results of different metrics.
+    """
+    return _compare(a, b, _Resamples(a.clusters))
+
+
+def _compare(a: Measured, b: Measured, resamples: _Resamples, wanted: bool = True) -> Difference:
+    """Return the paired difference; `wanted`: with what could be resolved, which takes as long as the rest."""
+    a.results[0].check(b.results[0])
+    seeds, pairs = _paired(a, b)
+    each = [(one.value, two.value) for one, two in pairs]
+    gaps = np.array([one - two for one, two in each if one is not None and two is not None])
+    value = float(gaps.mean()) if len(gaps) and len(gaps) == len(pairs) else None
+    untrained = seeds == (None,)
+    seeds_known, by_seed = untrained or len(seeds) > 1, seed_error(gaps)
+    if value is None or len(a.clusters) == 1:
+        reason = (
+            "no seed in common"
+            if not pairs
+            else "undefined for a seed"
+            if value is None
+            else "one cluster: nothing to resample"
+        )
+        return Difference(value, None, None, False, 0, seeds, reason, seeds_known)
+    swapped, exact = _swapped(pairs, resamples)
+    without = np.mean([resamples.without(one) - resamples.without(two) for one, two in pairs], axis=0)
+    parts = cluster_parts(without, a.clusters)
+    scatter = combine(cluster_error(parts, a.clusters), by_seed)
+    resolvable = _resolvable(parts, by_seed, scatter, resamples) if wanted and seeds_known else None
+    return Difference(
+        value=value,
+        interval=difference_interval(value, scatter, LEVEL),
+        p=swap_p(swapped, value, by_seed),
+        exact=exact,
+        swaps=len(swapped) * (2 if exact else 1),
+        seeds=seeds,
+        seeds_known=seeds_known,
+        error=scatter.error if scatter else None,
+        freedom=scatter.freedom if scatter else None,
+        resolvable=resolvable,
+    )
+
+
+def _paired(a: Measured, b: Measured) -> tuple[tuple[int | None, ...], list[tuple[Resampled, Resampled]]]:
+    mine, theirs = dict(zip(a.seeds, a.results, strict=True)), dict(zip(b.seeds, b.results, strict=True))
+    if a.seeds == (None,):
+        mine = dict.fromkeys(b.seeds, a.results[0])
+    elif b.seeds == (None,):
+        theirs = dict.fromkeys(a.seeds, b.results[0])
+    seeds = tuple(sorted((seed for seed in mine if seed in theirs), key=lambda seed: -1 if seed is None else seed))
+    return seeds, [(mine[seed], theirs[seed]) for seed in seeds]
+
+
+def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: _Resamples) -> tuple[np.ndarray, bool]:
+    """Return (differences with clusters swapped whole, for all seeds together; whether these stand for all swaps).
+    First, nothing is.
+
+    Where they stand for all, it is one half of them: to swap the other clusters instead turns the sign, and the test is
+    two-sided. Clusters in which the rows have identical results do not matter and do not count. Random swaps end early
+    where p is far from small.
+    """
+    differ = np.flatnonzero(~np.logical_and.reduce([one.same(two) for one, two in pairs]))
+    exact = len(differ) <= ALL_SWAPS_UP_TO
+    if exact:
+        number = np.arange(2 ** max(len(differ) - 1, 0))
+        swaps = np.zeros((len(number), len(resamples.clusters)), dtype=bool)
+        for bit, cluster in enumerate(differ[1:]):
+            swaps[:, cluster] = (number >> bit) & 1
+    else:
+        swaps = resamples.swaps
+    out, step = np.zeros(len(swaps)), min(FIRST_SWAPS, max(1, _BLOCK // len(resamples.clusters)))
+    for start in range(0, len(swaps), step):
+        if not exact and start >= FIRST_SWAPS and np.mean(np.abs(out[:start]) >= abs(out[0]) - TOLERANCE) > HOPELESS:
+            return out[:start] / len(pairs), False
+        take = swaps[start : start + step].astype(np.float64)
+        rest = 1 - take
+        for one, two in pairs:
+            out[start : start + step] += one.mixed(two, take) - one.mixed(two, rest)
+    return out / len(pairs), exact
+
+
+def _resolvable(
+    parts: np.ndarray | None, by_seed: Scatter | None, scatter: Scatter | None, resamples: _Resamples
+) -> float | None:
+    size = resamples.clusters.size
+    if parts is None or not size.sum():
+        return None
+    return smallest_found(parts, size / size.sum(), resamples.signs, by_seed, scatter)
+
+
+def _decisive(difference: Difference | None) -> float | None:
+    return difference.p if difference is not None and difference.seeds_known else None
+
+
+def _negative(difference: Difference) -> Difference:
+    interval = difference.interval
+    turned = None if interval is None else Interval(-interval.high, -interval.low, interval.level)
+    return replace(difference, value=None if difference.value is None else 0.0 - difference.value, interval=turned)

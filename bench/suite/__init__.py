@@ -1,0 +1,1 @@
+"""From YAML to cells: the config, its validation, its expansion, the planned data of a cell."""

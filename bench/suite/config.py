@@ -1,0 +1,315 @@
+"""Suite: the one YAML file a user writes, read into a validated, frozen spec.
+
+Owns loading (`extends:`, `--set key=value`), merging and validation with messages that name the file, the key and the
+nearest legal key. What a task's section means is the task's own business; its model is validated here through the
+task's `Section`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bench.core.errors import BenchError, first_line, nearest
+from bench.core.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs
+
+MAX_SEED = 2**32 - 1  # what every generator takes
+
+PLUGIN_PREFIX = "bench_plugin_"  # module names of plug-ins given by path
+
+
+class Spec(BaseModel):
+    """Base of everything a user writes: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Suite(Spec):
+    """One config file: a named list of measurements.
+
+    Attributes:
+        name: names the board's folder; lower-case letters, digits, '-', '_'.
+        seeds: one measurement per method, data set and seed; distinct, not negative.
+        plugins: modules (dotted names, or paths of .py files relative to the config) imported first, which register
+            components.
+        execution: the section `execution:` as written, validated by the executor (`bench.execution.slurm.spec`); it
+            enters no key.
+        tasks: the sections `matching:` and `detection:` as written, validated by their tasks.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str = ""
+    description: str = ""
+    seeds: tuple[int, ...] = (0,)
+    plugins: tuple[str, ...] = ()
+    execution: dict[str, Any] = {}
+    tasks: dict[str, Any]
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        return check_seeds(seeds)
+
+
+class _Plugins(Spec):
+    plugins: tuple[str, ...] = ()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key stands once: the second of two equal keys would silently replace the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.composer.ComposerError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return `seeds` as a tuple; raise ValueError when there are none, one repeats or one is negative."""
+    if not seeds:
+        raise ValueError("at least one seed is needed, e.g. seeds: [0, 1, 2]")
+    twice = sorted({seed for seed in seeds if list(seeds).count(seed) > 1})
+    if twice:
+        raise ValueError(f"seed {twice[0]} is given more than once; repeated seeds would count one run twice")
+    if min(seeds) < 0:
+        raise ValueError(f"seed {min(seeds)} is negative; seeds are whole numbers from 0")
+    if max(seeds) > MAX_SEED:
+        raise ValueError(f"seed {max(seeds)} is too large; seeds are whole numbers up to {MAX_SEED}")
+    return tuple(seeds)
+
+
+def find_config(name: str) -> Path:
+    """Return the path of a config given by path or by the name of a shipped one.
+
+    Raises:
+        BenchError: neither exists; the message lists the shipped names.
+    """
+    path = Path(name)
+    if path.suffix in CONFIG_SUFFIXES:
+        if path.is_file():
+            return path
+        inside = config_folder() / path
+        if inside.is_file():
+            return inside
+        if path.parent in (Path("."), Path("configs")) and path.stem in shipped_configs():
+            return shipped_configs()[path.stem]
+        raise BenchError(f"config file {name} does not exist{nearest(path.stem, shipped_configs())}")
+    shipped = shipped_configs()
+    if name in shipped:
+        return shipped[name]
+    raise BenchError(f"unknown config {name!r}: neither a .yaml file nor a shipped name{nearest(name, shipped)}")
+
+
+def load_suite(name: str, settings: Sequence[str] = ()) -> Suite:
+    """Read a config, apply `extends:` and `--set` settings, import its plug-ins and validate it.
+
+    Args:
+        name: path of a YAML file, or the name of a shipped config.
+        settings: "a.b.c=value" strings; the value is read as YAML.
+
+    Raises:
+        BenchError: unreadable file, unknown or ill-typed key (the nearest legal key is named), bad plug-in.
+    """
+    path = find_config(name)
+    raw = _read(path, ())
+    for setting in settings:
+        _apply_setting(raw, setting)
+    plugins = validate(_Plugins, {"plugins": raw.get("plugins", ())}, str(path)).plugins
+    import_plugins(plugins, path.parent)  # first: a plug-in may register the very task of a section
+    suite: Suite = validate(Suite, _fold_tasks(raw, str(path)), str(path))
+    return suite
+
+
+def validate(model: type[BaseModel], value: Any, where: str) -> Any:
+    """Return `value` validated by the pydantic `model`.
+
+    Raises:
+        BenchError: one line with the first problem: place, key, what is wrong, nearest legal key.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise BenchError(_explain(model, error, where)) from error
+
+
+def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
+    problems = error.errors()
+    # an unknown key explains more than the missing one it was meant to be
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    location = [str(part) for part in first["loc"]]
+    at = ".".join(location) or "top level"
+    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(model, location[:-1])
+        return f"{where}: unknown key {at!r}{nearest(location[-1], known)}{more}"
+    if first["type"] == "missing":
+        return f"{where}: key {at!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = repr(first.get("input"))
+    got = f", got {shown}" if len(shown) <= 60 and not first["msg"].startswith("Value error") else ""
+    return f"{where}: {at}: {message[0].lower() + message[1:]}{got}{more}"
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Return the legal keys of the nested model at `location`, walking through dicts and optionals."""
+    current: type[BaseModel] | None = model
+    pending: list[type[BaseModel]] = [model]
+    for part in location:
+        if current is not None and part in current.model_fields:
+            pending = _models_in(current.model_fields[part].annotation)
+            current = pending[0] if len(pending) == 1 else None
+        elif current is None or part not in current.model_fields:
+            current = pending[0] if pending else None
+    return sorted({key for m in pending for key in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]
+
+
+def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    """Read one YAML file with everything it extends merged under it."""
+    resolved = path.resolve()
+    if resolved in chain:
+        raise BenchError(f"{path}: extends itself through " + " -> ".join(p.name for p in (*chain, resolved)))
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"cannot read config {path}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise BenchError(
+            f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or first_line(error)}"
+        ) from error
+    except ValueError as error:  # such as the date 2024-13-01
+        raise BenchError(f"{path}: not valid YAML: {first_line(error)}; quote it if it is a text") from error
+    if not isinstance(raw, dict):
+        raise BenchError(f"{path}: a config is a mapping of keys, e.g. 'name: my-suite'; found {type(raw).__name__}")
+    parents = raw.pop("extends", None) or []
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+        raise BenchError(
+            f"{path}: extends names one config or a list of them, e.g. extends: quickstart; got {parents!r}"
+        )
+    if isinstance(raw.get("plugins"), list):
+        raw["plugins"] = [_beside(plugin, path.parent) for plugin in raw["plugins"]]
+    merged: dict[str, Any] = {}
+    for parent in parents:
+        beside = path.parent / parent
+        source = beside if beside.suffix in CONFIG_SUFFIXES and beside.is_file() else find_config(parent)
+        merged = _merge(merged, _read(source, (*chain, resolved)))
+    return _merge(merged, raw)
+
+
+def _beside(plugin: Any, folder: Path) -> Any:
+    """Return the path of a plug-in file beside the config that names it, which another config may extend; other names
+    as they are.
+    """
+    if isinstance(plugin, str) and plugin.endswith(".py") and (folder / plugin).is_file():
+        return str((folder / plugin).resolve())
+    return plugin
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on top: mappings merge key by key, null removes a key, anything else replaces."""
+    out = dict(base)
+    for key, value in over.items():
+        if value is None and key in out:
+            del out[key]
+        elif isinstance(value, dict) and isinstance(out.get(key), dict):
+            out[key] = _merge(out[key], value)
+        else:
+            out[key] = value
+    return out
+
+
+def _apply_setting(raw: dict[str, Any], setting: str) -> None:
+    """Apply one `a.b.c=value` in place; null removes a key, as in a config that extends another. The first part must be
+    a section.
+    """
+    dotted, equals, text = setting.partition("=")
+    if not equals or not dotted.strip():
+        raise BenchError(f"--set {setting!r}: expected key=value, e.g. --set matching.methods.bnn.options.epochs=5")
+    try:
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise BenchError(f"--set {setting!r}: the value is not valid YAML") from error
+    *parents, last = dotted.strip().split(".")
+    node: Any = raw
+    for depth, part in enumerate(parents):
+        if not isinstance(node.get(part), dict):
+            if part in node or depth == 0:
+                known = [key for key, inner in node.items() if isinstance(inner, dict)]
+                raise BenchError(
+                    f"--set {setting!r}: no section {'.'.join(parents[: depth + 1])!r}{nearest(part, known)}"
+                )
+            node[part] = {}
+        node = node[part]
+    if value is None and last in node:
+        del node[last]
+    else:
+        node[last] = value
+
+
+def _fold_tasks(raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """Move the task sections (`matching:`, `detection:`, plug-in tasks) under `tasks`, so that other keys stay
+    checked.
+    """
+    from bench.core.registries import TASKS
+
+    known = [name for name in Suite.model_fields if name != "tasks"]
+    folded = {key: value for key, value in raw.items() if key in known}
+    tasks = {key: value for key, value in raw.items() if key in TASKS.names()}
+    for key in raw:
+        if key not in folded and key not in tasks:
+            what = "key or task" if isinstance(raw[key], dict) else "key"
+            raise BenchError(f"{where}: unknown {what} {key!r}{nearest(str(key), known + TASKS.names())}")
+    if not tasks:
+        raise BenchError(f"{where}: no task section; add one of: {', '.join(TASKS.names())}")
+    return {**folded, "tasks": tasks}
+
+
+def _import_plugin(plugin: str, folder: Path) -> None:
+    """Import a plug-in module by dotted name, or by the path of a .py file relative to the config."""
+    try:
+        if plugin.endswith(".py"):
+            path = Path(plugin) if Path(plugin).is_absolute() else folder / plugin
+            name = PLUGIN_PREFIX + path.stem
+            if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path.resolve()):
+                return
+            if not path.is_file():
+                raise BenchError(f"plug-in {plugin}: no such file beside the config")
+            spec = importlib.util.spec_from_file_location(name, path.resolve())
+            assert spec is not None and spec.loader is not None  # a .py path always has a loader
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]  # a half-imported plug-in must not pass for an imported one
+                raise
+        else:
+            importlib.import_module(plugin)
+    except (ImportError, SyntaxError) as error:
+        raise BenchError(f"plug-in {plugin} cannot be imported: {error}; install it or correct `plugins:`") from error
+
+
+def import_plugins(plugins: Sequence[str], folder: Path) -> None:
+    """Import plug-ins again, in a worker process."""
+    for plugin in plugins:
+        _import_plugin(plugin, folder)

@@ -1,0 +1,175 @@
+"""The data of a cell, planned from file names and hashes alone: samples, manifest, split. Shared by both tasks; decodes
+no pixel.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from bench.core.errors import BenchError
+from bench.core.registries import DATASETS
+from bench.core.store import canonical_hash, canonical_json
+from bench.core.workspace import Workspace
+from bench.data.dataset import open_dataset
+from bench.data.manifest import Manifest, build_manifest, file_sha256
+from bench.data.splits import Split, SplitSpec, make_split
+from bench.execution.task import Cell
+from bench.suite.config import PLUGIN_PREFIX
+from bench.suite.smoke import few_pairs, few_scenes
+
+PARTS = ("train", "validation", "test")
+Kind = Literal["pairs", "ships"]
+
+
+@dataclass(frozen=True)
+class PlannedData:
+    """What planning knows of a data set. No pixel has been read.
+
+    Attributes:
+        dataset: the opened reader.
+        index: its samples: a PairIndex, or a SceneIndex for detection.
+    """
+
+    name: str
+    version: int
+    options: Mapping[str, Any]
+    root: Path
+    dataset: Any
+    index: Any
+    manifest: Manifest
+    split: Split
+
+    def part(self, name: str) -> np.ndarray:
+        """Return the positions of a part in the index, (n,) int64, ascending."""
+        return {"train": self.split.train, "validation": self.split.validation, "test": self.split.test}[name]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of samples of each part."""
+        return {name: len(self.part(name)) for name in PARTS}
+
+    def identity(self) -> dict[str, Any]:
+        """Return what stands for the data in a key: no path, no time."""
+        return {
+            "dataset": self.name,
+            "version": self.version,
+            "options": dict(self.options),
+            "manifest": self.manifest.sha256,
+            "split": self.split.sha256,
+        }
+
+    def data_key(self) -> str:
+        """Hash of what the cells on these files share, whatever their split."""
+        return canonical_hash({key: value for key, value in self.identity().items() if key != "split"})
+
+
+def plan_data(cell: Cell, workspace: Workspace, kind: Kind = "pairs", smallest: int = 4) -> PlannedData:
+    """Return the planned data of a cell; equal data sets and splits are planned once per process.
+
+    Args:
+        kind: of data set that the task works on.
+        smallest: number of samples a part from which `--limit` makes sense for the task.
+
+    Raises:
+        BenchError: the data are missing (what to place where), damaged, of the other kind, or the split leaves a part
+            empty.
+    """
+    spec = cell.spec["dataset"]
+    given = workspace.root_for(cell.dataset.split("/")[0], spec["name"])
+    root = given or (Path(cell.places["root"]) if "root" in cell.places else None)
+    options = {key: cell.places.get(f"options.{key}", value) for key, value in spec["options"].items()}
+    split = {**spec["split"], "path": cell.places["split"]} if "split" in cell.places else spec["split"]
+    env = tuple(workspace.env.items())
+    plan = _plan(canonical_json(options), spec["name"], root, workspace.cache, canonical_json(split), env, kind)
+    plan = replace(plan, options=spec["options"])
+    if cell.limit:
+        return limited(plan, cell.limit, smallest)
+    return for_smoke(plan, kind) if cell.smoke else plan
+
+
+@lru_cache(maxsize=8)
+def _open(
+    options: str, name: str, root: Path | None, cache: Path, env: tuple[tuple[str, str], ...], kind: Kind
+) -> tuple[Any, Any, Manifest]:
+    dataset = open_dataset(name, json.loads(options), root, cache, dict(env), kind=kind)
+    manifest = build_manifest(dataset.root, dataset.files(), cache)
+    return dataset, dataset.index(), manifest
+
+
+@lru_cache(maxsize=32)
+def _plan(
+    options: str, name: str, root: Path | None, cache: Path, split: str, env: tuple[tuple[str, str], ...], kind: Kind
+) -> PlannedData:
+    dataset, index, manifest = _open(options, name, root, cache, env, kind)
+    spec = _beside_data(SplitSpec.model_validate(json.loads(split)), dataset.root)
+    return PlannedData(
+        name,
+        DATASETS.get(name).version,
+        json.loads(options),
+        dataset.root,
+        dataset,
+        index,
+        manifest,
+        make_split(index, spec),
+    )
+
+
+def _beside_data(spec: SplitSpec, root: Path) -> SplitSpec:
+    """Return a split by file with the path that exists: as given (the config's folder was tried before), or below the
+    data's folder.
+
+    Raises:
+        BenchError: there is no such file.
+    """
+    if spec.path is None or Path(spec.path).is_file():
+        return spec
+    if (root / spec.path).is_file():
+        return spec.model_copy(update={"path": str(root / spec.path)})
+    raise BenchError(
+        f"no split file {spec.path}, neither beside the config nor in {root}; `bench data split` writes one, and for"
+        " patches that overlap `bench data audit NAME --out FOLDER` one that leaks nothing"
+    )
+
+
+def limited(plan: PlannedData, limit: int, smallest: int) -> PlannedData:
+    """Return `plan` with each part cut to its first `limit` samples; the split's hash says so."""
+    if limit < smallest:
+        raise BenchError(f"--limit {limit} is too small: training and scoring need at least {smallest} samples a part")
+    split = plan.split
+    cut = replace(
+        split,
+        train=split.train[:limit],
+        validation=split.validation[:limit],
+        test=split.test[:limit],
+        sha256=canonical_hash({"split": split.sha256, "limit": limit}),
+    )
+    return replace(plan, split=cut)
+
+
+def for_smoke(plan: PlannedData, kind: Kind) -> PlannedData:
+    """Return `plan` with a few samples of each part, for a smoke run; the split's hash says so."""
+    ships = kind == "ships"
+    parts = {
+        name: few_scenes(plan.part(name), plan.index.items) if ships else few_pairs(plan.part(name), name)
+        for name in PARTS
+    }
+    ids = {name: [plan.index.ids[i] for i in positions.tolist()] for name, positions in parts.items()}
+    digest = canonical_hash({"split": plan.split.sha256, "smoke": ids})
+    split = replace(plan.split, train=parts["train"], validation=parts["validation"], test=parts["test"], sha256=digest)
+    return replace(plan, split=split)
+
+
+def plugin_sha256(component: type, workspace: Workspace) -> str | None:
+    """Return the SHA-256 of the plug-in file that defines a component, None for an installed one, which its `version`
+    stands for.
+    """
+    if not component.__module__.startswith(PLUGIN_PREFIX):
+        return None
+    return file_sha256(Path(str(sys.modules[component.__module__].__file__)), workspace.cache)

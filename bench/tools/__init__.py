@@ -1,0 +1,1 @@
+"""What reads records and boards: lineage, comparison, merge, self-test, submissions."""

@@ -1,0 +1,220 @@
+"""Finished cells of other runs folders -> this one: what several machines measured comes together by fingerprint.
+
+A cell is checked against the hashes of its record, then its files are linked (or copied) one by one, each whole, the
+record last: a takeover that is killed leaves a cell that is not finished, and the next one completes it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.core.errors import BenchError, first_line, nearest
+from bench.core.store import atomic_write, folder_lock, write_json
+from bench.data.manifest import file_sha256
+from bench.execution.records import (
+    DRAWN,
+    FIGURES,
+    MODEL,
+    PREDICTIONS,
+    RECORD,
+    SCORES,
+    STAGE_FILES,
+    Record,
+    link_file,
+    load_record,
+    stage_done,
+)
+from bench.tools.lineage import output_hashes
+
+TAKEN, HERE, LEFT, BUSY, DAMAGED, CONFLICT = (
+    "taken over",
+    "finished here already",
+    "left",
+    "in use",
+    "damaged",
+    "conflict",
+)
+PROBLEMS = (BUSY, DAMAGED, CONFLICT)
+CONTEXT = ("job.json", "log.txt")  # of the other machine: copied, since a later run writes into them
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one cell of another runs folder, and why."""
+
+    folder: Path
+    state: str
+    told: str = ""
+    record: Record | None = None
+
+
+def take_over(others: Sequence[Path], runs: Path, models: bool = True, dry_run: bool = False) -> Iterator[Verdict]:
+    """Take the finished cells of `others` over into `runs`; yield one verdict a cell, as it is done.
+
+    Args:
+        models: whether trained models come along. Without them a new metric still works; what starts from a model
+            trains it again.
+        dry_run: check everything and write nothing.
+
+    Raises:
+        BenchError: one of `others` is no runs folder or is `runs` itself, or the disk is full.
+    """
+    for other in others:
+        _check_folder(other, runs)
+    ours = _finished(runs)
+    for other in others:
+        for path in sorted(other.glob(f"*/*/{RECORD}")):
+            verdict = _take(path.parent, runs, ours, models, dry_run)
+            if verdict.state == TAKEN and verdict.record is not None:
+                ours[verdict.record.fingerprint] = verdict.record
+            yield verdict
+
+
+def _check_folder(other: Path, runs: Path) -> None:
+    if not other.is_dir():
+        raise BenchError(
+            f"{other} is not a folder{nearest(other.name, _siblings(other))}; give the runs folder of another machine"
+        )
+    if other.resolve() == runs.resolve():
+        raise BenchError(f"{other} is the runs folder itself; give that of another machine")
+    if not any(other.glob(f"*/*/{RECORD}")):
+        inner = next((path.parents[2] for path in sorted(other.glob(f"*/*/*/{RECORD}"))), None)
+        hint = f"did you mean {inner}?" if inner is not None else "expected <task>/<cell>/record.json below it"
+        raise BenchError(f"{other} holds no cell; {hint}")
+
+
+def _siblings(path: Path) -> list[str]:
+    return [inner.name for inner in path.parent.iterdir() if inner.is_dir()] if path.parent.is_dir() else []
+
+
+def _finished(runs: Path) -> dict[str, Record]:
+    """Return our finished cells by fingerprint; a damaged record of ours is as good as none."""
+    out = {}
+    for path in sorted(runs.glob(f"*/*/{RECORD}")):
+        with suppress(BenchError):
+            record = load_record(path)
+            if record.status == "finished":
+                out[record.fingerprint] = record
+    return out
+
+
+def _take(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_run: bool) -> Verdict:
+    try:
+        record = load_record(folder / RECORD)
+    except BenchError as error:
+        return Verdict(folder, DAMAGED, str(error))
+    why = _no_measurement(record)
+    if why:
+        return Verdict(folder, LEFT, why, record)
+    if record.fingerprint in ours:
+        return _against(folder, record, ours[record.fingerprint])
+    target = runs / record.task / f"{record.slot}--{record.fingerprint[:12]}"
+    with ExitStack() as locks:
+        if not locks.enter_context(_reading(folder)):
+            return Verdict(folder, BUSY, "a process works on it there; merge again when it has finished", record)
+        damage = _damage(folder, record, models)
+        if damage:
+            return Verdict(folder, DAMAGED, damage, record)
+        if dry_run:
+            return Verdict(folder, TAKEN, "", record)
+        if not locks.enter_context(folder_lock(target, wait=False)):
+            return Verdict(folder, BUSY, f"a process works on {target}; merge again when it has finished", record)
+        with suppress(BenchError):  # finished by that process since we looked; a damaged record of ours is replaced
+            mine = load_record(target / RECORD)
+            if mine.status == "finished" and mine.fingerprint == record.fingerprint:
+                return _against(folder, record, mine)
+        _copy(folder, target, record, models)
+    return Verdict(folder, TAKEN, "", record)
+
+
+def _no_measurement(record: Record) -> str:
+    if record.smoke:
+        return "a smoke run, which measures nothing"
+    if record.limit is not None:
+        return f"a run with --limit {record.limit}, which measures nothing"
+    if record.status != "finished":
+        return "failed there" + (f" in {record.failure.stage}: {record.failure.message}" if record.failure else "")
+    return ""
+
+
+def _against(folder: Path, record: Record, mine: Record) -> Verdict:
+    """Compare two finished records of one fingerprint: nothing that enters it differs, so neither may the numbers."""
+    if record.metrics == mine.metrics:
+        return Verdict(folder, HERE, "", record)
+    names = sorted(set(record.metrics) | set(mine.metrics))
+    differing = [name for name in names if record.metrics.get(name) != mine.metrics.get(name)]
+    first = differing[0]
+    told = (
+        f"{len(differing)} numbers differ under the same fingerprint, such as {first}: {mine.metrics.get(first)!r} here"
+    )
+    return Verdict(folder, CONFLICT, f"{told}, {record.metrics.get(first)!r} there; ours stays", record)
+
+
+def _damage(folder: Path, record: Record, models: bool) -> str:
+    """Return what does not fit the record among a cell's files, "" when all is whole."""
+    for stage, whole in (("predict", True), ("train", False)):
+        if not stage_done(folder, stage, record.keys[stage], whole):
+            return f"{STAGE_FILES[stage][0]} does not belong to its record, or a file of that stage is missing"
+    if not (folder / SCORES).is_file():
+        return f"{SCORES} is missing"
+    hashes = output_hashes(record)
+    wanted = {
+        PREDICTIONS: hashes.get("predictions_sha256"),
+        **({MODEL: hashes.get("weights_sha256")} if models else {}),
+    }
+    for name, sha256 in wanted.items():
+        if sha256 is None or (name == MODEL and not (folder / name).is_file()):
+            continue  # a model may have been cleaned away; the cell is finished without
+        if file_sha256(folder / name, None) != sha256:
+            return f"{name} is not the file that its record was made of"
+    return ""
+
+
+def _copy(folder: Path, target: Path, record: Record, models: bool) -> None:
+    """Bring a checked cell into `target`, whose lock we hold. What a failed run left there goes first."""
+    (target / RECORD).unlink(missing_ok=True)
+    for marker, *files in STAGE_FILES.values():
+        for name in (marker, *files):
+            (target / name).unlink(missing_ok=True)
+    for name in ("checkpoints", FIGURES):
+        shutil.rmtree(target / name, ignore_errors=True)
+    pictures = [path.relative_to(folder).as_posix() for path in sorted((folder / FIGURES).glob("*.png"))]
+    files = [name for _, *names in STAGE_FILES.values() for name in names if models or name != MODEL]
+    markers = [marker for marker, *_ in STAGE_FILES.values()]
+    for name in (*files, SCORES, *pictures, f"{FIGURES}/{DRAWN}", *markers):  # what marks something as whole, behind it
+        if (folder / name).is_file():
+            (target / name).parent.mkdir(exist_ok=True)
+            link_file(folder / name, target / name)
+    for name in CONTEXT:
+        if (folder / name).is_file():
+            with atomic_write(target / name) as temporary:
+                shutil.copyfile(folder / name, temporary)
+    write_json(target / RECORD, record.model_dump())
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[bool]:
+    """Keep workers off a cell of another runs folder while it is read, writing nothing there; yield whether it was
+    free.
+    """
+    try:
+        stream = open(folder / ".lock", "rb")  # noqa: SIM115 - closed below, after the yield
+    except FileNotFoundError:
+        yield True  # it was copied here without its lock: no process works on a copy
+        return
+    except OSError as error:
+        raise BenchError(f"cannot read {folder}: {first_line(error)}") from error
+    try:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+    finally:
+        stream.close()

@@ -1,0 +1,1 @@
+"""One training: specification, engine, data loading, checkpoints, data-parallel ranks."""
