@@ -24,9 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(
-    Path(__file__).resolve().parents[1]
-)  # this file's own folder would hide the standard library's `statistics`
+# this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 

@@ -31,16 +31,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-sys.path[0] = str(
-    Path(__file__).resolve().parents[1]
-)  # this file's own folder would hide the standard library's `statistics`
+# this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.cli.options import origin_of
 from bench.core.errors import BenchError
 from bench.core.registries import DATASETS
 from bench.core.store import canonical_json
 from bench.core.workspace import Workspace
-from bench.execution.task import Cell, Selection
+from bench.execution.cell import Cell, Selection
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
 from benchmarks.generated_sets import write_pairs, write_scenes
@@ -48,13 +47,8 @@ from benchmarks.step_times import How, Times, add_how, how_of, measured_on, repo
 
 PAIRS, SCENES = "qxs-saropt", "air-sarship-1.0"
 SCENE_PX = 3000
-STARTS = (
-    "init",
-    "init_branch",
-    "control",
-    "pretrain",
-    "pretrained_by",
-)  # of a method: what its weights start from costs nothing
+# of a method: what its weights start from costs nothing
+STARTS = ("init", "init_branch", "control", "pretrain", "pretrained_by")
 
 
 @dataclass(frozen=True)
@@ -106,9 +100,8 @@ def _lines(args: argparse.Namespace) -> list[str]:
         for number, cells in enumerate(trainings):
             print(f"paper_steps: {cells[0].method} on {how.device} ...", file=sys.stderr, flush=True)
             work = _work(cells[0], args.scenes_root, folder / "counted")
-            with ProcessPoolExecutor(
-                1, mp_context=multiprocessing.get_context("spawn")
-            ) as pool:  # memory is told per process
+            # memory is told per process
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                 times = pool.submit(time_cell, cells[0], workspace, folder / f"cell{number}", how).result()
             rows.append(Row(cells[0], len(cells), work, times))
     counted = (
@@ -222,7 +215,7 @@ def _counted_tiles(cell: Cell, options: Any, tiles: Any, root: Path, cache: Path
     )
     batches = TileBatches(data.train, ScalingParams("uint8", 1, 0.0, 255.0), tiles, sampling, 0)
     sizes = [part.image(k).shape for part in (data.validation, data.test) for k in range(len(part))]
-    return batches.tiles_per_epoch, sum(len(tile_grid(*size, tiles)) for size in sizes)
+    return batches.tiles_per_epoch, sum(len(tile_grid(size[0], size[1], tiles)) for size in sizes)
 
 
 # -- pixels ------------------------------------------------------------------------------------------------------------

@@ -29,15 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(
-    Path(__file__).resolve().parents[1]
-)  # this file's own folder would hide the standard library's `statistics`
+# this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.cli.options import origin_of
 from bench.core.errors import BenchError, nearest
 from bench.core.store import write_json
 from bench.core.workspace import Workspace
-from bench.execution.task import Cell, Selection
+from bench.execution.cell import Cell, Selection
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
 from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell
@@ -188,9 +187,10 @@ def cell_of(network: str, variant: Variant, size: Size, folder: Path) -> Cell:
             "splits": {"random": {"kind": "random", "by": "scene", "test": 0.5, "validation": 0}},
         }
     path = folder / f"{network}.yaml"
+    # JSON is YAML
     write_json(
         path, {"name": "precision", "seeds": [0], section: {"datasets": {"made": data}, "methods": {network: method}}}
-    )  # JSON is YAML
+    )
     suite = load_suite(str(path), [])
     (cell,) = expand(suite, Selection(), [section], origin_of(str(path), []))
     return cell

@@ -196,9 +196,8 @@ def compare_pairs(real: Path, scenes: int) -> None:
                     if patch.std() > 4 and patch.mean() > 5:
                         _collect(patch, into)
             both.append(into)
-        for key in (
-            key for key in both[0] if "mean" not in key
-        ):  # levels and what follows from them are matters of stretching
+        # levels and what follows from them are matters of stretching
+        for key in (key for key in both[0] if "mean" not in key):
             print(f"| {name}, {key} | {_median(both[0][key])} | {_median(both[1].get(key, []))} |")
 
 

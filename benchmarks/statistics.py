@@ -27,9 +27,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-sys.path[0] = str(
-    Path(__file__).resolve().parents[1]
-)  # the checkout; this file's own folder would hide the standard library's `statistics`
+# the checkout; this file's own folder would hide the standard library's `statistics`
+sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 
@@ -45,12 +44,12 @@ from bench.statistics.intervals import (
 from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
 
 TEN = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in AIR-SARShip-1.0's ten test scenes
+# in all 31
 ALL = np.array(
     [5, 7, 10, 8, 15, 3, 5, 2, 7, 50, 80, 18, 21, 15, 77, 13, 3, 2, 1, 7, 9, 14, 4, 6, 20, 15, 19, 8, 6, 8, 3]
-)  # in all 31
-CLUSTERS = np.round(40 * np.exp(0.8 * np.random.default_rng(3).normal(size=33))).astype(
-    int
-)  # pairs in 33 unequal leakage groups
+)
+# pairs in 33 unequal leakage groups
+CLUSTERS = np.round(40 * np.exp(0.8 * np.random.default_rng(3).normal(size=33))).astype(int)
 FLOOR, CLUTTER, PENALTY = -1.0, 5.0, -1.2
 
 
@@ -346,14 +345,8 @@ def resolve(sims: int) -> None:
     )
     print("|---|---|---|---|---|---|---|---|")
     ten = ("10 scenes", TEN, 1, (1.0, 0.5, 0.25), (0.0, 0.05, 0.15), sims)
-    all_ = (
-        "31 scenes, 3 folds",
-        ALL,
-        3,
-        (0.5, 0.25),
-        (0.0, 0.05, 0.15),
-        max(1, sims // 3),
-    )  # random swaps take longer than 2^10
+    # random swaps take longer than 2^10
+    all_ = ("31 scenes, 3 folds", ALL, 3, (0.5, 0.25), (0.0, 0.05, 0.15), max(1, sims // 3))
     for text, sizes, folds, shares, trainings, sims in (ten, all_):
         for own in shares:
             for training in trainings:

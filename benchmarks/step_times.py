@@ -28,7 +28,7 @@ from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError
 from bench.core.progress import Progress
 from bench.core.workspace import Workspace
-from bench.execution.task import Cell
+from bench.execution.cell import Cell
 from bench.training.api import EpochBatches, TrainResult, TrainSpec, resolve_device
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def _detection(cell: Cell, workspace: Workspace, context: ExecutionContext) -> t
     detector, fit_data = prepared_detector(cell, data, context)
     detector.fit(fit_data)
     scene = np.array(data.test.image(0))
-    return lambda: detector.predict(scene), len(tile_grid(*scene.shape, detector.setup.tiles))
+    return lambda: detector.predict(scene), len(tile_grid(scene.shape[0], scene.shape[1], detector.setup.tiles))
 
 
 def prepared_detector(cell: Cell, data: LoadedShips, context: ExecutionContext) -> tuple[Detector, FitData]:

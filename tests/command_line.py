@@ -60,9 +60,8 @@ class Bench:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
         self.env["PYTHONPATH"] = str(REPOSITORY)
         self.env["PYTHONDONTWRITEBYTECODE"] = "1"
-        self.env["GIT_DIR"] = str(
-            folder / "no-git"
-        )  # records of two runs must not differ because somebody edits the checkout meanwhile
+        # records of two runs must not differ because somebody edits the checkout meanwhile
+        self.env["GIT_DIR"] = str(folder / "no-git")
 
     def __call__(
         self, *words: str, code: int = 0, env: Mapping[str, str] | None = None, timeout_s: float = 300

@@ -87,9 +87,8 @@ def test_only_the_cell_boundary_catches_everything(path: Path) -> None:
         if isinstance(handler, ast.ExceptHandler)
         and (handler.type is None or (isinstance(handler.type, ast.Name) and handler.type.id == "Exception"))
     ]
-    allowed = (
-        2 if name_of(path) == "bench/execution/worker.py" else 0
-    )  # the cell boundary: of rank 0, and of the ranks that help it to train
+    # the cell boundary: of rank 0, and of the ranks that help it to train
+    allowed = 2 if name_of(path) == "bench/execution/worker.py" else 0
     assert len(broad) == allowed, f"broad except in lines {broad}"
 
 

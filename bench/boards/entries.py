@@ -13,8 +13,8 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.store import atomic_write, load_arrays, remove_stale, write_json
+from bench.execution.cell import Cell
 from bench.execution.records import RECORD, SCORES, Failure, Record, load_record
-from bench.execution.task import Cell
 
 ENTRIES, ENTRY_FILES = "entries", "[!.]*.json"  # a dot begins the temporary file of a writer that was killed
 

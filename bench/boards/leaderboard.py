@@ -19,7 +19,8 @@ from bench.boards.rendering import to_csv, to_markdown
 from bench.boards.tables import Table
 from bench.core.errors import BenchError, nearest
 from bench.core.store import read_json, write_json, write_text
-from bench.execution.task import Cell, get_task
+from bench.execution.cell import Cell
+from bench.execution.task import get_task
 from bench.suite.config import Suite
 from bench.suite.expansion import Row
 
@@ -34,7 +35,9 @@ def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell], rows: Sequenc
             whatever was run first; rows that are not among them come last, as they were filed.
     """
     path = folder / SUITE
-    mine = [(cell.task, cell.dataset, cell.method) for cell in cells if not cell.verb]  # submitted rows come last
+    mine = [
+        (cell.task, cell.dataset, cell.method) for cell in cells if not cell.origin.verb
+    ]  # submitted rows come last
     filed = [(str(row[0]), str(row[1]), str(row[2])) for row in _read_suite(path)["order"]] if path.is_file() else []
     known = list(dict.fromkeys([*filed, *mine]))
     order = [*(row for row in rows if row in known), *(row for row in known if row not in rows)]

@@ -7,12 +7,9 @@ pixels can tell is the business of `bench data audit`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-from bench.data.manifest import Manifest
 
 if TYPE_CHECKING:
     from bench.execution.records import Record
@@ -114,16 +111,3 @@ def _by_scene(record: Record) -> bool:
     """
     split = (record.spec.get("dataset") or {}).get("split") or {}
     return split.get("kind") == "grouped" and split.get("by") in (None, "scene")
-
-
-def file_hashes(manifest: Manifest, names: Iterable[str]) -> list[str]:
-    """Return the SHA-256 of files by the names that an index gives them: relative to the root, or absolute where they
-    lie outside.
-    """
-    return [manifest.files[name if name in manifest.files else f"outside/{Path(name).name}"][2] for name in names]
-
-
-def shared_files(test: Iterable[str], other: Iterable[str]) -> int:
-    """Return how many of the hashes `test` are among the hashes `other`."""
-    seen = set(other)
-    return sum(digest in seen for digest in test)

@@ -291,9 +291,8 @@ def measured_cell(records: Sequence[Record], key: str, found: RowEvidence | None
     interval = None if found is None else _bounds(found.estimate.interval)
     if cell.value is None or interval is None:
         return cell
-    return replace(
-        cell, interval=(max(interval[0], 0.0), min(interval[1], 1.0))
-    )  # every metric with an interval is a share
+    # every metric with an interval is a share
+    return replace(cell, interval=(max(interval[0], 0.0), min(interval[1], 1.0)))
 
 
 def contest_note(contest: Contest, label: str, cluster: str, reference: str = "") -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 from bench.core.errors import BenchError, nearest
 from bench.core.store import folder_lock
 from bench.core.workspace import Workspace
+from bench.execution.job import JOB
 from bench.execution.records import MODEL, RECORD, load_record
-from bench.execution.runner import JOB
 from bench.suite.smoke import FOLDER as SMOKE
 
 EXAMPLES = """  bench clean                      what could be freed
@@ -51,9 +51,8 @@ def execute(args: argparse.Namespace) -> int:
         total += size
         print(f"{kind.ljust(11)} {size / 2**20:9.1f} MiB in {len(paths)} places")
         smoke = _cells(args.runs / SMOKE)
-        users = {"cache": [*_cells(args.runs), *smoke], "smoke": smoke}.get(
-            kind, []
-        )  # cells that may be running and read it
+        # cells that may be running and read it
+        users = {"cache": [*_cells(args.runs), *smoke], "smoke": smoke}.get(kind, [])
         shared = not all(_is_free(folder) for folder in users)
         for path in paths if args.kind else ():
             busy = args.yes and (shared or not _delete(path))

@@ -17,9 +17,9 @@ import yaml
 from bench.cli import data_audit, data_handout, data_simulate
 from bench.core.errors import BenchError
 from bench.core.registries import DATASETS
+from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
-from bench.suite.config import validate
 
 if TYPE_CHECKING:
     from bench.data.ships.dataset import ShipDataset

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.core.errors import BenchError
 from bench.core.store import write_json
+from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.data.dataset import Dataset, PairDataset, open_dataset
-from bench.suite.config import validate
 
 if TYPE_CHECKING:
     from bench.data.ships.dataset import ShipDataset

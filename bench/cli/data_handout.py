@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError
 from bench.core.store import atomic_write, write_json, write_text
+from bench.core.validation import validate
 from bench.core.workspace import Workspace
-from bench.suite.config import load_suite, validate
-from bench.tools.submissions import FORMATS, existing_pyarrow
+from bench.submissions.sheets import FORMATS, existing_pyarrow
+from bench.suite.config import load_suite
 
 if TYPE_CHECKING:
     from bench.data.ships.dataset import ShipDataset
@@ -80,7 +81,7 @@ def write_pairs(args: argparse.Namespace) -> int:
     write_json(info, about)
     told = ", ".join(f"{number} {part}" for part, number in counts.items())
     print(f"wrote {args.out}: {len(asked)} pairs ({told}), and {info.name} about them; the files lie in {plan.root}")
-    block = " ".join(f"--{name} {cell.names[name]}" for name in ("dataset", "split"))
+    block = " ".join(f"--{name} {cell.origin.names[name]}" for name in ("dataset", "split"))
     words = f"bench submit {args.out.name} --task matching --config {args.config} {block} --name ROW"
     print(f"add a column distance (smaller = more alike) or similarity, then: {words}")
     return 0

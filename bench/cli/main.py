@@ -88,9 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in arguments if not word.startswith("-")), None)
     if verb != "doctor":  # which shows the machine as it is
-        os.environ.setdefault(
-            "OMP_NUM_THREADS", "1"
-        )  # small matrices: threads cost more than they give; workers are told their number
+        # small matrices: threads cost more than they give; workers are told their number
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         if verb is not None and verb not in VERBS:
             raise BenchError(f"unknown verb {verb!r}{nearest(verb, VERBS)}")
@@ -105,9 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader (head, less) has gone: nothing is wrong
+        # the reader (head, less) has gone: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 

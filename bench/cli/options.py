@@ -13,9 +13,10 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.registries import TASKS
+from bench.core.validation import check_seeds
 from bench.core.workspace import Workspace, shipped_configs
-from bench.execution.task import Cell, Origin, Selection
-from bench.suite.config import Suite, check_seeds, find_config, load_suite
+from bench.execution.cell import Cell, Origin, Selection
+from bench.suite.config import Suite, find_config, load_suite
 from bench.suite.expansion import expand
 from bench.suite.smoke import smoke_workspace
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, choose
+from bench.execution.cell import Cell
 from bench.execution.costs import Estimate, PastCosts
-from bench.execution.runner import Plan, PlanItem, make_plan
-from bench.execution.task import Cell
+from bench.execution.plan import Plan, PlanItem, make_plan
 
 EXAMPLES = """  bench plan --config quickstart
   bench plan matching --backbone resnet50
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     chosen = choose(args)
-    plan = make_plan(chosen.suite, chosen.cells, chosen.workspace)
+    plan = make_plan(chosen.cells, chosen.workspace)
     entries = _entries(chosen, plan)
     print(f"{chosen.suite.name}: {len(entries)} cell{'' if len(entries) == 1 else 's'}")
     for line in [*_graph(entries, args.cells), *_summary(entries)]:
@@ -124,7 +124,7 @@ def _label(group: Sequence[Entry]) -> str:
     shown = ", ".join(map(str, numbers))
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         shown = f"{numbers[0]}-{numbers[-1]}"
-    limit = f", limit {first.limit}" if first.limit else ""
+    limit = f", limit {first.mode.limit}" if first.mode.limit else ""
     return f"{first.method} on {first.dataset}, seeds {shown}{limit}"
 
 

@@ -26,10 +26,8 @@ EXAMPLES = """  bench predict detection--hrsid-site--faster-rcnn-osm--seed0 scen
   bench predict 2df415e2 VH_dB.tif --out found --value-range -35 5
   bench predict --detector cfar --set pfa=1e-10 --sar-scale db VH_dB.tif --out found --format geojson"""
 INTERMIXED = True
-ABOUT, QUICKLOOKS = (
-    "predict.json",
-    "quicklook",
-)  # a folder of its own: scenes and results may share one, and pictures are no scenes
+# a folder of its own: scenes and results may share one, and pictures are no scenes
+ABOUT, QUICKLOOKS = ("predict.json", "quicklook")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +172,7 @@ def _from_cell(text: str, runs: Path, boards: Path) -> ReadyDetector:
         BenchError: no such cell, or one without a detector that could run.
     """
     from bench.detection.scenes.predictor import from_cell
-    from bench.execution.runner import JOB
+    from bench.execution.job import JOB
     from bench.tools.lineage import find_sources, look_up
 
     folder = Path(text)
@@ -209,18 +207,13 @@ def _with_plugins(folder: Path, record: Record) -> ReadyDetector:
     """Return a cell's detector once the plug-ins that its suite names are imported, so that one of the user's own is
     known.
     """
-    from bench.core.store import read_json
+    from bench.core.plugins import import_plugins
     from bench.detection.scenes.predictor import from_cell
-    from bench.execution.runner import JOB
-    from bench.execution.task import Cell
-    from bench.suite.config import import_plugins
+    from bench.execution.job import JOB, read_job
 
     if record.task == "detection" and (folder / JOB).is_file():
-        try:
-            cell = Cell.from_json(read_json(folder / JOB)["cell"])
-        except (AttributeError, KeyError, TypeError) as error:
-            raise BenchError(f"{folder / JOB}: damaged job ({type(error).__name__}); run the cell again") from error
-        import_plugins(cell.plugins, Path(cell.config_folder))
+        origin = read_job(folder / JOB).cell.origin
+        import_plugins(origin.plugins, origin.folder)
     return from_cell(folder, record)
 
 

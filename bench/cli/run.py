@@ -19,8 +19,10 @@ from bench.boards.rendering import to_text
 from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose, terminal_width
 from bench.core.errors import BenchError
 from bench.core.store import folder_lock
+from bench.execution.job import Settings
+from bench.execution.plan import make_plan
 from bench.execution.records import Record
-from bench.execution.runner import Outcome, Settings, make_plan, run_plan
+from bench.execution.runner import Outcome, run_plan
 from bench.execution.slurm.spec import SlurmSpec, slurm_spec
 from bench.execution.task import get_task
 from bench.suite.expansion import board_order
@@ -114,7 +116,7 @@ def complete(chosen: Chosen, settings: Settings, cluster: SlurmSpec | None = Non
         _check_writable(workspace.runs)
         replace_absent_weights(chosen.cells, workspace, _say)
         settings = replace(settings, force=True)  # what is checked is this machine as it is now
-    plan = make_plan(chosen.suite, chosen.cells, workspace, settings.force)
+    plan = make_plan(chosen.cells, workspace, settings.force)
     if plan.missing:
         raise BenchError("\n\n".join(plan.missing))
     _check_writable(workspace.runs, *([] if chosen.smoke else [boards]))

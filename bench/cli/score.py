@@ -15,9 +15,9 @@ from pathlib import Path
 from bench.boards.entries import read_samples
 from bench.boards.evidence import AGREE
 from bench.core.errors import BenchError, first_line
-from bench.execution.records import PREDICTIONS, RECORD, Record, load_record
+from bench.execution.records import CHANGED, PREDICTIONS, RECORD, Record, file_state, load_record, output_hashes
 from bench.execution.task import get_task
-from bench.tools.lineage import CHANGED, Source, file_state, find_sources, output_hashes
+from bench.tools.lineage import Source, find_sources
 
 EXAMPLES = """  bench score                        every finished cell under runs/
   bench score runs/matching/CELL     one cell, with all its metrics

@@ -18,12 +18,13 @@ from bench.cli.options import Chosen, add_place_arguments, make_workspace, origi
 from bench.cli.run import complete
 from bench.core.errors import BenchError, nearest
 from bench.core.registries import TASKS
+from bench.core.validation import MAX_SEED
 from bench.data.manifest import file_sha256
+from bench.execution.cell import Cell, slot_of
+from bench.execution.job import Settings
 from bench.execution.records import Record
-from bench.execution.runner import Settings
-from bench.execution.task import Cell, slot_of
-from bench.suite.config import MAX_SEED, Suite, load_suite
-from bench.tools.submissions import Request, is_submission, reference_link
+from bench.submissions.sheets import Request, is_submission, reference_link
+from bench.suite.config import Suite, load_suite
 
 MODULES = {"matching": "bench.matching.submission.submit", "detection": "bench.detection.submission.submit"}
 EXAMPLES = """  bench submit boxes.json --task detection --config hrsid --name my-detector --reference https://example.org/paper

@@ -27,7 +27,7 @@ DATASETS.add(
     "two-folders", "bench.data.datasets.two_folders:TwoFolders", "any two parallel folders of registered patches"
 )
 DATASETS.add(
-    "port-pairs", "bench.data.datasets.port_pairs:PortPairs", "simulated ports, optical and SAR patches, made on demand"
+    "port-pairs", "bench.simulator.port_pairs:PortPairs", "simulated ports, optical and SAR patches, made on demand"
 )
 DATASETS.add("toy-pairs", "bench.data.datasets.toy_pairs:ToyPairs", "generated textured shapes, made on demand")
 DATASETS.add(
@@ -51,9 +51,7 @@ DATASETS.add(
 )
 DATASETS.add("voc-folder", "bench.data.datasets.voc_folder:VocFolder", "any SAR images with Pascal VOC XML boxes")
 DATASETS.add("coco-folder", "bench.data.datasets.coco_folder:CocoFolder", "any SAR images with COCO JSON boxes")
-DATASETS.add(
-    "port-ships", "bench.data.datasets.port_ships:PortShips", "simulated ports and sea with ships, made on demand"
-)
+DATASETS.add("port-ships", "bench.simulator.port_ships:PortShips", "simulated ports and sea with ships, made on demand")
 DATASETS.add("toy-ships", "bench.data.datasets.toy_ships:ToyShips", "generated ships on speckled sea, made on demand")
 
 MATCHERS = Registry("matcher", "saropt_bench.matchers")

@@ -117,9 +117,8 @@ def load_arrays(path: Path, what: str, advice: str = "run the cell again") -> di
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        strange = [
-            name for name, array in arrays.items() if not isinstance(array, np.ndarray)
-        ]  # NumPy hands on what has no .npy head
+        # NumPy hands on what has no .npy head
+        strange = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
         if strange:
             raise ValueError(f"{strange[0]} is no array")
         return arrays

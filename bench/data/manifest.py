@@ -154,3 +154,16 @@ def _manifest(entries: dict[str, _Entry]) -> Manifest:
         files[name] = (int(size), int(mtime_ns), str(digest))
         total.update(f"{digest}  {name}\n".encode())
     return Manifest(files, total.hexdigest())
+
+
+def file_hashes(manifest: Manifest, names: Iterable[str]) -> list[str]:
+    """Return the SHA-256 of files by the names that an index gives them: relative to the root, or absolute where they
+    lie outside.
+    """
+    return [manifest.files[name if name in manifest.files else f"outside/{Path(name).name}"][2] for name in names]
+
+
+def shared_files(test: Iterable[str], other: Iterable[str]) -> int:
+    """Return how many of the hashes `test` are among the hashes `other`."""
+    seen = set(other)
+    return sum(digest in seen for digest in test)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.boards.leakage import file_hashes, shared_files
+from bench.data.manifest import file_hashes, shared_files
 from bench.data.scaling import ScalingParams, check_scaling, default_scaling, fit_scaling
 from bench.data.ships.scene_cache import open_scenes
 from bench.data.ships.view import SceneView

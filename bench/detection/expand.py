@@ -5,7 +5,7 @@ line.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from bench.core.errors import BenchError, NotSelected
 from bench.core.options import option_values
 from bench.core.registries import BACKBONES, DATASETS, DETECTORS
+from bench.core.validation import validate
 from bench.detection.pretraining import Arm, matching_cell, parse_arm
 from bench.detection.spec import DetectionSection, DetectorEntry, ShipsEntry
-from bench.execution.task import Cell, Origin, Selection
-from bench.suite.config import Suite, validate
+from bench.execution.cell import Cell, Mode, Origin, Selection
+from bench.suite.config import Suite
 from bench.suite.expansion import (
     allowed,
     bare,
@@ -94,13 +95,13 @@ def _cell(
         method=row.label,
         seed=seed,
         spec=_resolve(row, block, section, required, selection.smoke),
-        names={"dataset": data_label, "split": split_label, **row.names},
-        plugins=suite.plugins,
-        config=origin.words,
-        config_folder=str(origin.folder),
-        places=places_of(entry, entry.splits[split_label], origin.folder, **named),
-        limit=selection.limit,
-        smoke=selection.smoke,
+        origin=replace(
+            origin,
+            plugins=suite.plugins,
+            names={"dataset": data_label, "split": split_label, **row.names},
+            places=places_of(entry, entry.splits[split_label], origin.folder, **named),
+        ),
+        mode=Mode(selection.limit, selection.smoke),
         requires=required,
     )
 

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.errors import BenchError, nearest
+from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.detection.spec import ARMS, COMPUTE, OSM_ARMS, OsmSource
-from bench.execution.task import Cell, Origin, Selection, get_task
-from bench.suite.config import Suite, validate
+from bench.execution.cell import Cell, Origin, Selection
+from bench.execution.task import get_task
+from bench.suite.config import Suite
 from bench.suite.smoke import find_initial_weights
 
 if TYPE_CHECKING:
@@ -25,12 +27,8 @@ if TYPE_CHECKING:
 MATCHING, SAR_BRANCH = "matching", "sar.backbone."
 CHECKPOINT = "checkpoint:"
 DENSE, OSM_DENSE = "dense", "osm-dense"  # the matcher of dense features, and the arms that start from it
-_BRANCHES = (
-    SAR_BRANCH,
-    "sar.",
-    "model.backbone.",
-    "backbone.",
-)  # in our matchers, two-branch files, our detectors, mmdet's
+# in our matchers, two-branch files, our detectors, mmdet's
+_BRANCHES = (SAR_BRANCH, "sar.", "model.backbone.", "backbone.")
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def matching_cell(
         )
     if not arm.shuffled:
         return true[0]
-    data, row = true[0].names["dataset"], true[0].names
+    data, row = true[0].origin.names["dataset"], true[0].origin.names
     if backbone in controls:
         found = cells(method=controls[backbone])
     else:
@@ -163,8 +161,8 @@ def _twin(cell: Cell, true: Cell) -> bool:
 
 def _retargeted(cells: Callable[..., list[Cell]], true: Cell) -> list[Cell]:
     """Return the true row, trained on shuffled pairs, as a row of its own."""
-    how = {name: value for name, value in true.names.items() if name not in ("dataset", "split")}
-    return cells(dataset=true.names["dataset"], split=true.names["split"], control="shuffled", **how)
+    how = {name: value for name, value in true.origin.names.items() if name not in ("dataset", "split")}
+    return cells(dataset=true.origin.names["dataset"], split=true.origin.names["split"], control="shuffled", **how)
 
 
 def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
@@ -177,9 +175,9 @@ def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
     start, backbone = cell.spec["method"]["pretrain"], cell.spec["method"]["backbone"]
     if start.removesuffix(COMPUTE) == "imagenet":
         return find_initial_weights(backbone, cell, workspace)
-    if "pretrain" not in cell.places:
+    if "pretrain" not in cell.origin.places:
         return None
-    path = Path(cell.places["pretrain"])
+    path = Path(cell.origin.places["pretrain"])
     if not path.is_file():
         raise BenchError(
             f"{cell.describe()}: pretrain checkpoint {path} does not exist; write checkpoint:PATH of a file that is"

@@ -30,15 +30,16 @@ from bench.detection.spec import (
     Tiles,
 )
 from bench.detection.submission.submission import Submission, read_submission
+from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
+from bench.execution.known_answers import Known
 from bench.execution.records import MODEL, PREDICTIONS, TRAIN, Record, find_model
-from bench.execution.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task, get_task
+from bench.execution.task import Job, Scores, Task, get_task
 from bench.models.states import load_state, save_state
 from bench.statistics.resampling import Resampled
+from bench.submissions.sheets import FORMATS, existing_file
 from bench.suite.config import Suite
 from bench.suite.data_plan import PlannedData, plan_data, plugin_sha256
 from bench.suite.smoke import replaced_by
-from bench.tools.selftest import Known
-from bench.tools.submissions import FORMATS, existing_file
 
 
 class DetectionTask(Task):
@@ -181,8 +182,8 @@ def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, dict[st
     try:
         initial = find_initial(cell, workspace)
         files = {} if initial is None else {"initial": initial}
-        if "results" in cell.places:
-            files["results"] = existing_file(Path(cell.places["results"]), FORMATS)
+        if "results" in cell.origin.places:
+            files["results"] = existing_file(Path(cell.origin.places["results"]), FORMATS)
             if plan is not None:
                 read_submission(cell, [plan.index.items[i] for i in plan.split.test.tolist()], plan.identity())
     except BenchError as error:

@@ -16,8 +16,8 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.workspace import Workspace
+from bench.execution.plan import PlanItem
 from bench.execution.records import RECORD, Record, load_record
-from bench.execution.runner import PlanItem
 
 STAGES = ("train", "predict", "score")
 _STARTS = ("init", "init_branch", "control", "pretrained_by")  # of a method: what its weights start from costs nothing

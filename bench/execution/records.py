@@ -18,12 +18,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.core.errors import BenchError, first_line
 from bench.core.store import read_json, write_json
-from bench.execution.task import Cell, Identity, Keys, slot_of
+from bench.data.manifest import file_sha256
+from bench.execution.cell import Cell, Identity, Keys, slot_of
 
 SCHEMA_VERSION = 2
 RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
 MODEL, PREDICTIONS, SCORES = "model.safetensors", "predictions.npz", "scores.npz"
 FIGURES, DRAWN = "figures", "drawn.txt"  # the pictures, and the fingerprint of the record they show
+UNCHANGED, CHANGED, GONE = "unchanged", "CHANGED", "cleaned away"  # what became of a file that a record names
 STAGE_FILES = {"train": (TRAIN, MODEL, "curves.csv"), "predict": (PREDICT, PREDICTIONS)}
 
 
@@ -134,9 +136,9 @@ def new_record(cell: Cell, identity: Identity, status: Literal["finished", "fail
         dataset=cell.dataset,
         method=cell.method,
         seed=cell.seed,
-        limit=cell.limit,
-        smoke=cell.smoke,
-        names=dict(cell.names),
+        limit=cell.mode.limit,
+        smoke=cell.mode.smoke,
+        names=dict(cell.origin.names),
         spec=dict(cell.spec),
         fingerprint=identity.keys.score,
         keys=asdict(identity.keys),
@@ -291,3 +293,17 @@ def figures_drawn(folder: Path, fingerprint: str) -> bool:
     """Return whether the pictures of the record `fingerprint` have been drawn completely."""
     path = folder / FIGURES / DRAWN
     return path.is_file() and path.read_bytes().strip() == fingerprint.encode()
+
+
+def output_hashes(record: Record) -> dict[str, Any]:
+    """Return the hashes of what a cell left: `weights_sha256`, `predictions_sha256`; early records keep them among the
+    facts.
+    """
+    return {**record.facts.get("outputs", {}), **record.outputs}
+
+
+def file_state(path: Path, sha256: str) -> str:
+    """Return whether a file still is what its hash says: unchanged, CHANGED, or cleaned away."""
+    if not path.is_file():
+        return GONE
+    return UNCHANGED if file_sha256(path, None) == sha256 else CHANGED

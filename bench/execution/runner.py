@@ -1,6 +1,5 @@
-"""Plans and executes the graph of cells: what runs, what is reused, one spawned process per cell.
-
-Owns order, reuse and failure collection. What a stage does is the task's; what it leaves behind is `records.py`'s. The
+"""Executes a plan: one spawned process per cell, in order; a failure costs its cell alone and is collected.
+ What a stage does is the task's; what it leaves behind is `records.py`'s. The
 process that executes a cell is `bench.worker`; another executor calls the very same entry with the very same folder.
 """
 
@@ -10,85 +9,30 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from bench.core.errors import BenchError, MissingInputs
+from bench.core.errors import BenchError
 from bench.core.store import folder_lock, write_json
 from bench.core.workspace import Workspace
+from bench.execution.cell import Cell
+from bench.execution.job import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, JobFile, Settings
 from bench.execution.launch import worker_command
+from bench.execution.plan import Plan, PlanItem, is_settled, verb
 from bench.execution.records import (
     RECORD,
     Failure,
     Record,
-    StageStore,
-    cell_folder,
     figures_drawn,
-    finished_record,
     load_record,
     new_record,
 )
-from bench.execution.task import Cell, Identity, get_task
-from bench.suite.config import Suite
+from bench.execution.task import get_task
 from bench.training.ranks import ANNOUNCED
 
-JOB = "job.json"
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
-EXIT_NOTHING, EXIT_NO_FIGURES, EXIT_INTERRUPTED = (
-    2,
-    3,
-    130,
-)  # of the worker; 2: nothing recorded; 3: the record stands, a picture failed
 INTERRUPT_GRACE_S = 3.0
-DATA_STAGE = "data"  # where a worker fails when images cannot be read
-STAGES = ("train", "predict", "score")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Context of a run, chosen on the command line: it changes no result. `processes` train one cell together, with
-    `threads` each.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    workers: int = 0
-    figures: bool = True
-    force: bool = False
-    processes: int = 1
-
-
-@dataclass(frozen=True)
-class PlanItem:
-    """One cell of a plan: `state` is "done", or the first stage that has to run; `resumes` says that a checkpoint
-    waits.
-
-    `again` has everything computed anew, though it is finished: its model is wanted and was cleaned away. `problem`
-    says that its record cannot be read: the cell fails, and its files stay as they are.
-    """
-
-    cell: Cell
-    identity: Identity
-    folder: Path
-    state: str
-    resumes: bool = False
-    again: bool = False
-    record: Record | None = None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The cells of a suite in execution order, one message for each thing that is missing on disk, and the cells that
-    miss something.
-    """
-
-    suite: Suite
-    items: tuple[PlanItem, ...]
-    missing: tuple[str, ...]
-    blocked: tuple[Cell, ...] = ()
 
 
 @dataclass
@@ -101,56 +45,6 @@ class Outcome:
     failed: list[tuple[Path, Record]] = field(default_factory=list)
     undrawn: list[Path] = field(default_factory=list)
     interrupted: bool = False
-
-
-def make_plan(suite: Suite, cells: Sequence[Cell], workspace: Workspace, force: bool = False) -> Plan:
-    """Find out what each cell needs, without importing torch or decoding a patch.
-
-    One exception: scenes with rejection criteria are decoded once, and the accepted windows kept in the cache.
-    """
-    items: list[PlanItem] = []
-    missing: list[str] = []
-    blocked: list[Cell] = []
-    stores = {cell.task: StageStore(workspace.runs, cell.task) for cell in cells}
-    for cell in cells:
-        try:
-            identity = get_task(cell.task).identify(cell, workspace)
-        except MissingInputs as error:
-            missing += [message for message in error.messages if message not in missing]
-            blocked.append(cell)
-            continue
-        items.append(_plan_item(cell, identity, workspace, stores[cell.task], force))
-    return Plan(suite, tuple(_with_models(items, workspace)), tuple(missing), tuple(blocked))
-
-
-def _with_models(items: Sequence[PlanItem], workspace: Workspace) -> list[PlanItem]:
-    """Train a finished cell once more where another has to start from its model and the model was cleaned away."""
-    wanted = {required for item in items if item.state == "train" for required in item.identity.requires}
-    stores = {task: StageStore(workspace.runs, task) for task, _ in wanted}
-    out = []
-    for item in items:
-        required = (item.cell.task, item.identity.keys.train)
-        if (
-            item.state != "train"
-            and required in wanted
-            and stores[required[0]].find("train", required[1], item.folder) is None
-        ):
-            item = replace(item, state="train", again=True, record=None)
-        out.append(item)
-    return out
-
-
-def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, stages: StageStore, force: bool) -> PlanItem:
-    folder = cell_folder(workspace.runs, cell, identity.keys)
-    try:
-        record = None if force else finished_record(folder, identity.keys)
-    except BenchError as error:
-        return PlanItem(cell, identity, folder, stages.state(identity.keys, folder), problem=str(error))
-    if record is not None:
-        return PlanItem(cell, identity, folder, "done", record=record)
-    state = "train" if force else stages.state(identity.keys, folder)
-    resumes = not force and state == "train" and (folder / "checkpoints").is_dir()
-    return PlanItem(cell, identity, folder, state, resumes)
 
 
 def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable[[str], None]) -> Outcome:
@@ -185,13 +79,6 @@ def first_number(record: Record) -> str:
     name = get_task(record.task).headline
     value = record.metrics.get(name)
     return "" if value is None else f", {name} {value:.3f}"
-
-
-def is_settled(item: PlanItem, figures: bool) -> bool:
-    """Return whether nothing is left to do for a cell: its record stands and, where `figures` are wanted, they are
-    drawn.
-    """
-    return item.record is not None and (not figures or figures_drawn(item.folder, item.record.fingerprint))
 
 
 def _run_item(
@@ -252,22 +139,13 @@ def tell_failure(
         unreadable[item.identity.data_key] = failure
 
 
-def verb(item: PlanItem) -> str:
-    """Return what is to be done for a cell, in words."""
-    if item.state == "done":
-        return "pictures"
-    if item.state == "train":
-        return "resumes training" if item.resumes else "train, predict, score"
-    return "predict, score" if item.state == "predict" else "score"
-
-
 def relabel(record: Record, cell: Cell) -> Record:
     """Return a record under the labels of the suite that asks: equal fingerprints may stand in several suites."""
     labels = {
         "suite": cell.suite,
         "dataset": cell.dataset,
         "method": cell.method,
-        "names": dict(cell.names),
+        "names": dict(cell.origin.names),
         "command": cell.command,
     }
     return record.model_copy(update=labels)
@@ -299,13 +177,11 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
         record = own_record(item)
         if record is not None:
             return record, code != EXIT_NO_FIGURES
-    with folder_lock(
-        item.folder
-    ):  # whoever works on the cell meanwhile goes first: a finished one must not be made a failed one
+    # whoever works on the cell meanwhile goes first: a finished one must not be made a failed one
+    with folder_lock(item.folder):
         record = own_record(item)
-        if (
-            record is not None and record.status == "finished"
-        ):  # it died over the pictures, or another process finished the cell
+        # it died over the pictures, or another process finished the cell
+        if record is not None and record.status == "finished":
             return record, not settings.figures or figures_drawn(item.folder, record.fingerprint)
         cause = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
         failure = Failure(
@@ -317,7 +193,7 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
 def prepare_job(item: PlanItem, workspace: Workspace, settings: Settings) -> Settings:
     """Write what a worker on this machine or another needs to execute a cell; return the settings of its job."""
     settings = replace(settings, force=settings.force or item.again)
-    write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, settings))
+    JobFile.of(item.cell, item.identity, workspace, settings).write(item.folder)
     return settings
 
 
@@ -370,22 +246,3 @@ def write_failure(item: PlanItem, failure: Failure) -> Record:
     record = new_record(item.cell, item.identity, "failed", failure=failure)
     write_json(item.folder / RECORD, record.model_dump())
     return record
-
-
-def job_to_json(cell: Cell, identity: Identity, workspace: Workspace, settings: Settings) -> dict[str, Any]:
-    """Return a job as JSON: all that a worker on this machine or another needs to execute the cell."""
-    return {
-        "cell": asdict(cell),
-        "identity": {
-            "keys": asdict(identity.keys),
-            "inputs": dict(identity.inputs),
-            "samples": identity.samples,
-            "requires": identity.requires,
-        },
-        "workspace": {
-            "runs": str(workspace.runs.resolve()),
-            "boards": str(workspace.boards.resolve()),
-            "roots": {name: str(Path(root).resolve()) for name, root in workspace.roots.items()},
-        },
-        "settings": asdict(settings),
-    }

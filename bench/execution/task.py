@@ -6,159 +6,26 @@ Owns the vocabulary that the runner, the store and the boards share; the two tas
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
 from bench.core.registries import TASKS
-from bench.core.store import canonical_hash
 from bench.core.workspace import Workspace
+from bench.execution.cell import Cell, Identity, Origin, Selection
 
 if TYPE_CHECKING:
     from bench.boards.evidence import Evidence
     from bench.boards.tables import Table
     from bench.core.context import ExecutionContext
+    from bench.execution.known_answers import Known
     from bench.execution.records import Record
     from bench.statistics.resampling import Resampled
     from bench.suite.config import Suite
-    from bench.tools.selftest import Known
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What the command line narrows a suite down to: filter name -> accepted values, and seeds (None: the suite's).
-
-    With `smoke` the cells are those of a wiring check: a few samples and iterations (`bench.suite.smoke`).
-    """
-
-    filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    seeds: tuple[int, ...] | None = None
-    limit: int | None = None
-    smoke: bool = False
-
-
-def slot_of(dataset: str, method: str, seed: int | None) -> str:
-    """Return a measurement's place on its board, usable as a file name: "toy-grouped--bnn--seed0", "...--once" without
-    a seed.
-    """
-    parts = [dataset, method, "once" if seed is None else f"seed{seed}"]
-    return "--".join(part.replace("/", "-") for part in parts)
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a suite came from: the words that name it on a command line, and the folder that its relative paths start
-    from.
-    """
-
-    words: str
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One measurement: task x data set (with split) x protocol x method x seed.
-
-    Attributes:
-        dataset, method: labels in the suite; they name the row, and enter no key.
-        seed: None for a method whose result does not depend on it.
-        spec: everything that defines the measurement, resolved, JSON-able; labels and folders are not in it.
-        config, config_folder: words that name the suite ("--config s1s2"), and where its relative paths start.
-        names: what the filters of the command line compare with, and what reproduces the cell (`--backbone resnet18`).
-        places: files and folders that the config names (data root, initial checkpoint); context, entering no key by
-            name.
-        limit: at most so many samples a part; a limited cell is marked and never enters a board.
-        smoke: a wiring check of a few samples and iterations; likewise.
-        requires: cells whose training this one starts from.
-        verb: words of the command line that makes the cell, for one that `bench run TASK` does not make.
-    """
-
-    task: str
-    suite: str
-    dataset: str
-    method: str
-    seed: int | None
-    spec: Mapping[str, Any]
-    names: Mapping[str, str] = field(default_factory=dict)
-    plugins: tuple[str, ...] = ()
-    config: str = ""
-    config_folder: str = "."
-    places: Mapping[str, str] = field(default_factory=dict)
-    limit: int | None = None
-    smoke: bool = False
-    requires: tuple[Cell, ...] = ()
-    verb: str = ""
-
-    @property
-    def slot(self) -> str:
-        """The cell's place on its board: one entry file per slot."""
-        return slot_of(self.dataset, self.method, self.seed)
-
-    @property
-    def row_key(self) -> str:
-        """Hash of the spec without the seed: entries that share it may be averaged."""
-        marked = {"smoke": True} if self.smoke else {}
-        return canonical_hash({"task": self.task, "spec": dict(self.spec), "limit": self.limit, **marked})
-
-    @property
-    def command(self) -> str:
-        """The command line that reproduces this cell from its suite."""
-        words = [
-            "bench",
-            self.verb or f"run {self.task}",
-            self.config,
-            *(f"--{name} {shlex.quote(value)}" for name, value in self.names.items()),
-        ]
-        words += (
-            [f"{'--seed' if self.verb else '--seeds'} {self.seed}"] if self.seed is not None else []
-        )  # a submission has one
-        words += [f"--limit {self.limit}"] if self.limit else []
-        words += ["--smoke"] if self.smoke else []
-        return " ".join(words)
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Cell:
-        """Return the cell that `dataclasses.asdict` took apart, the cells that it requires included."""
-        required = tuple(cls.from_json(cell) for cell in raw["requires"])
-        return cls(**{**raw, "plugins": tuple(raw["plugins"]), "requires": required})
-
-    def describe(self) -> str:
-        """Return "bnn-resnet18 on s1s2-256/place, seed 1"."""
-        seed = "" if self.seed is None else f", seed {self.seed}"
-        limit = f", limit {self.limit}" if self.limit else ""
-        return f"{self.method} on {self.dataset}{seed}{limit}" + (", smoke" if self.smoke else "")
-
-
-@dataclass(frozen=True)
-class Keys:
-    """SHA-256 of everything that can change a stage's outcome, and of nothing else; `score` is the cell's
-    fingerprint.
-    """
-
-    train: str
-    predict: str
-    score: str
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What planning finds out about a cell: its keys, the hashes that stand for its inputs, and its size for cost
-    estimates.
-
-    Cells with an equal `data_key` read the same files: what is unreadable for one of them is so for all ("" says
-    nothing). `requires` holds the train keys of the cells whose training this one starts from, by task.
-    """
-
-    keys: Keys
-    inputs: Mapping[str, Any]
-    samples: int
-    data_key: str = ""
-    requires: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,13 @@ from typing import Any
 
 from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError, first_line
+from bench.core.plugins import import_plugins
 from bench.core.processes import die_with_parent
 from bench.core.progress import Progress
 from bench.core.provenance import git_state, hardware, peak_memory_bytes, versions
 from bench.core.store import folder_lock, read_json, remove_stale, save_arrays, write_json, write_text
-from bench.core.workspace import Workspace
+from bench.execution.cell import Identity
+from bench.execution.job import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, EXIT_NOTHING, JOB, JobFile, read_job
 from bench.execution.records import (
     DRAWN,
     FIGURES,
@@ -43,9 +45,7 @@ from bench.execution.records import (
     new_record,
     write_stage,
 )
-from bench.execution.runner import DATA_STAGE, EXIT_INTERRUPTED, EXIT_NO_FIGURES, EXIT_NOTHING, JOB
-from bench.execution.task import Cell, Identity, Job, Keys, Scores, Task, get_task
-from bench.suite.config import import_plugins
+from bench.execution.task import Job, Scores, Task, get_task
 from bench.training.ranks import RankFailure, ReleasedError, World, is_lost_connection, world_from_environment
 
 
@@ -92,10 +92,11 @@ def _follow(folder: Path, world: World) -> int:
     try:
         if not world.awaits_training():
             return 0
-        raw, cell, identity = _read_job(folder / JOB)
-        import_plugins(cell.plugins, Path(cell.config_folder))
+        job_file = read_job(folder / JOB)
+        cell = job_file.cell
+        import_plugins(cell.origin.plugins, cell.origin.folder)
         with tempfile.TemporaryDirectory(prefix="bench-rank-") as scratch:
-            job = _make_job(Path(scratch), cell, identity, raw, lambda line: None, world)
+            job = _make_job(Path(scratch), job_file, lambda line: None, world)
             get_task(cell.task).train(job)
     except ReleasedError:
         return 0
@@ -116,21 +117,21 @@ def _execute(folder: Path, log: Callable[[str], None], world: World | None, wait
     Raises:
         BenchError: the job, the record or the failure cannot be read or written.
     """
-    raw, cell, identity = _read_job(folder / JOB)
-    settings = raw["settings"]
-    finished = not settings["force"] and finished_record(folder, identity.keys) is not None
-    wants_figures = settings["figures"] and not (finished and figures_drawn(folder, identity.keys.score))
+    job_file = read_job(folder / JOB)
+    cell, identity, settings = job_file.cell, job_file.identity, job_file.settings
+    finished = not settings.force and finished_record(folder, identity.keys) is not None
+    wants_figures = settings.figures and not (finished and figures_drawn(folder, identity.keys.score))
     if finished and not wants_figures:
         log("finished by another process meanwhile")
         return 0
-    if waiting_since is not None and not settings["force"] and _just_failed(folder, identity, waiting_since):
+    if waiting_since is not None and not settings.force and _just_failed(folder, identity, waiting_since):
         log("failed in another process meanwhile")
         return 1
     remove_stale(folder)
     stage = ["start"]
 
     def record_failure(message: str, text: str) -> None:
-        private = _private_paths(cell, raw["workspace"])
+        private = _private_paths(job_file)
         failure = Failure(
             stage=stage[0], message=without_paths(message, private), traceback=without_paths(text, private)
         )
@@ -143,13 +144,13 @@ def _execute(folder: Path, log: Callable[[str], None], world: World | None, wait
     try:
         if world is not None:
             world.on_failure(rank_failed)
-        import_plugins(cell.plugins, Path(cell.config_folder))
-        if settings["force"]:
+        import_plugins(cell.origin.plugins, cell.origin.folder)
+        if settings.force:
             _forget(folder)
-        job = _make_job(folder, cell, identity, raw, log, world)
+        job = _make_job(folder, job_file, log, world)
         task = get_task(cell.task)
         if not finished:
-            _run_stages(job, task, settings["force"], stage)
+            _run_stages(job, task, settings.force, stage)
         if wants_figures:
             stage[0] = "figures"
             _draw(job, task)
@@ -173,30 +174,6 @@ def _execute(folder: Path, log: Callable[[str], None], world: World | None, wait
     return 0
 
 
-def _read_job(path: Path) -> tuple[dict[str, Any], Cell, Identity]:
-    """Return a job as JSON, with its cell and its identity.
-
-    Raises:
-        BenchError: missing or damaged.
-    """
-    raw = read_json(path)
-    try:
-        stored = raw["identity"]
-        requires = tuple((str(task), str(key)) for task, key in stored["requires"])
-        identity = Identity(Keys(**stored["keys"]), stored["inputs"], stored["samples"], requires=requires)
-        _ = (
-            raw["settings"]["force"],
-            raw["settings"]["figures"],
-            raw["workspace"]["runs"],
-            raw["workspace"]["roots"].items(),
-        )
-        return raw, Cell.from_json(raw["cell"]), identity
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BenchError(
-            f"{path}: damaged job ({type(error).__name__}: {first_line(error)}); run the command again"
-        ) from error
-
-
 def _just_failed(folder: Path, identity: Identity, since: float) -> bool:
     """Return whether another process has recorded the failure of this very cell since we began to wait: it is not
     computed twice.
@@ -208,9 +185,9 @@ def _just_failed(folder: Path, identity: Identity, since: float) -> bool:
     return record.status == "failed" and record.fingerprint == identity.keys.score
 
 
-def _private_paths(cell: Cell, places: dict[str, Any]) -> dict[str, str]:
+def _private_paths(job: JobFile) -> dict[str, str]:
     """Return the folders of this machine that a message may name, with what stands for each in a record."""
-    data = [*places["roots"].values(), *cell.places.values()]
+    data = [*map(str, job.workspace.roots.values()), *job.cell.origin.places.values()]
     data += [
         value
         for name, value in os.environ.items()
@@ -219,7 +196,7 @@ def _private_paths(cell: Cell, places: dict[str, Any]) -> dict[str, str]:
     out = {path: "<data>" for path in data if Path(path).is_absolute()}
     out |= {
         os.environ.get("BENCH_CACHE", ""): "<cache>",
-        places["runs"]: "<runs>",
+        str(job.workspace.runs): "<runs>",
         str(Path.cwd()): ".",
         str(Path.home()): "~",
     }
@@ -238,33 +215,22 @@ def without_paths(text: str, private: Mapping[str, str]) -> str:
     return text
 
 
-def _make_job(
-    folder: Path,
-    cell: Cell,
-    identity: Identity,
-    raw: dict[str, Any],
-    log: Callable[[str], None],
-    world: World | None = None,
-) -> Job:
-    places = raw["workspace"]
-    workspace = Workspace(
-        Path(places["runs"]), Path(places["boards"]), {k: Path(v) for k, v in places["roots"].items()}
-    )
-    settings = raw["settings"]
+def _make_job(folder: Path, file: JobFile, log: Callable[[str], None], world: World | None = None) -> Job:
+    cell, settings, workspace = file.cell, file.settings, file.workspace.workspace()
     context = ExecutionContext(
         folder=folder,
         cache=workspace.cache,
-        device=_device(settings["device"], world),
-        threads=settings["threads"],
-        workers=settings["workers"],
+        device=_device(settings.device, world),
+        threads=settings.threads,
+        workers=settings.workers,
         log=log,
         progress=Progress(log) if world is None or world.leads else Progress(None, io.StringIO()),
         world=world,
     )
     now = get_task(cell.task).identify(cell, workspace)
-    if now.keys != identity.keys:
+    if now.keys != file.identity.keys:
         raise BenchError("the data or the installed code changed since the run was planned; run the command again")
-    return Job(cell, identity, folder, workspace, context)
+    return Job(cell, file.identity, folder, workspace, context)
 
 
 def _device(name: str, world: World | None) -> str:
@@ -371,10 +337,8 @@ def _forget(folder: Path) -> None:
 
 def _logger(path: Path) -> Callable[[str], None]:
     def log(line: str) -> None:
-        with (
-            suppress(OSError),
-            open(path, "a", encoding="utf-8") as stream,
-        ):  # a full disk must not hide what it was to tell
+        # a full disk must not hide what it was to tell
+        with suppress(OSError), open(path, "a", encoding="utf-8") as stream:
             stream.write(time.strftime("%Y-%m-%d %H:%M:%S ") + line.rstrip() + "\n")
 
     return log

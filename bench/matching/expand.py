@@ -5,6 +5,7 @@ line.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,9 +14,10 @@ from pydantic import BaseModel
 from bench.core.errors import BenchError, NotSelected
 from bench.core.options import option_values
 from bench.core.registries import BACKBONES, DATASETS, MATCHERS
-from bench.execution.task import Cell, Origin, Selection
+from bench.core.validation import validate
+from bench.execution.cell import Cell, Mode, Origin, Selection
 from bench.matching.spec import DatasetEntry, MatchingSection, MethodEntry
-from bench.suite.config import Suite, validate
+from bench.suite.config import Suite
 from bench.suite.expansion import (
     allowed,
     bare,
@@ -64,19 +66,19 @@ def expand_section(suite: Suite, section: MatchingSection, selection: Selection,
                         method=label,
                         seed=seed,
                         spec=spec,
-                        names=names,
-                        plugins=suite.plugins,
-                        config=origin.words,
-                        config_folder=str(origin.folder),
-                        places=places_of(
-                            entry,
-                            entry.splits[split_label],
-                            origin.folder,
-                            init=None if method.init in INITS else method.init,
-                            results=method.options.get("results"),
+                        origin=replace(
+                            origin,
+                            plugins=suite.plugins,
+                            names=names,
+                            places=places_of(
+                                entry,
+                                entry.splits[split_label],
+                                origin.folder,
+                                init=None if method.init in INITS else method.init,
+                                results=method.options.get("results"),
+                            ),
                         ),
-                        limit=selection.limit,
-                        smoke=selection.smoke,
+                        mode=Mode(selection.limit, selection.smoke),
                     )
                 )
     return cells

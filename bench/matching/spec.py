@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from bench.core.validation import Spec, check_seeds
 from bench.data.splits import SplitSpec
-from bench.suite.config import Spec, check_seeds
 
 TRAINING_VERSION = (
     1  # raise when the training of networks changes (batches, engine, losses): they are then trained again

@@ -18,8 +18,10 @@ from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
+from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
+from bench.execution.known_answers import Known
 from bench.execution.records import MODEL, PREDICTIONS, TRAIN, Record
-from bench.execution.task import Cell, Identity, Job, Keys, Origin, Scores, Selection, Task
+from bench.execution.task import Job, Scores, Task
 from bench.matching.data import LoadedData, fit_scalings, load_data
 from bench.matching.expand import expand_section
 from bench.matching.matchers.base import FitData, Matcher, Scalings, Setup
@@ -27,11 +29,10 @@ from bench.matching.spec import METRICS_VERSION, PAIRS_VERSION, TRAINING_VERSION
 from bench.matching.submission.submission import OURS, Submission
 from bench.models.states import load_state, save_state
 from bench.statistics.resampling import Resampled
+from bench.submissions.sheets import FORMATS, existing_file
 from bench.suite.config import Suite
 from bench.suite.data_plan import PlannedData, plan_data, plugin_sha256
 from bench.suite.smoke import find_initial_weights, replaced_by
-from bench.tools.selftest import Known
-from bench.tools.submissions import FORMATS, existing_file
 
 
 class MatchingTask(Task):
@@ -184,8 +185,8 @@ def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Path | 
         missing.append(str(error))
     try:
         weights = _initial_weights(cell, workspace)
-        if "results" in cell.places:
-            results = existing_file(Path(cell.places["results"]), (*FORMATS, OURS))
+        if "results" in cell.origin.places:
+            results = existing_file(Path(cell.origin.places["results"]), (*FORMATS, OURS))
     except BenchError as error:
         missing.append(str(error))
     if plan is None or missing:
@@ -223,7 +224,7 @@ def _initial_weights(cell: Cell, workspace: Workspace) -> Path | None:
         return None
     if init == "imagenet":
         return find_initial_weights(backbone, cell, workspace)
-    path = Path(cell.places["init"])
+    path = Path(cell.origin.places["init"])
     if not path.is_file():
         raise BenchError(
             f"matching.methods.{cell.method}.init: {path} does not exist; give none, imagenet, or the path of a"

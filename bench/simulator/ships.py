@@ -136,9 +136,8 @@ def _other(rng: np.random.Generator, ship: Ship, number: int) -> Ship | None:
     if rng.random() < 0.4:
         return None
     length, beam = lengths(rng, ship.length_m)
-    nearer = (
-        ship.beam_m - beam
-    ) / 2  # keep the gap to the quay: shift towards or from it, unknown side, so keep the centre for wider ships
+    # keep the gap to the quay: shift towards or from it, unknown side, so keep the centre for wider ships
+    nearer = (ship.beam_m - beam) / 2
     return replace(ship, length_m=length, beam_m=beam, number=number) if nearer > -2.0 else None
 
 

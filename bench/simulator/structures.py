@@ -28,10 +28,8 @@ LEVEL_OFFSET_DB, LEVELS_PER_DB = 30.0, 5.0
 _WALL_DB, _ROOF_DB, _CORNER_DB = -11.0, -15.0, 1.0
 _TANK_ROOF_DB, _RIM_DB = -21.0, -2.0
 _TANK_COLOUR = 5  # 1 + index of white
-_TALL_M = (
-    (50.0, 48.0),
-    (14.0, 98.0),
-)  # height and breadth that the tallest (towers, cranes) and the widest structures stay within
+# height and breadth that the tallest (towers, cranes) and the widest structures stay within
+_TALL_M = ((50.0, 48.0), (14.0, 98.0))
 _EDGES = {Ground.QUAY: 3.0, Ground.PAVED: 2.0, Ground.BRIDGE: 5.0, Ground.RUBBLE: 2.0, Ground.TANK: 6.0}
 
 

@@ -35,10 +35,8 @@ from bench.statistics.resampling import Clusters, Resampled
 
 DRAWS, SWAPS, ALL_SWAPS_UP_TO, LEVEL = 2000, 9999, 12, 0.95
 MANY_CLUSTERS, SWAPS_OF_MANY = 128, 1999
-FIRST_SWAPS, HOPELESS = (
-    2000,
-    0.2,
-)  # where so many random swaps leave p above this, further ones would sharpen what decides nothing
+# where so many random swaps leave p above this, further ones would sharpen what decides nothing
+FIRST_SWAPS, HOPELESS = (2000, 0.2)
 _BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
 _LOOKED_AT = 512  # swaps that the resolvable difference is found with
 

@@ -11,10 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_CACHED, _BLOCK = (
-    1 << 15,
-    1 << 22,
-)  # numbers in one intermediate array: fits a processor's cache; bounds the memory to some 150 MB
+# numbers in one intermediate array: fits a processor's cache; bounds the memory to some 150 MB
+_CACHED, _BLOCK = (1 << 15, 1 << 22)
 _DENSE = 128  # up to so many clusters, counts per cluster are kept as a matrix; beyond, they are summed draw by draw
 
 

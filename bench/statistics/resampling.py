@@ -360,9 +360,8 @@ class _RocAuc(_Ranked):
         cluster = self._members(clusters, cluster, distance, label)
         distance = np.where(np.isfinite(distance), distance, np.inf)
         _, tie, count = np.unique(distance, return_inverse=True, return_counts=True)
-        middle = (np.cumsum(count) - (count + 1) / 2) / max(
-            len(tie), 1
-        )  # equal distances share the middle of their places
+        # equal distances share the middle of their places
+        middle = (np.cumsum(count) - (count + 1) / 2) / max(len(tie), 1)
         place = np.where(np.isfinite(distance), middle[tie] if len(tie) else distance, np.inf)
         order = np.argsort(place, kind="stable")
         self.cluster, self.good, self.place = cluster[order], label[order], place[order]

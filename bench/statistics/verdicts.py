@@ -112,9 +112,8 @@ def _one(name: str, paper: float, published: Published, ours: Estimate | None) -
         return "not reproduced", f"{name} is not defined here, the paper has {paper:.4f}"
     margin, gap = published.margin, ours.value - paper
     told = f"{name} {ours.value:.4f}, the paper {paper:.4f}, difference {gap:+.4f}"
-    if (
-        ours.interval is None
-    ):  # neither closeness nor a difference is shown; what misses the margin is not excused by an unknown error
+    # neither closeness nor a difference is shown; what misses the margin is not excused by an unknown error
+    if ours.interval is None:
         inside = abs(gap) <= margin + _TOLERANCE
         return (
             ("within noise", f"{told}, no interval")

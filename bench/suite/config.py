@@ -7,28 +7,17 @@ task's `Section`.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from bench.core.errors import BenchError, first_line, nearest
+from bench.core.plugins import import_plugins
+from bench.core.validation import Spec, check_seeds, validate
 from bench.core.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs
-
-MAX_SEED = 2**32 - 1  # what every generator takes
-
-PLUGIN_PREFIX = "bench_plugin_"  # module names of plug-ins given by path
-
-
-class Spec(BaseModel):
-    """Base of everything a user writes: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Suite(Spec):
@@ -76,20 +65,6 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
-    """Return `seeds` as a tuple; raise ValueError when there are none, one repeats or one is negative."""
-    if not seeds:
-        raise ValueError("at least one seed is needed, e.g. seeds: [0, 1, 2]")
-    twice = sorted({seed for seed in seeds if list(seeds).count(seed) > 1})
-    if twice:
-        raise ValueError(f"seed {twice[0]} is given more than once; repeated seeds would count one run twice")
-    if min(seeds) < 0:
-        raise ValueError(f"seed {min(seeds)} is negative; seeds are whole numbers from 0")
-    if max(seeds) > MAX_SEED:
-        raise ValueError(f"seed {max(seeds)} is too large; seeds are whole numbers up to {MAX_SEED}")
-    return tuple(seeds)
-
-
 def find_config(name: str) -> Path:
     """Return the path of a config given by path or by the name of a shipped one.
 
@@ -130,55 +105,6 @@ def load_suite(name: str, settings: Sequence[str] = ()) -> Suite:
     import_plugins(plugins, path.parent)  # first: a plug-in may register the very task of a section
     suite: Suite = validate(Suite, _fold_tasks(raw, str(path)), str(path))
     return suite
-
-
-def validate(model: type[BaseModel], value: Any, where: str) -> Any:
-    """Return `value` validated by the pydantic `model`.
-
-    Raises:
-        BenchError: one line with the first problem: place, key, what is wrong, nearest legal key.
-    """
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise BenchError(_explain(model, error, where)) from error
-
-
-def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
-    problems = error.errors()
-    # an unknown key explains more than the missing one it was meant to be
-    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    location = [str(part) for part in first["loc"]]
-    at = ".".join(location) or "top level"
-    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(model, location[:-1])
-        return f"{where}: unknown key {at!r}{nearest(location[-1], known)}{more}"
-    if first["type"] == "missing":
-        return f"{where}: key {at!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    shown = repr(first.get("input"))
-    got = f", got {shown}" if len(shown) <= 60 and not first["msg"].startswith("Value error") else ""
-    return f"{where}: {at}: {message[0].lower() + message[1:]}{got}{more}"
-
-
-def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """Return the legal keys of the nested model at `location`, walking through dicts and optionals."""
-    current: type[BaseModel] | None = model
-    pending: list[type[BaseModel]] = [model]
-    for part in location:
-        if current is not None and part in current.model_fields:
-            pending = _models_in(current.model_fields[part].annotation)
-            current = pending[0] if len(pending) == 1 else None
-        elif current is None or part not in current.model_fields:
-            current = pending[0] if pending else None
-    return sorted({key for m in pending for key in m.model_fields})
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for argument in get_args(annotation) for found in _models_in(argument)]
 
 
 def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
@@ -282,34 +208,3 @@ def _fold_tasks(raw: dict[str, Any], where: str) -> dict[str, Any]:
     if not tasks:
         raise BenchError(f"{where}: no task section; add one of: {', '.join(TASKS.names())}")
     return {**folded, "tasks": tasks}
-
-
-def _import_plugin(plugin: str, folder: Path) -> None:
-    """Import a plug-in module by dotted name, or by the path of a .py file relative to the config."""
-    try:
-        if plugin.endswith(".py"):
-            path = Path(plugin) if Path(plugin).is_absolute() else folder / plugin
-            name = PLUGIN_PREFIX + path.stem
-            if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path.resolve()):
-                return
-            if not path.is_file():
-                raise BenchError(f"plug-in {plugin}: no such file beside the config")
-            spec = importlib.util.spec_from_file_location(name, path.resolve())
-            assert spec is not None and spec.loader is not None  # a .py path always has a loader
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[name]  # a half-imported plug-in must not pass for an imported one
-                raise
-        else:
-            importlib.import_module(plugin)
-    except (ImportError, SyntaxError) as error:
-        raise BenchError(f"plug-in {plugin} cannot be imported: {error}; install it or correct `plugins:`") from error
-
-
-def import_plugins(plugins: Sequence[str], folder: Path) -> None:
-    """Import plug-ins again, in a worker process."""
-    for plugin in plugins:
-        _import_plugin(plugin, folder)

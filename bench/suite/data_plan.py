@@ -15,14 +15,14 @@ from typing import Any, Literal
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.plugins import PLUGIN_PREFIX
 from bench.core.registries import DATASETS
 from bench.core.store import canonical_hash, canonical_json
 from bench.core.workspace import Workspace
 from bench.data.dataset import open_dataset
 from bench.data.manifest import Manifest, build_manifest, file_sha256
 from bench.data.splits import Split, SplitSpec, make_split
-from bench.execution.task import Cell
-from bench.suite.config import PLUGIN_PREFIX
+from bench.execution.cell import Cell
 from bench.suite.smoke import few_pairs, few_scenes
 
 PARTS = ("train", "validation", "test")
@@ -83,15 +83,15 @@ def plan_data(cell: Cell, workspace: Workspace, kind: Kind = "pairs", smallest: 
     """
     spec = cell.spec["dataset"]
     given = workspace.root_for(cell.dataset.split("/")[0], spec["name"])
-    root = given or (Path(cell.places["root"]) if "root" in cell.places else None)
-    options = {key: cell.places.get(f"options.{key}", value) for key, value in spec["options"].items()}
-    split = {**spec["split"], "path": cell.places["split"]} if "split" in cell.places else spec["split"]
+    root = given or (Path(cell.origin.places["root"]) if "root" in cell.origin.places else None)
+    options = {key: cell.origin.places.get(f"options.{key}", value) for key, value in spec["options"].items()}
+    split = {**spec["split"], "path": cell.origin.places["split"]} if "split" in cell.origin.places else spec["split"]
     env = tuple(workspace.env.items())
     plan = _plan(canonical_json(options), spec["name"], root, workspace.cache, canonical_json(split), env, kind)
     plan = replace(plan, options=spec["options"])
-    if cell.limit:
-        return limited(plan, cell.limit, smallest)
-    return for_smoke(plan, kind) if cell.smoke else plan
+    if cell.mode.limit:
+        return limited(plan, cell.mode.limit, smallest)
+    return for_smoke(plan, kind) if cell.mode.smoke else plan
 
 
 @lru_cache(maxsize=8)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.core.errors import BenchError, NotSelected, nearest
+from bench.core.validation import validate
 from bench.data.splits import SplitSpec
-from bench.execution.task import Cell, Origin, Selection, Task, get_task
-from bench.suite.config import Suite, validate
+from bench.execution.cell import Cell, Origin, Selection
+from bench.execution.task import Task, get_task
+from bench.suite.config import Suite
 from bench.suite.smoke import SMOKE_SEEDS
 
 Filters = Mapping[str, tuple[str, ...]]

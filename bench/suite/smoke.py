@@ -3,7 +3,7 @@ the wiring.
 
 Owns what such a run cuts down (samples, iterations, seeds), its folder, and what stands in for published weight files
 that are not here: random weights in the published layout, under a name that says so. They lie in the smoke run's
-folder, and only a smoke cell looks there. A smoke cell is marked (`Cell.smoke`, `Record.smoke`) and has keys of its
+folder, and only a smoke cell looks there. A smoke cell is marked (`Mode.smoke`, `Record.smoke`) and has keys of its
 own, so that nothing of it is ever reused, filed or counted as cost.
 """
 
@@ -24,7 +24,7 @@ from bench.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from bench.data.ships.index import ShipScene
-    from bench.execution.task import Cell
+    from bench.execution.cell import Cell
     from bench.models.backbones import BackboneFacts, WeightFile
 
 FOLDER, WEIGHTS = "smoke", "weights"
@@ -124,7 +124,7 @@ def find_initial_weights(backbone: str, cell: Cell, workspace: Workspace) -> Pat
     """
     from bench.models.weight_files import find_weights, locate_weights
 
-    if cell.smoke and locate_weights(backbone, workspace.env) is None:
+    if cell.mode.smoke and locate_weights(backbone, workspace.env) is None:
         stand_in = _stand_in_path(backbone, workspace)
         if stand_in.is_file():
             return stand_in
@@ -186,9 +186,8 @@ def _published_layout(facts: BackboneFacts, weights: WeightFile | None) -> Any:
     state: Mapping[str, torch.Tensor] = facts.build().state_dict()
     if weights is not None and weights.layout == "torchvision":
         head = torch.nn.Linear(facts.out_channels[3], 1000)
-        state = {
-            name: value for name, value in state.items() if not name.endswith(keymaps.COUNTER)
-        }  # older than the counters
+        # older than the counters
+        state = {name: value for name, value in state.items() if not name.endswith(keymaps.COUNTER)}
         state = {**state, "fc.weight": head.weight.detach(), "fc.bias": head.bias.detach()}
     elif weights is not None and weights.layout == "mmdet-darknet":
         state = keymaps.darknet_to_mmdet(state)

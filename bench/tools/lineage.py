@@ -14,14 +14,22 @@ from typing import Any
 
 from bench.boards.entries import ENTRIES, ENTRY_FILES
 from bench.core.errors import BenchError, nearest
-from bench.data.manifest import file_sha256
-from bench.execution.records import MODEL, PREDICTIONS, RECORD, SCORES, Record, load_record
+from bench.execution.records import (
+    CHANGED,
+    MODEL,
+    PREDICTIONS,
+    RECORD,
+    SCORES,
+    Record,
+    file_state,
+    load_record,
+    output_hashes,
+)
 from bench.execution.task import get_task
 
 SHORTEST_PREFIX = 4
 SHOWN_HASH = 12
 LEVELS = 2  # of cells that a cell starts from: more than today's tasks have
-UNCHANGED, CHANGED, GONE = "unchanged", "CHANGED", "cleaned away"
 
 
 @dataclass(frozen=True)
@@ -152,13 +160,6 @@ def _unknown(text: str, sources: Sequence[Source]) -> str:
 
 
 # -- what a record tells -----------------------------------------------------------------------------------------------
-def output_hashes(record: Record) -> dict[str, Any]:
-    """Return the hashes of what a cell left: `weights_sha256`, `predictions_sha256`; early records keep them among the
-    facts.
-    """
-    return {**record.facts.get("outputs", {}), **record.outputs}
-
-
 def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boards: Path) -> dict[str, Any]:
     """Return the lineage of the record in `found` (its places, equal fingerprints) as JSON: the cells it starts from,
     two levels deep.
@@ -334,13 +335,6 @@ def _files(source: Source, base: Path) -> list[dict[str, str]]:
             }
         )
     return out
-
-
-def file_state(path: Path, sha256: str) -> str:
-    """Return whether a file still is what its hash says: unchanged, CHANGED, or cleaned away."""
-    if not path.is_file():
-        return GONE
-    return UNCHANGED if file_sha256(path, None) == sha256 else CHANGED
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -27,9 +27,9 @@ from bench.execution.records import (
     Record,
     link_file,
     load_record,
+    output_hashes,
     stage_done,
 )
-from bench.tools.lineage import output_hashes
 
 TAKEN, HERE, LEFT, BUSY, DAMAGED, CONFLICT = (
     "taken over",

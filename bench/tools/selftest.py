@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.execution.known_answers import Expected, Known
 from bench.execution.task import get_task
 
 if TYPE_CHECKING:
@@ -24,43 +25,8 @@ if TYPE_CHECKING:
     from bench.execution.task import Scores, Task
     from bench.statistics.inference import Measured
 
-ROUNDING = 1e-12  # of sums and quotients of a few hundred terms in float64
 RESAMPLING = 1e-9  # between a metric and the same number from per-sample arrays, some of them float32
 FILE, SAMPLES, COVERED = "(through the file)", "(from per-sample arrays)", "(covered)"
-
-
-@dataclass(frozen=True)
-class Expected:
-    """A number that must come out.
-
-    Attributes:
-        value: None where the metric is not defined.
-        why: the closed form, or why it is a constant.
-        within: largest distance that is good; 0 for exactly.
-    """
-
-    value: float | None
-    why: str
-    within: float = ROUNDING
-
-
-@dataclass(frozen=True)
-class Known:
-    """A prediction whose numbers are known without scoring it.
-
-    Attributes:
-        name: "truth".
-        about: what the prediction is, in a few words.
-        expected: by the name of a metric, or of a numeric fact.
-        write: leaves the predictions file in a cell's folder.
-        score: scores the same prediction in memory; None for a task that only knows files.
-    """
-
-    name: str
-    about: str
-    expected: Mapping[str, Expected]
-    write: Callable[[Path], None]
-    score: Callable[[], Scores] | None = None
 
 
 @dataclass(frozen=True)

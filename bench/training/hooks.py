@@ -127,9 +127,8 @@ class Trainee(nn.Module):
         self.session = session
         loss: Callable[[Any], dict[str, Tensor]] = session.model.loss  # type: ignore[assignment]
         if session.ranks is not None:
-            loss = distributed(
-                session.model, session.device
-            ).__call__  # the method: as a module it would be one of this one's
+            # the method: as a module it would be one of this one's
+            loss = distributed(session.model, session.device).__call__
         self._loss = loss
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:

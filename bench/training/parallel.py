@@ -95,9 +95,8 @@ def ranks_of(world: World | None, device: torch.device) -> Iterator[Ranks | None
     _current = Ranks(world, name)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Grad strides do not match"
-            )  # of 1x1 convolutions, which have two names for one order
+            # of 1x1 convolutions, which have two names for one order
+            warnings.filterwarnings("ignore", message="Grad strides do not match")
             yield _current
     finally:
         _current = None

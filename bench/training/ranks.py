@@ -216,9 +216,8 @@ def world_from_environment(environment: dict[str, str] | None = None) -> World |
 
 def _store(host: str, port: int, rank: int, size: int, hosts_store: bool) -> Any:
     """Return the connection to the store: torchrun's own, or one that rank 0 hosts."""
-    os.environ.setdefault(
-        "TORCH_CPP_LOG_LEVEL", "ERROR"
-    )  # else each rank warns of a network that uses all its parameters
+    # else each rank warns of a network that uses all its parameters
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from torch.distributed import PrefixStore, TCPStore
 
     try:

@@ -24,9 +24,8 @@ def describe(file):
 rows = list(csv.DictReader(asked.open(newline="")))
 known = {file: describe(file) for file in {row[view] for row in rows for view in ("sar_file", "optical_file")}}
 for row in rows:
-    row["distance"] = 1 - float(
-        known[row["sar_file"]] @ known[row["optical_file"]]
-    )  # smaller = more alike; "" where a method fails
+    # smaller = more alike; "" where a method fails
+    row["distance"] = 1 - float(known[row["sar_file"]] @ known[row["optical_file"]])
 with answer.open("w", newline="") as stream:
     table = csv.DictWriter(stream, rows[0])
     table.writeheader()

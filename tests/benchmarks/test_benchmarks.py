@@ -119,10 +119,8 @@ def test_tiles_are_counted_where_the_scenes_are_at_hand(tmp_path: Path) -> None:
     generated_sets.write_scenes(tmp_path / "scenes", 1000, 1)
     cells = next(cells for cells in paper_steps._trainings("paper")[0] if cells[0].method.startswith("yolov3"))
     work = paper_steps._work(cells[0], tmp_path / "scenes", tmp_path / "cache")
-    assert work.inferred == 9 and work.steps in (
-        72,
-        144,
-    )  # 9 tiles at most, of which one ship shows in 1 to 4, as many empty ones
+    # 9 tiles at most, of which one ship shows in 1 to 4, as many empty ones
+    assert work.inferred == 9 and work.steps in (72, 144)
 
 
 def test_trainings_that_are_not_estimated_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,9 +62,8 @@ def test_statistics_of_images_whose_statistics_are_known() -> None:
     area = [np.pi * (b**2 - a**2) for a, b in simulator_realism.BANDS]
     assert np.allclose([low, middle, high], np.array(area) / sum(area), atol=0.02)
     same_rows = np.repeat(rng.normal(100, 10, (1, 256)), 256, axis=0)
-    assert simulator_realism.autocorrelation(same_rows, (1,))[0] == pytest.approx(
-        0.5, abs=0.05
-    )  # mean of 1 down and 0 across
+    # mean of 1 down and 0 across
+    assert simulator_realism.autocorrelation(same_rows, (1,))[0] == pytest.approx(0.5, abs=0.05)
 
 
 def test_ship_to_clutter_is_a_ratio_of_mean_intensities() -> None:

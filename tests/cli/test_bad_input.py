@@ -420,9 +420,8 @@ def test_a_damaged_record(tiny: Bench) -> None:
         assert wanted in planned and "record.json" in planned and "PROBLEM" in planned and "3 finished" in planned
         scored = tiny("score", code=1).stdout  # it names the damaged one, and scores the others
         assert wanted in scored and "PROBLEM" in scored and scored.count("numbers as recorded") == 3
-    assert (
-        "4 finished" not in tiny("plan", "--config", "tiny.yaml", "--method", "random").stdout
-    )  # other cells do not care
+    # other cells do not care
+    assert "4 finished" not in tiny("plan", "--config", "tiny.yaml", "--method", "random").stdout
     path.unlink()
     tiny("run", "--config", "tiny.yaml", "--no-figures")
     assert json.loads(path.read_text())["metrics"] == json.loads(whole)["metrics"]

@@ -109,9 +109,8 @@ def test_the_pretraining_is_trained_first_once_and_shared(ships: Bench) -> None:
         and "osm: nce on toy/grouped" in board
     )
     assert (ships.folder / "leaderboards/ships/matching.md").is_file()
-    again = ships(
-        "run", "--config", "ships.yaml", "--no-figures", "--threads", "1"
-    )  # both tables: Table II's cell is there already
+    # both tables: Table II's cell is there already
+    again = ships("run", "--config", "ships.yaml", "--no-figures", "--threads", "1")
     assert "5 cells, 4 finished already, 1 to run" in again.stderr and "random on toy/grouped" in again.stderr
 
 

@@ -325,9 +325,8 @@ def test_weight_files_are_found_and_their_damage_too(tmp_path: Path) -> None:
     found = by_name(examine_weights(workspace, quick=False))
     assert found["resnet18"].fails and "bench data weights resnet18 --download" in found["resnet18"].advice
     assert found["resnet50"].state == "missing" and not found["resnet50"].fails
-    quick = by_name(examine_weights(workspace, quick=True))[
-        "resnet18"
-    ]  # sizes alone: this file's size is not published
+    # sizes alone: this file's size is not published
+    quick = by_name(examine_weights(workspace, quick=True))["resnet18"]
     assert quick.state == "ok" and "size" in quick.text
 
 

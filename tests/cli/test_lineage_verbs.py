@@ -203,9 +203,8 @@ def test_a_conflict_and_a_damaged_cell_are_told_and_the_others_come(tiny: Bench)
 # -- score -------------------------------------------------------------------------------------------------------------
 def test_score_all_compares_every_cell_and_every_entry(tiny: Bench) -> None:
     out = tiny("score", "--all").stdout
-    assert (
-        out.count("numbers as recorded") == 8 and "from per-sample scores" not in out
-    )  # predictions are at hand for the entries too
+    # predictions are at hand for the entries too
+    assert out.count("numbers as recorded") == 8 and "from per-sample scores" not in out
     shutil.rmtree(tiny.folder / "runs")
     out = tiny("score", "--all").stdout
     assert out.count("numbers as recorded, of ") == 4 and out.count("from per-sample scores") == 4

@@ -15,10 +15,10 @@ from ship_files import write_air_sarship
 
 from bench.core.errors import BenchError
 from bench.data.images import write_image
+from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
 from bench.execution.costs import PastCosts
+from bench.execution.plan import PlanItem
 from bench.execution.records import Record
-from bench.execution.runner import PlanItem
-from bench.execution.task import Cell, Identity, Keys, Origin, Selection
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
 

@@ -271,9 +271,8 @@ def test_a_shared_measurement_is_computed_once_for_two_suites(tiny: Bench) -> No
     entry = json.loads((tiny.folder / "leaderboards/twin/entries/matching--toy-grouped--cfog--once.json").read_text())
     assert entry["suite"] == "twin" and "--config twin.yaml" in entry["command"]
     tiny.write("twin.yaml", TINY.replace("name: tiny", "name: twin").replace("    cfog:", "    structure:"))
-    done = tiny(
-        "run", "--config", "twin.yaml", "--no-figures"
-    )  # another label: a folder of its own, and everything reused
+    # another label: a folder of its own, and everything reused
+    done = tiny("run", "--config", "twin.yaml", "--no-figures")
     assert (
         "structure on toy/grouped: score" in done.stderr
         and "taken off the board, no longer in the suite" in done.stdout

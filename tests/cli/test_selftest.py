@@ -24,10 +24,11 @@ import bench.matching.scoring.selftest as pair_selftest
 import bench.statistics.inference as statistics
 import bench.statistics.resampling as resampling
 from bench.cli.main import main
+from bench.execution.known_answers import Expected
 from bench.execution.task import get_task
 from bench.matching.scoring.metrics import Ranks
 from bench.matching.scoring.retrieval import Retrieval
-from bench.tools.selftest import COVERED, Check, Expected, statistics_checks, task_checks
+from bench.tools.selftest import COVERED, Check, statistics_checks, task_checks
 
 
 def failing(checks: Any) -> Check | None:

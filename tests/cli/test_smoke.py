@@ -27,8 +27,8 @@ from bench.core.registries import DETECTORS, MATCHERS
 from bench.data.ships.index import ShipScene
 from bench.data.ships.toy import ToyShipScenes, render_ships
 from bench.data.toy import ToyScene, write_toy_pairs
+from bench.execution.cell import Origin, Selection
 from bench.execution.records import Record, load_record
-from bench.execution.task import Origin, Selection
 from bench.models.weight_files import find_weights
 from bench.models.weights import load_initial_weights
 from bench.suite.config import load_suite

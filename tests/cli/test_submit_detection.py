@@ -74,9 +74,8 @@ def board(bench: Bench) -> str:
 
 
 def test_boxes_enter_the_board_with_their_reference_and_stay(ships: Bench) -> None:
-    ships(
-        *RUN, "--set", "detection.methods.other={detector: cfar}"
-    )  # a row that is on the board and not in the suite's file
+    # a row that is on the board and not in the suite's file
+    ships(*RUN, "--set", "detection.methods.other={detector: cfar}")
     ships.write(
         "boxes.json",
         json.dumps({"info": truth(ships)["info"], "images": truth(ships)["images"], "annotations": perfect(ships)}),
@@ -97,9 +96,8 @@ def test_boxes_enter_the_board_with_their_reference_and_stay(ships: Bench) -> No
     )
     ships(*RUN)  # a whole run prunes what the suite lacks, but not what was submitted
     assert "[mine](https://doi.org/10.1000/182)" in board(ships)
-    ships(
-        *SUBMIT, "--reference", "https://example.org/corrected"
-    )  # same file, nothing to compute: the reference is corrected all the same
+    # same file, nothing to compute: the reference is corrected all the same
+    ships(*SUBMIT, "--reference", "https://example.org/corrected")
     assert "[mine](https://example.org/corrected)" in board(ships)
 
 
@@ -107,9 +105,8 @@ def test_the_board_is_rebuilt_from_entries_alone_and_scored_from_the_cell(ships:
     boxes = perfect(ships, 0.9)
     ships.write("boxes.json", json.dumps([{**boxes[0], "score": 0.1}, *boxes[1:]]))
     ships(*SUBMIT, "--empty-images-ok", "--set", "detection.protocol.score_floor=0.5")
-    assert (
-        record(ships)["facts"]["scene.detections"] == len(boxes) - 1
-    )  # what lies below the protocol's floor is dropped
+    # what lies below the protocol's floor is dropped
+    assert record(ships)["facts"]["scene.detections"] == len(boxes) - 1
     assert "numbers as recorded" in ships("score").stdout
     clone = Bench(tmp_path / "clone")
     shutil.copytree(ships.folder / "leaderboards", clone.folder / "leaderboards")

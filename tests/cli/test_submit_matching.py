@@ -134,9 +134,8 @@ def test_distances_of_a_known_row_give_its_numbers_and_the_row_stays(pairs: Benc
         path.unlink()
     clone("leaderboard", "tiny")
     assert board(clone) == board(pairs)
-    for path in (clone.folder / "leaderboards/tiny/entries").glob(
-        "matching--toy-grouped--mine--once.*"
-    ):  # how it is taken back
+    # how it is taken back
+    for path in (clone.folder / "leaderboards/tiny/entries").glob("matching--toy-grouped--mine--once.*"):
         path.unlink()
     clone("leaderboard", "tiny")
     assert "[mine]" not in board(clone) and "| cfog" in board(clone)

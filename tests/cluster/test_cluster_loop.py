@@ -16,13 +16,14 @@ from command_line import REPOSITORY, TINY
 
 from bench.core.errors import BenchError
 from bench.core.workspace import Workspace
+from bench.execution.cell import Origin, Selection
+from bench.execution.job import Settings
+from bench.execution.plan import Plan, make_plan
 from bench.execution.records import RECORD
-from bench.execution.runner import Plan, Settings, make_plan
 from bench.execution.slurm import jobs as slurm
 from bench.execution.slurm.execute import ClusterRun
 from bench.execution.slurm.jobs import JobState
 from bench.execution.slurm.spec import SlurmSpec, slurm_spec
-from bench.execution.task import Origin, Selection
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
 
@@ -84,7 +85,7 @@ def plan_of(place: Path) -> tuple[Plan, Workspace]:
     suite = load_suite(str(place / "suite.yaml"))
     workspace = Workspace(place / "runs", place / "boards", {}, {})
     cells = expand(suite, Selection(), ("matching",), Origin("--config suite.yaml", place))
-    return make_plan(suite, cells, workspace), workspace
+    return make_plan(cells, workspace), workspace
 
 
 def run(place: Path, monkeypatch: pytest.MonkeyPatch, cluster: StandIn, **spec: Any) -> tuple[Any, list[str]]:

@@ -17,8 +17,8 @@ from bench.boards.rendering import to_text
 from bench.boards.tables import Column, TableCell, aggregate, format_cell, group_rows, row_command, seeds_text
 from bench.core.errors import BenchError
 from bench.core.store import read_json, write_json
+from bench.execution.cell import Cell
 from bench.execution.records import Failure, Record, load_record
-from bench.execution.task import Cell
 from bench.suite.config import Suite
 
 BOARDS = Path(__file__).resolve().parents[2] / "leaderboards"

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.core.errors import BenchError
+from bench.core.validation import MAX_SEED, check_seeds
 from bench.core.workspace import shipped_configs
-from bench.suite.config import MAX_SEED, Suite, _merge, check_seeds, find_config, load_suite
+from bench.suite.config import Suite, _merge, find_config, load_suite
 
 BASE = """\
 name: base

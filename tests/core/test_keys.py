@@ -18,8 +18,10 @@ from bench.core.options import later, option_values
 from bench.core.registries import MATCHERS
 from bench.core.workspace import Workspace
 from bench.data.toy import ToyScene, write_toy_pairs
-from bench.execution.runner import Settings, job_to_json, make_plan
-from bench.execution.task import Cell, Keys, Origin, Selection, get_task
+from bench.execution.cell import Cell, Keys, Origin, Selection
+from bench.execution.job import JobFile, Settings
+from bench.execution.plan import make_plan
+from bench.execution.task import get_task
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
 
@@ -191,7 +193,7 @@ def test_folders_and_context_change_nothing(tmp_path: Path, workspace: Workspace
     (cell,) = cells_of(tmp_path, SUITE)
     identity = get_task("matching").identify(cell, workspace)
     for settings in (Settings(), Settings("cuda:1", 8, 4, False, True)):
-        assert job_to_json(cell, identity, workspace, settings)["identity"]["keys"]["score"] == base.score
+        assert JobFile.of(cell, identity, workspace, settings).identity.keys.score == base.score
 
 
 def test_changed_data_change_the_train_key(tmp_path: Path, workspace: Workspace, base: Keys) -> None:
@@ -245,9 +247,8 @@ def test_a_plan_tells_each_missing_thing_once(tmp_path: Path, workspace: Workspa
     raw["seeds"] = [0, 1]
     raw["matching"]["methods"]["pre"] = {"matcher": "infonce", "backbone": "resnet18", "init": "imagenet"}
     cells = cells_of(tmp_path, raw)
-    path = tmp_path / "suite.yaml"
     empty = Workspace(workspace.runs, workspace.boards, {}, {"HOME": str(tmp_path), "TORCH_HOME": str(tmp_path)})
-    plan = make_plan(load_suite(str(path)), cells, empty)
+    plan = make_plan(cells, empty)
     assert not plan.items and len(cells) == 4 and len(plan.missing) == 2
     assert (
         "data set qxs-saropt is not here" in plan.missing[0] and "no ImageNet weights for resnet18" in plan.missing[1]

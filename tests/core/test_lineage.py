@@ -194,9 +194,8 @@ def test_a_row_is_named_as_briefly_as_is_clear_and_suites_may_differ(tmp_path: P
         for b in ("bad", "two:toy/half/bad", print_of_bad[:7]):
             one, two = choose_pair(a, b, rows, None, None)
             assert (one.method, two.method, one.dataset, len(one.by_seed)) == ("good", "bad", "toy/half", 2)
-    assert (
-        choose_pair("good", "bad", rows, "detection", "toy/half")[0].place == "one"
-    )  # equal records: the first board stands for both
+    # equal records: the first board stands for both
+    assert choose_pair("good", "bad", rows, "detection", "toy/half")[0].place == "one"
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,8 @@ def git(folder: Path, *words: str) -> str:
 
 
 def test_the_commit_and_whether_anything_changed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(
-        os.path.dirname(os.path.dirname(checkout))
-    )  # the folder that counts is the package's, not the current one
+    # the folder that counts is the package's, not the current one
+    monkeypatch.chdir(os.path.dirname(os.path.dirname(checkout)))
     assert git_state(checkout) == {"commit": git(checkout, "rev-parse", "HEAD"), "dirty": False}
     (checkout.parent / "leaderboards/s/matching.md").write_text("new")
     (checkout / "notes.txt").write_text("untracked")

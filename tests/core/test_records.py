@@ -13,6 +13,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.core.store import write_json
+from bench.execution.cell import Cell, Identity, Keys, Mode
 from bench.execution.records import (
     FIGURES,
     SCHEMA_VERSION,
@@ -26,7 +27,6 @@ from bench.execution.records import (
     stage_done,
     write_stage,
 )
-from bench.execution.task import Cell, Identity, Keys
 
 HERE = Path(__file__).parent
 EXAMPLES = sorted(HERE.glob("records_v*/*.json"))
@@ -83,7 +83,7 @@ def test_the_examples_of_the_schemas_are_what_they_are_called() -> None:
 
 
 def test_a_smoke_cell_leaves_a_marked_record(tmp_path: Path) -> None:
-    record = new_record(a_cell(smoke=True), Identity(KEYS, {}, 5), "finished")
+    record = new_record(a_cell(mode=Mode(smoke=True)), Identity(KEYS, {}, 5), "finished")
     write_json(tmp_path / "record.json", record.model_dump())
     assert load_record(tmp_path / "record.json").smoke and not a_record().smoke
 

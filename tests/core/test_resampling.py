@@ -149,9 +149,8 @@ def test_taking_nothing_all_or_from_itself(kind: str) -> None:
         take[0], take[1] = False, True
         mixed = one.mixed(two, take)
         np.testing.assert_allclose(mixed[:2], [value_of(one), value_of(two)], rtol=0, atol=1e-14)
-        np.testing.assert_allclose(
-            two.mixed(one, ~take), mixed, rtol=0, atol=1e-14
-        )  # swapping the roles of the rows changes nothing
+        # swapping the roles of the rows changes nothing
+        np.testing.assert_allclose(two.mixed(one, ~take), mixed, rtol=0, atol=1e-14)
         np.testing.assert_allclose(one.mixed(one, take), value_of(one), rtol=0, atol=1e-14)
         assert one.same(one).all()
 

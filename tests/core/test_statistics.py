@@ -127,9 +127,8 @@ def test_errors_by_hand() -> None:
     assert both.freedom == pytest.approx(0.05**4 / (0.03**4 / 4 + 0.04**4 / 2))
     interval = difference_interval(0.1, one)
     assert interval is not None and interval.high == pytest.approx(0.1 + student.ppf(0.975, 4) * 0.03)
-    assert (
-        share_interval(1.0, one) is None and share_interval(0.0, one) is None
-    )  # scatter says nothing where all are perfect
+    # scatter says nothing where all are perfect
+    assert share_interval(1.0, one) is None and share_interval(0.0, one) is None
     wide = share_interval(0.999, Scatter(0.5, 1.0))
     assert wide is not None and 0 <= wide.low < 0.01 and wide.high <= 1
 
@@ -139,9 +138,8 @@ def test_the_error_over_clusters_adds_up_over_strata() -> None:
     found = cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5, 0.9]), clusters), clusters)
     assert found is not None and found.error == pytest.approx(np.sqrt(0.5 * 0.02 + 0.5 * 0.08)) and found.freedom == 2
     lonely = Clusters.of(list("abc"), np.ones(3), np.array([0, 0, 1]))
-    assert (
-        cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5]), lonely), lonely) is None
-    )  # a fold of one scene: its scatter is unknown
+    # a fold of one scene: its scatter is unknown
+    assert cluster_error(cluster_parts(np.array([0.1, 0.3, 0.5]), lonely), lonely) is None
 
 
 # -- two rows ----------------------------------------------------------------------------------------------------------
@@ -297,19 +295,14 @@ def test_what_is_resolvable_is_where_the_test_begins_to_reject() -> None:
                 first + student.ppf(0.8, scatter.freedom) * scatter.error, abs=0.02 * scatter.error
             )
     few = 1.0 - 2 * ((np.arange(2**4)[:, None] >> np.arange(5)) & 1)
-    assert (
-        smallest_found(parts[:5] - parts[:5].mean(), np.full(5, 0.2), few, None, Scatter(0.1, 4.0)) is None
-    )  # 2 / 2^5 > 0.05
+    # 2 / 2^5 > 0.05
+    assert smallest_found(parts[:5] - parts[:5].mean(), np.full(5, 0.2), few, None, Scatter(0.1, 4.0)) is None
 
 
 # -- Holm, and bad input -----------------------------------------------------------------------------------------------
 def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03, 0.005]) == [
-        True,
-        False,
-        False,
-        True,
-    ]  # 0.005 <= 0.05/4, 0.01 <= 0.05/3, 0.03 > 0.05/2: stop
+    # 0.005 <= 0.05/4, 0.01 <= 0.05/3, 0.03 > 0.05/2: stop
+    assert holm([0.01, 0.04, 0.03, 0.005]) == [True, False, False, True]
     assert holm([0.04, None, 0.02]) == [True, False, True]  # what was not tested is no hypothesis
     assert holm([0.05]) == [True] and holm([0.0500001]) == [False] and holm([]) == []
 

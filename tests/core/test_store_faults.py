@@ -34,8 +34,8 @@ from bench.core.store import (
     write_text,
 )
 from bench.detection.scoring.predictions import load_predictions as load_detections
+from bench.execution.cell import Origin, Selection
 from bench.execution.records import RECORD, Keys, figures_drawn, finished_record, load_record, stage_done, write_stage
-from bench.execution.task import Origin, Selection
 from bench.matching.scoring.predictions import load_predictions as load_pairs
 from bench.models.states import load_state, save_state
 from bench.suite.config import load_suite
@@ -109,9 +109,8 @@ def test_a_write_that_fails_at_any_step_leaves_the_old_file_and_nothing_else(
         try:
             with faulty(fault):
                 write(path, new)
-            assert read(path) == content(
-                new
-            )  # such as the mkdir of a folder that is there: its failure does not matter
+            # such as the mkdir of a folder that is there: its failure does not matter
+            assert read(path) == content(new)
         except wanted as error:
             failed += 1
             assert not isinstance(error, BenchError) or (str(path) in str(error) and os.strerror(what) in str(error)), (

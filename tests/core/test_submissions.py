@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import BenchError
-from bench.tools.submissions import Sheet, as_number, check_claims, check_name, read_sheet, reference_link, short_hash
+from bench.submissions.sheets import Sheet, as_number, check_claims, check_name, read_sheet, reference_link, short_hash
 
 ROWS = [{"id": "a", "n": 1, "v": 0.5}, {"id": "b", "n": 2, "v": None}]
 CSV = "id,n,v\na,1,0.5\nb,2,\n"

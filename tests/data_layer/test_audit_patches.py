@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from bench.core.errors import BenchError
 from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
-from bench.data.datasets.port_pairs import PortPairs
 from bench.data.images import write_image
 from bench.data.splits import SplitSpec, make_split
 from bench.matching.scoring.retrieval import overlap_mask
+from bench.simulator.port_pairs import PortPairs
 
 SIDE, STRIDE = 64, 44
 
@@ -64,9 +64,8 @@ def test_everything_is_recovered_from_the_pixels(tmp_path: Path) -> None:
     position = {name: (int(y), int(x)) for name, y, x in zip(ids, report.layout.y, report.layout.x, strict=True)}
     for one, two, dy, dx in wanted:
         assert (position[two][0] - position[one][0], position[two][1] - position[one][1]) == (dy, dx)
-    assert (
-        report.optical is not None and report.optical.equal >= report.optical.pairs - 4
-    )  # the added copies lie among them
+    # the added copies lie among them
+    assert report.optical is not None and report.optical.equal >= report.optical.pairs - 4
     assert report.to_json()["overlaps"]["same_place"] == 2
 
 

@@ -57,11 +57,8 @@ def test_every_sample_is_tested_once_and_groups_stay_whole(
     tested = [{groups[i] for i in split.test} for split in splits]
     for split, names in zip(splits, tested, strict=True):
         assert not names & {groups[i] for i in split.train} and len(split.validation) == 0 and len(split.dropped) == 0
-    for wanted in (
-        {"in"},
-        {"off"},
-        {"in", "off"},
-    ):  # in each stratum and in all, fold sizes differ by at most one group
+    # in each stratum and in all, fold sizes differ by at most one group
+    for wanted in ({"in"}, {"off"}, {"in", "off"}):
         sizes = [sum(shore[name] in wanted for name in names) for names in tested]
         assert max(sizes) - min(sizes) <= 1
 

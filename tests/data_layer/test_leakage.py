@@ -16,12 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ship_files import coco, write_coco
 
-from bench.boards.leakage import FOOTNOTES, Leakage, leak_mark, leakage, shared_files
+from bench.boards.leakage import FOOTNOTES, Leakage, leak_mark, leakage
 from bench.core.workspace import Workspace
 from bench.data.images import write_image
+from bench.data.manifest import shared_files
 from bench.data.toy import ToyScene, write_toy_pairs
+from bench.execution.cell import Cell, Identity, Origin, Selection
 from bench.execution.records import Record, load_record, new_record
-from bench.execution.task import Cell, Identity, Origin, Selection, get_task
+from bench.execution.task import get_task
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
 

@@ -34,9 +34,8 @@ def amplitude(root: Path, reader: type = VocFolder, **options: Any) -> Any:
 def test_air_sarship_in_its_genuine_layout(tmp_path: Path) -> None:
     root = write_air_sarship(tmp_path, {10: [[1, 2, 20, 30]], 2: [[0, 0, 50, 60], [5, 5, 9, 9]], 7: []})
     write_tiff(root / "AIR-SARShip-1.0-data" / "13.tiff", 90, 80)
-    write_voc(
-        root / "AIR-SARShip-1.0-xml" / "13-label.xml", [[60, 70, 79, 89]], (60, 50)
-    )  # a stated size that is too small
+    # a stated size that is too small
+    write_voc(root / "AIR-SARShip-1.0-xml" / "13-label.xml", [[60, 70, 79, 89]], (60, 50))
     dataset = AirSarShip.at(root)
     index = dataset.index()
     assert index.ids == ("2", "7", "10", "13") == index.scenes and [item.image_id for item in index.items] == [
@@ -131,11 +130,8 @@ def test_voc_folder(tmp_path: Path) -> None:
     assert amplitude(root, scene_pattern="_([0-9]+)").index().scenes == ("2", "10")
     assert amplitude(root, scene_pattern="_(x)").index().columns == ("id",)
     write_voc_folder(tmp_path, {"b_2": []})
-    assert [item.image_id for item in amplitude(root).index().items] == [
-        1,
-        2,
-        3,
-    ]  # two images of number 2: numbered in order
+    # two images of number 2: numbered in order
+    assert [item.image_id for item in amplitude(root).index().items] == [1, 2, 3]
     assert amplitude(root, one_based=True).index().items[0].boxes.tolist() == [[0, 1, 10, 20]]
 
 
@@ -305,10 +301,8 @@ def test_hrsid_lists_whose_image_ids_collide(tmp_path: Path) -> None:
     assert "shore" not in Hrsid.at(root, annotations="site_train", inshore_bright_frac=None).index().columns
     (root / "own.csv").write_text("id,shore,port\nP1_a,offshore,X\nP1_b,offshore,Y\n")
     own = Hrsid.at(root, annotations="site_train", table="own.csv").index()
-    assert own.column("shore") == ["offshore"] * 2 and own.column("port") == [
-        "X",
-        "Y",
-    ]  # the user's table wins over the estimate
+    # the user's table wins over the estimate
+    assert own.column("shore") == ["offshore"] * 2 and own.column("port") == ["X", "Y"]
     hrsid(tmp_path, odd=coco({"P1_a.png": []}, bright_frac=["much"]))
     with pytest.raises(BenchError, match="odd.json, image 1: bright_frac 'much' is no share between 0 and 1"):
         Hrsid.at(root, annotations="odd").index()

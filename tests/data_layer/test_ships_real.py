@@ -91,9 +91,8 @@ def test_the_circulating_labels_make_the_declared_set(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for number in SCENES:
         side = 4140 if number == 13 else 3000
-        tifffile.memmap(
-            tmp_path / "data" / f"SARShip-1.0-{number}.tiff", shape=(side, side), dtype=np.uint16
-        )  # sparse zeros
+        # sparse zeros
+        tifffile.memmap(tmp_path / "data" / f"SARShip-1.0-{number}.tiff", shape=(side, side), dtype=np.uint16)
         write_voc(tmp_path / "xml" / f"AIR-SARShip-1.0-{number}-label.xml", boxes[number])
     dataset = AirSarShip.at(tmp_path)
     index = dataset.index()

@@ -113,10 +113,8 @@ def test_both_styles_give_the_same_boxes_and_the_same_split(tmp_path: Path, copi
             assert told == {"000001": "inshore", "000019": "offshore", "000002": "", "000010": "", "001160": ""}
         assert set(dataset.manifest().files) == {path.relative_to(dataset.root).as_posix() for path in dataset.files()}
         problems = verify_ships(dataset).problems
-        assert [line.split(" found")[0] for line in problems] == [
-            "5 images",
-            "5 ships",
-        ]  # copies are no images, and equal none
+        # copies are no images, and equal none
+        assert [line.split(" found")[0] for line in problems] == ["5 images", "5 ships"]
     assert found["voc"] == found["coco"] and {name: item[0] for name, item in found["voc"].items()} == dict(SHIPS)
     assert [item.image_id for item in Ssdd.at(tmp_path).index().items] == [1, 2, 10, 19, 1160]
 

@@ -36,12 +36,10 @@ def ap(hits: str, positives: int, kind: Interpolation) -> float | None:
 def test_known_answers() -> None:
     """Four ships, ranking + - + - -: precision 1 up to recall 1/4, 2/3 up to 1/2, 0 beyond."""
     assert ap("+-+--", 4, "area") == pytest.approx((1 + 2 / 3) / 4, abs=1e-15)
-    assert ap("+-+--", 4, "11-point") == pytest.approx(
-        (3 * 1 + 3 * 2 / 3) / 11, abs=1e-15
-    )  # recalls 0, .1, .2 and .3, .4, .5
-    assert ap("+-+--", 4, "101-point") == pytest.approx(
-        (26 * 1 + 25 * 2 / 3) / 101, abs=1e-15
-    )  # 0 to .25 and .26 to .50
+    # recalls 0, .1, .2 and .3, .4, .5
+    assert ap("+-+--", 4, "11-point") == pytest.approx((3 * 1 + 3 * 2 / 3) / 11, abs=1e-15)
+    # 0 to .25 and .26 to .50
+    assert ap("+-+--", 4, "101-point") == pytest.approx((26 * 1 + 25 * 2 / 3) / 101, abs=1e-15)
 
 
 def test_precision_is_interpolated_from_the_right() -> None:

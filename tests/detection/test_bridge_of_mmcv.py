@@ -82,9 +82,8 @@ def test_nms_of_nothing_and_of_one_and_of_equal_boxes() -> None:
 def test_nms_keeps_a_pair_at_the_threshold_exactly() -> None:
     from mmcv.ops import nms
 
-    boxes = torch.tensor(
-        [[0.0, 0, 2, 1], [1.0, 0, 3, 1], [0.0, 0, 4, 1]]
-    )  # IoU of the first with the others: 1/3 and 1/2
+    # IoU of the first with the others: 1/3 and 1/2
+    boxes = torch.tensor([[0.0, 0, 2, 1], [1.0, 0, 3, 1], [0.0, 0, 4, 1]])
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5)[1].tolist() == [0, 1, 2]
     assert nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.49)[1].tolist() == [0, 1]
 

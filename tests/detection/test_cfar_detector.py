@@ -63,9 +63,8 @@ def test_false_alarm_rate_is_the_declared_one(looks: float, pfa: float) -> None:
     made = detector(SarScale.intensity, guard_px=3, ring_px=8, **OPEN_SEA)
     found = len(made.exceedances(intensity, no_land(intensity.shape), looks, pfa))
     expected = pfa * intensity.size
-    assert (
-        abs(found - expected) < 5 * np.sqrt(expected) + 0.01 * expected
-    )  # neighbours share ring pixels: a little wider than binomial
+    # neighbours share ring pixels: a little wider than binomial
+    assert abs(found - expected) < 5 * np.sqrt(expected) + 0.01 * expected
 
 
 def test_every_pixel_is_decided_as_by_a_plain_loop() -> None:

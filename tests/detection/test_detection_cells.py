@@ -17,8 +17,10 @@ from bench.core.errors import BenchError, MissingInputs
 from bench.core.workspace import Workspace
 from bench.data.images import write_image
 from bench.detection.pretraining import initial_weights, parse_arm
-from bench.execution.runner import Settings, job_to_json, make_plan
-from bench.execution.task import Cell, Origin, Selection, get_task
+from bench.execution.cell import Cell, Origin, Selection
+from bench.execution.job import JOB, JobFile, Settings, read_job
+from bench.execution.plan import make_plan
+from bench.execution.task import get_task
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
 
@@ -368,9 +370,9 @@ def test_the_compute_matched_control_trains_longer_by_what_the_pretraining_saw(
 def test_a_job_carries_the_required_cell_to_another_process(tmp_path: Path, workspace: Workspace) -> None:
     cell = cells_of(tmp_path, SUITE, seeds=(0,), filters={"pretrain": ("osm",)})[1]
     identity = get_task("detection").identify(cell, workspace)
-    raw = json.loads(json.dumps(job_to_json(cell, identity, workspace, Settings())))
-    assert Cell.from_json(raw["cell"]) == cell
-    assert [tuple(pair) for pair in raw["identity"]["requires"]] == list(identity.requires)
+    JobFile.of(cell, identity, workspace, Settings()).write(tmp_path / "cell")
+    read = read_job(tmp_path / "cell" / JOB)
+    assert read.cell == cell and read.identity == identity
     assert identity.requires[0][0] == "matching"
 
 
@@ -393,5 +395,5 @@ def test_a_pair_set_is_refused_in_one_line(tmp_path: Path, workspace: Workspace)
     entry = {"dataset": "toy-pairs", "splits": {"all": {"kind": "random"}}}
     raw = changed(lambda raw: raw["detection"].update(datasets={"toy": entry}))
     cells = cells_of(tmp_path, raw, filters={"detector": ("cfar",)})
-    plan = make_plan(load_suite(str(tmp_path / "suite.yaml")), cells, workspace)
+    plan = make_plan(cells, workspace)
     assert len(plan.missing) == 1 and "toy-pairs" in plan.missing[0] and "pairs" in plan.missing[0]

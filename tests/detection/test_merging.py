@@ -204,21 +204,16 @@ def test_of_two_ships_side_by_side_none_goes_for_the_other(scores: tuple[float, 
 def test_a_piece_never_beats_the_whole() -> None:
     whole, piece = [[70.0, 10, 130, 20]], [[68.0, 10, 99, 20]]
     assert merge_two(piece, whole, ([0.9], [0.1]), Merging(margin_px=8)) == whole
-    assert merge_two([[60.0, 10, 97, 20]], whole, ([0.9], [0.1])) == [
-        [60, 10, 97, 20],
-        *whole,
-    ]  # not at the edge: a ship of its own
-    assert merge_two([[40.0, 10, 100, 20]], whole, ([0.9], [0.1])) == [
-        [40, 10, 100, 20],
-        *whole,
-    ]  # half of it lies elsewhere
+    # not at the edge: a ship of its own
+    assert merge_two([[60.0, 10, 97, 20]], whole, ([0.9], [0.1])) == [[60, 10, 97, 20], *whole]
+    # half of it lies elsewhere
+    assert merge_two([[40.0, 10, 100, 20]], whole, ([0.9], [0.1])) == [[40, 10, 100, 20], *whole]
 
 
 def test_two_ends_of_a_long_ship_become_one() -> None:
     assert merge_two([[20.0, 10, 100, 20]], [[60.0, 10, 150, 20]], ([0.4], [0.7])) == [[20, 10, 150, 20]]
-    assert merge_two([[20.0, 10, 99, 20]], [[61.0, 11, 150, 21]], ([0.4], [0.7])) == [
-        [20, 10, 150, 21]
-    ]  # within 2 px of the edges
+    # within 2 px of the edges
+    assert merge_two([[20.0, 10, 99, 20]], [[61.0, 11, 150, 21]], ([0.4], [0.7])) == [[20, 10, 150, 21]]
     one, two = [[20.0, 10, 100, 20]], [[60.0, 18, 150, 28]]  # two ships that pass each other
     assert sorted(merge_two(one, two, ([0.4], [0.7]))) == [*one, *two]
 

@@ -48,9 +48,8 @@ def test_every_parameter_trains_and_every_batch_gives_the_same_values(
     network.train()
     assert all(parameter.requires_grad for parameter in network.parameters())
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert norms and all(
-        module.training and module.weight.min() > 0 for module in norms
-    )  # none frozen, no zero_init_residual
+    # none frozen, no zero_init_residual
+    assert norms and all(module.training and module.weight.min() > 0 for module in norms)
     batches = {
         "ships": batch_of([[SHIP, OTHER], [SHIP]]),
         "some empty": batch_of([[], [SHIP]]),
@@ -80,9 +79,8 @@ def test_the_loss_of_a_batch_is_comparable_over_batch_sizes(name: str, request: 
     network.eval()  # batch statistics aside
     one, two = batch_of([[SHIP, OTHER]]), batch_of([[SHIP, OTHER]])
     two = {key: torch.cat([value, value]) if key == "image" else [*value, *value] for key, value in two.items()}
-    kept = (
-        ("loss_rpn_bbox",) if name == "rcnn" else ("loss_cls", "loss_conf", "loss_xy", "loss_wh")
-    )  # the others sample at random
+    # the others sample at random
+    kept = ("loss_rpn_bbox",) if name == "rcnn" else ("loss_cls", "loss_conf", "loss_xy", "loss_wh")
     with torch.no_grad():
         first, second = network.loss(one), network.loss(two)
     for key in kept:
@@ -102,11 +100,8 @@ def test_yolov3_leaves_cells_in_ignored_boxes_out_of_the_background(yolo: Detect
 
     plain, aside, everything = background([[]]), background(left), background(all_of_it)
     assert everything == [0.0, 0.0, 0.0]
-    kept = [
-        2 / 3,
-        1 / 2,
-        1 / 2,
-    ]  # columns of cells with their centre at 48 px or beyond; all cells give about the same at first
+    # columns of cells with their centre at 48 px or beyond; all cells give about the same at first
+    kept = [2 / 3, 1 / 2, 1 / 2]
     assert [part / whole for part, whole in zip(aside, plain, strict=True)] == pytest.approx(kept, rel=0.02)
     nothing: list[list[list[float]]] = [[]]
     for part in ("loss_cls", "loss_xy", "loss_wh"):
@@ -132,12 +127,8 @@ def test_faster_rcnn_has_the_stated_structure(rcnn: DetectorNetwork) -> None:
     assert [(type(each).__name__, each.output_size, each.sampling_ratio) for each in layers] == [
         ("ImageParallelRoIAlign", (7, 7), 0)
     ] * 4
-    assert [size.tolist() for size in model.rpn_head.prior_generator.base_anchors[0]][1] == [
-        -8.0,
-        -8.0,
-        8.0,
-        8.0,
-    ]  # 4 x stride 4, ratio 1
+    # 4 x stride 4, ratio 1
+    assert [size.tolist() for size in model.rpn_head.prior_generator.base_anchors[0]][1] == [-8.0, -8.0, 8.0, 8.0]
     default = FasterRcnnOptions()
     assert (default.fpn_channels, default.roi_fc, default.roi_samples, default.rpn_samples) == (256, 1024, 512, 256)
     frozen: Any = small(frozen_stages=1, norm="eval").model
@@ -198,9 +189,8 @@ def test_images_are_normalised_as_in_pretraining(name: str, request: pytest.Fixt
     mean, std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if name == "rcnn" else ((0, 0, 0), (1, 1, 1))
     for channel in range(3):
         assert inputs[0, channel, 0, 0].item() == pytest.approx((0.5 - mean[channel]) / std[channel], rel=1e-6)
-        assert inputs[0, channel, 0, 80].item() == pytest.approx(
-            -mean[channel] / std[channel], rel=1e-6
-        )  # padding is black
+        # padding is black
+        assert inputs[0, channel, 0, 80].item() == pytest.approx(-mean[channel] / std[channel], rel=1e-6)
 
 
 def test_ignored_boxes_are_heeded_with_and_without_a_ship_beside_them() -> None:
@@ -213,12 +203,8 @@ def test_ignored_boxes_are_heeded_with_and_without_a_ship_beside_them() -> None:
     aside = InstanceData(bboxes=torch.tensor([[0.0, 0, 12, 12]]), labels=torch.tensor([0]))
     ship = InstanceData(bboxes=torch.tensor([[50.0, 50, 60, 60]]), labels=torch.tensor([0]))
     none = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
-    assert assigner.assign(priors, ship, aside).gt_inds.tolist() == [
-        -1,
-        0,
-        1,
-        0,
-    ]  # the second lies in the ignored box by 0.4 only
+    # the second lies in the ignored box by 0.4 only
+    assert assigner.assign(priors, ship, aside).gt_inds.tolist() == [-1, 0, 1, 0]
     assert assigner.assign(priors, none, aside).gt_inds.tolist() == [-1, 0, 0, 0]
     assert (
         assigner.assign(priors, none, none).gt_inds.tolist()

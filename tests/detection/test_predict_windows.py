@@ -73,9 +73,8 @@ def test_faster_rcnn_finds_what_it_finds_in_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", ["tif", "npy"])
 def test_ships_on_the_borders_of_windows_are_found_once(tmp_path: Path, suffix: str) -> None:
     image = np.zeros((400, 390), dtype=np.uint8)
-    boxes = [
-        [x, y, x + 20, y + 9] for y in range(5, 380, 40) for x in range(3, 360, 40)
-    ]  # 90, everywhere on the grid of tiles
+    # 90, everywhere on the grid of tiles
+    boxes = [[x, y, x + 20, y + 9] for y in range(5, 380, 40) for x in range(3, 360, 40)]
     for x1, y1, x2, y2 in boxes:
         image[y1:y2, x1:x2] = 255
     path = tmp_path / f"scene.{suffix}"

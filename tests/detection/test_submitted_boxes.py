@@ -22,6 +22,7 @@ from bench.detection.detectors.base import Detections
 from bench.detection.submission.coco_results import write_coco_truth
 from bench.detection.submission.results_file import lay_on_scenes, read_box_table
 from bench.detection.submission.submission import Submitted, claims_of, read_submission
+from bench.execution.cell import Origin
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 NOBODY = np.zeros((0, 4)), np.zeros(0, dtype=bool)
@@ -58,7 +59,7 @@ def write_json(path: Path, value: Any) -> Path:
 
 def read(path: Path, empty_images_ok: bool = True, category: int | None = None, scenes: Any = SCENES) -> Submitted:
     options = {"category": category, "empty_images_ok": empty_images_ok}
-    cell: Any = SimpleNamespace(places={"results": str(path)}, spec={"method": {"options": options}})
+    cell: Any = SimpleNamespace(origin=Origin(places={"results": str(path)}), spec={"method": {"options": options}})
     return read_submission(cell, scenes, IDENTITY)
 
 

@@ -98,9 +98,8 @@ def test_ships_that_fit_a_tile_are_rescued(h: int, w: int, size: int, data: st.D
 def test_rescue_of_a_known_ship() -> None:
     tiles = Tiles(size_px=512, overlap_px=200)
     ships = np.array([[300.0, 10, 577, 60], [310, 20, 580, 60], [0, 0, 600, 20]])
-    assert rescue_windows(3000, 3000, ships, tiles) == [
-        (0, 182, 512, 512)
-    ]  # serves the second as well; the third fits no tile
+    # serves the second as well; the third fits no tile
+    assert rescue_windows(3000, 3000, ships, tiles) == [(0, 182, 512, 512)]
 
 
 def test_pixels_of_a_tile() -> None:
@@ -166,13 +165,8 @@ def test_rule_for_cut_ships() -> None:
         False,
         True,
     ]
-    assert boxes_in(window, boxes, ignore, 1.0)[1].tolist() == [
-        False,
-        True,
-        True,
-        True,
-        True,
-    ]  # the tiny half is now a sliver
+    # the tiny half is now a sliver
+    assert boxes_in(window, boxes, ignore, 1.0)[1].tolist() == [False, True, True, True, True]
     none, flags = boxes_in(window, np.zeros((0, 4)), np.zeros(0, bool), 0.5)
     assert none.shape == (0, 4) and flags.shape == (0,)
 
@@ -195,7 +189,6 @@ def test_window_starts() -> None:
         and window_start(0, 10, 100, 30, None) == 0
         and window_start(95, 100, 100, 30, None) == 70
     )
-    assert (
-        window_start(20, 80, 100, 30, rng) == 35 and window_start(0, 90, 100, 30, rng) == 30
-    )  # longer than the window: its middle
+    # longer than the window: its middle
+    assert window_start(20, 80, 100, 30, rng) == 35 and window_start(0, 90, 100, 30, rng) == 30
     assert window_start(5, 15, 20, 30, rng) == 0 and window_start(-50, -20, 100, 30, None) == 0

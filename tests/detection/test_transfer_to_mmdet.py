@@ -76,9 +76,8 @@ def test_the_detectors_backbone_gives_the_activations_of_ours(backbone: str) -> 
     sha256 = load_backbone(network, backbone, ours.state_dict())
     assert sha256 == state_sha256(ours.state_dict())
     for key, value in network.state_dict().items():
-        assert torch.equal(value, before[key]) != key.startswith("model.backbone."), (
-            key
-        )  # every tensor of the backbone, and no other
+        # every tensor of the backbone, and no other
+        assert torch.equal(value, before[key]) != key.startswith("model.backbone."), key
     network.eval()
     images = torch.rand(2, 64, 96, generator=torch.Generator().manual_seed(2))
     facts = BACKBONES.get(backbone)
@@ -127,9 +126,8 @@ def test_arms_differ_in_the_backbone_alone(tmp_path: Path, scenes: SceneView) ->
     assert heads and all(torch.equal(states[0][key], states[1][key]) for key in heads)
     assert not torch.equal(states[0]["model.rpn_head.rpn_conv.weight"], states[2]["model.rpn_head.rpn_conv.weight"])
     torch.manual_seed(4)
-    assert first == state_sha256(
-        BACKBONES.get("resnet18").build().state_dict()
-    )  # a random start is pretraining's random start
+    # a random start is pretraining's random start
+    assert first == state_sha256(BACKBONES.get("resnet18").build().state_dict())
 
 
 def test_torchs_generator_is_left_as_it_was(tmp_path: Path, scenes: SceneView) -> None:

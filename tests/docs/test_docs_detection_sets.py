@@ -13,10 +13,10 @@ import yaml
 from command_line import REPOSITORY, Bench
 from ship_files import coco, write_coco, write_tiff, write_voc
 
+from bench.core.validation import validate
 from bench.data.dataset import open_dataset
 from bench.data.splits import make_split
 from bench.detection.spec import DetectionSection
-from bench.suite.config import validate
 
 SECTION = (
     (REPOSITORY / "docs" / "adding-a-dataset.md")

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
+from bench.core.validation import validate
 from bench.matching.spec import MatchingSection
-from bench.suite.config import load_suite, validate
+from bench.suite.config import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "examples"

@@ -125,9 +125,8 @@ def test_command(command: str, followed: Bench) -> None:
 @pytest.mark.parametrize("command", SLOW)
 def test_slow_command(command: str, followed: Bench) -> None:
     changes, code = SLOW[command]
-    followed(
-        *with_changes(filled(command, followed), changes), code=code, timeout_s=1800
-    )  # each detector looks at 9 MP of scene
+    # each detector looks at 9 MP of scene
+    followed(*with_changes(filled(command, followed), changes), code=code, timeout_s=1800)
 
 
 def test_the_demo_is_the_run_that_the_page_describes() -> None:

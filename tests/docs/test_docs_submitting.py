@@ -65,13 +65,11 @@ def test_following_the_guide_fills_two_boards(followed: tuple[Bench, dict[str, s
     bench, _ = followed
     rows = records(bench)
     assert set(rows) == {"bright-spots/None", "edge-blocks/None", "bright-spots-trained/1", "bright-spots-trained/2"}
-    assert (
-        rows["bright-spots/None"]["metrics"]["scene.offshore.ap_area"] > 0.3
-    )  # at the shore, buildings are as bright as ships
+    # at the shore, buildings are as bright as ships
+    assert rows["bright-spots/None"]["metrics"]["scene.offshore.ap_area"] > 0.3
     matching = rows["edge-blocks/None"]["metrics"]
-    assert (
-        matching["uniform.roc_auc"] > 0.7 and matching["gallery.sar_to_optical.recall_at_10"] > 0.2
-    )  # chance: 0.5 and 0.1
+    # chance: 0.5 and 0.1
+    assert matching["uniform.roc_auc"] > 0.7 and matching["gallery.sar_to_optical.recall_at_10"] > 0.2
     assert all(record["facts"]["submitted_for"] for record in rows.values())
     assert rows["bright-spots-trained/1"]["metrics"] != rows["bright-spots-trained/2"]["metrics"]
     boards = {

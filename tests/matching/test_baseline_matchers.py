@@ -58,9 +58,8 @@ def test_tone_is_learned_and_nothing_else(model: str) -> None:
     unrelated = ToyView(test.sar_images, test.optical_images[np.random.default_rng(0).permutation(100)])
     assert auc(m, unrelated) == pytest.approx(0.5, abs=0.12)
     scrambled = test.sar_images.reshape(100, -1)[:, np.random.default_rng(1).permutation(576)].reshape(100, 24, 24)
-    np.testing.assert_allclose(
-        m.embed("sar", scrambled), m.embed("sar", test.sar_images), atol=1e-4
-    )  # position plays no part
+    # position plays no part
+    np.testing.assert_allclose(m.embed("sar", scrambled), m.embed("sar", test.sar_images), atol=1e-4)
 
 
 @pytest.mark.parametrize("model", ["linear", "knn"])

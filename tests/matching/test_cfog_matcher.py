@@ -51,9 +51,8 @@ def test_shift_within_the_range_is_found(scenes: list[tuple[np.ndarray, np.ndarr
     assert matcher().geometry(SIDE, SIDE).max_shift == LIMIT
     distance, found = matcher().distances_and_shifts(sar, optical, all_pairs(8))
     matrix = distance.reshape(8, 8)
-    assert (
-        np.abs(found.reshape(8, 8, 2)[np.arange(8), np.arange(8)] - shift).max() <= 1
-    )  # speckle moves an edge by a pixel at most
+    # speckle moves an edge by a pixel at most
+    assert np.abs(found.reshape(8, 8, 2)[np.arange(8), np.arange(8)] - shift).max() <= 1
     assert np.all(matrix.argmin(axis=0) == np.arange(8)) and np.all(matrix.argmin(axis=1) == np.arange(8))
 
 
@@ -150,9 +149,8 @@ def test_blocks_and_threads_change_nothing(
 
     monkeypatch.setattr(Cfog, "descriptor", counted)
     matcher().distances_and_shifts(sar, optical, pairs)
-    assert len(calls) == len(np.unique(pairs[:, 0])) + len(
-        np.unique(pairs[:, 1])
-    )  # once an image, however many pairs it is in
+    # once an image, however many pairs it is in
+    assert len(calls) == len(np.unique(pairs[:, 0])) + len(np.unique(pairs[:, 1]))
     monkeypatch.setattr(correlation, "_BLOCK_BYTES", 3 * 9 * 110 * 56 * 8)  # room for about three images of a view
     monkeypatch.setattr(correlation, "_PAIR_BLOCK", 2)
     m = matcher()

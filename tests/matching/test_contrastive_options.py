@@ -98,9 +98,8 @@ def test_crops_keep_the_views_registered(toy: PairView, scaling: Scalings) -> No
 
 def test_a_zoom_shows_one_window_of_both_views_as_torch_would_enlarge_it() -> None:
     rows, columns = np.meshgrid(np.arange(64.0), np.arange(64.0), indexing="ij")
-    ramps = (
-        np.stack([rows, columns, rows + columns], axis=-1).astype(np.float32) / 128
-    )  # a pixel's value tells its place
+    # a pixel's value tells its place
+    ramps = np.stack([rows, columns, rows + columns], axis=-1).astype(np.float32) / 128
     views: dict[Any, np.ndarray] = {"sar": np.stack([ramps[..., 0]] * 20), "optical": np.stack([ramps] * 20)}
     zoomed = Augmentation(crop=0.5, zoom=True).changed(views, 0, 0, np.arange(20), 20)
     np.testing.assert_allclose(zoomed["sar"], zoomed["optical"][..., 0], atol=1e-6)
@@ -115,9 +114,8 @@ def test_a_zoom_shows_one_window_of_both_views_as_torch_would_enlarge_it() -> No
     middle = np.einsum("ij,njkc,lk->nilc", _enlarging(32, 0.5, 0.5), whole, _enlarging(32, 0.5, 0.5))
     window = torch.from_numpy(whole[:, 8:24, 8:24]).permute(0, 3, 1, 2)
     expected = F.interpolate(window, size=(32, 32), mode="bilinear", align_corners=False).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(
-        middle[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-6
-    )  # at the border ours sees what lies outside
+    # at the border ours sees what lies outside
+    np.testing.assert_allclose(middle[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=1e-6)
     np.testing.assert_array_equal(_enlarging(32, 1.0, 0.3), np.eye(32, dtype=np.float32))
 
 

@@ -36,9 +36,8 @@ def test_draws_are_repeatable_and_hashed() -> None:
     assert one.sha256(IDS) != pairs.draw_pairs(60, seed=4, hard="scene", groups=SCENES).sha256(IDS)
     assert one.sha256(IDS) != one.sha256([*IDS[:-1], "other"])
     plain = pairs.draw_pairs(60, seed=3)
-    assert np.array_equal(
-        plain.array(), one.array()[one.of(pairs.POSITIVE, pairs.UNIFORM)]
-    )  # hard ones change no other
+    # hard ones change no other
+    assert np.array_equal(plain.array(), one.array()[one.of(pairs.POSITIVE, pairs.UNIFORM)])
 
 
 def test_first_draws_are_frozen() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from bench.execution.cell import Origin, Selection
 from bench.execution.records import Failure, Record, load_record
-from bench.execution.task import Origin, Selection, get_task
+from bench.execution.task import get_task
 from bench.matching.board.reported import REPORTED, differences, find_reported, judge
 from bench.statistics.inference import Estimate, Interval
 from bench.suite.config import load_suite

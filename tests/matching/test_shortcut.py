@@ -155,9 +155,8 @@ def test_the_section_shows_the_models_the_radiometry_row_and_the_drop() -> None:
     assert net["shortcut.drop"].value == pytest.approx(-0.19) and net["shortcut.drop"].spread == pytest.approx(
         np.std([0.2, 0.18], ddof=1)
     )
-    assert all(
-        line.records == () and line.command == "" for line in found.rows
-    )  # a view of rows that stand above: nothing twice
+    # a view of rows that stand above: nothing twice
+    assert all(line.records == () and line.command == "" for line in found.rows)
 
 
 def test_the_reading_names_the_rows_that_are_not_above_a_shortcut() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from bench.core.errors import BenchError
 from bench.data.index import PairIndex, PairSample
+from bench.execution.cell import Origin
 from bench.matching.matchers.distances import paired, pairwise
 from bench.matching.scoring.pairs import draw_gallery, draw_pairs
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
@@ -60,7 +61,9 @@ def written(folder: Path, rows: list[Row], name: str = "mine.csv") -> Path:
 
 
 def read(path: Path, threshold: float | None = None, drawn: Drawn = DRAWN) -> Submitted:
-    cell: Any = SimpleNamespace(places={"results": str(path)}, spec={"method": {"options": {"threshold": threshold}}})
+    cell: Any = SimpleNamespace(
+        origin=Origin(places={"results": str(path)}), spec={"method": {"options": {"threshold": threshold}}}
+    )
     return read_submission(cell, PLAN, drawn)
 
 
@@ -147,9 +150,8 @@ def test_a_similarity_is_a_distance_the_other_way_round(tmp_path: Path) -> None:
     turned = [{**{k: v for k, v in row.items() if k != "distance"}, "similarity": -row["distance"]} for row in rows]
     found = read(written(tmp_path, turned), threshold=0.25)
     assert same(found, expected(rows)) and found.fixed_threshold == -0.25
-    assert read(written(tmp_path, rows), threshold=0.1).fixed_threshold == float(
-        np.float32(0.1)
-    )  # rounded as the distances are
+    # rounded as the distances are
+    assert read(written(tmp_path, rows), threshold=0.1).fixed_threshold == float(np.float32(0.1))
 
 
 def test_an_empty_field_is_a_failure_and_stays_one(tmp_path: Path) -> None:

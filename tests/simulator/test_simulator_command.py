@@ -67,9 +67,8 @@ def test_the_number_of_processes_changes_no_byte_and_the_seed_does(tmp_path: Pat
     assert made["one"] == made["three"] and len(made["one"]) > count
     images = {name for name in made["one"] if name.endswith((".png", ".jpg", ".tiff"))}
     assert len(images) >= count and all(made["one"][name] != made["other"].get(name) for name in images)
-    assert not [
-        path for path in tmp_path.rglob("*") if path.name.startswith(".")
-    ]  # no lock, no marker, no half-made folder
+    # no lock, no marker, no half-made folder
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -223,9 +222,8 @@ def test_killed_and_run_again_gives_the_bytes_of_an_undisturbed_run(tmp_path: Pa
     images = [f"QXSLAB_SAROPT/sar_256_oc_0.2/{number}.png" for number in kept]
     moments = [(tmp_path / ".set.partial" / name).stat().st_mtime_ns for name in images]
     again = simulate(tmp_path / "set", *words, "--jobs", then)
-    assert [
-        (tmp_path / "set" / name).stat().st_mtime_ns for name in images
-    ] == moments  # finished work was not done again
+    # finished work was not done again
+    assert [(tmp_path / "set" / name).stat().st_mtime_ns for name in images] == moments
     assert again == simulate(tmp_path / "undisturbed", *words, "--jobs", "1")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "undisturbed"]
 

@@ -121,9 +121,8 @@ def test_a_wake_far_behind_a_long_ship_is_in_every_window() -> None:
     )
     still = with_ships(open_sea(1100), Ship(850.0, 500.0, 0.0, 380.0, 55.0, 0.0, 1_000_001))
     quiet = OpticalSpec(noise=0.0)
-    assert not np.array_equal(
-        render_optical(world, quiet, window), render_optical(still, quiet, window)
-    )  # there is a wake
+    # there is a wake
+    assert not np.array_equal(render_optical(world, quiet, window), render_optical(still, quiet, window))
 
 
 def test_a_crane_is_the_same_in_windows_that_cut_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -285,11 +285,12 @@ def fork_ranks(size: int, act: Callable[[int, dict[str, str]], int | None], mark
 def plan(folder: Path, options: str = "") -> dict[str, Path]:
     """Write a suite and the jobs of its cells; return the cells' folders by matcher."""
     from bench.cli.options import origin_of
-    from bench.core.store import write_json
+    from bench.core.plugins import import_plugins
     from bench.core.workspace import Workspace
-    from bench.execution.runner import JOB, Settings, job_to_json, make_plan
-    from bench.execution.task import Selection
-    from bench.suite.config import import_plugins, load_suite
+    from bench.execution.cell import Selection
+    from bench.execution.job import JobFile, Settings
+    from bench.execution.plan import make_plan
+    from bench.suite.config import load_suite
     from bench.suite.expansion import expand
 
     plugin = folder.parent / "small_matcher.py"
@@ -303,8 +304,8 @@ def plan(folder: Path, options: str = "") -> dict[str, Path]:
     cells = expand(suite, Selection(), list(suite.tasks), origin_of(str(config), []))
     workspace = Workspace(folder / "runs", folder / "boards", {})
     found = {}
-    for item in make_plan(suite, cells, workspace).items:
-        write_json(item.folder / JOB, job_to_json(item.cell, item.identity, workspace, Settings("cpu", 1, 0, False)))
+    for item in make_plan(cells, workspace).items:
+        JobFile.of(item.cell, item.identity, workspace, Settings("cpu", 1, 0, False)).write(item.folder)
         found[item.cell.method] = item.folder
     return found
 

@@ -85,9 +85,8 @@ def test_ranks_give_the_gradient_of_one_process_for_mmdet_detectors(tmp_path: Pa
     found = forked(tmp_path, "detectors")
     for name in ("faster-rcnn", "yolov3"):
         one, two = found["1"][name], found["2"][name]
-        losses = {
-            key: value for key, value in one["history"][0].items() if key != "acc"
-        }  # a mean over all regions of a share
+        # a mean over all regions of a share
+        losses = {key: value for key, value in one["history"][0].items() if key != "acc"}
         assert losses == pytest.approx({key: two["history"][0][key] for key in losses}, rel=1e-4)
         np.testing.assert_allclose(two["weights"], one["weights"], rtol=0, atol=2e-5 * one["norm"])
         assert one["norm"] > 0.1
@@ -123,10 +122,8 @@ def _killed(ends: dict[str, Any], name: str, found: dict[str, Any]) -> None:
     again = ends[f"{name}-again"]
     assert again["codes"] == [0, 0] and again["files"] == FINISHED
     assert "training goes on after epoch 1 of 3" in again["log"]
-    assert (again["weights"], again["curves"]) == (
-        found["worker"]["weights"],
-        found["worker"]["curves"],
-    )  # not a bit else
+    # not a bit else
+    assert (again["weights"], again["curves"]) == (found["worker"]["weights"], found["worker"]["curves"])
 
 
 @pytest.mark.slow
@@ -161,9 +158,8 @@ def test_alone_nothing_changes() -> None:
     assert gather(rows) is rows and mean_factor(7) == 1.0
     assert world_from_environment({}) is None
     alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_PORT": "1", "MASTER_ADDR": "x", "PATH": "y"}
-    assert world_from_environment(alone) is None and alone == {
-        "PATH": "y"
-    }  # nothing started from here takes itself for a rank
+    # nothing started from here takes itself for a rank
+    assert world_from_environment(alone) is None and alone == {"PATH": "y"}
 
 
 @pytest.mark.parametrize(

@@ -50,9 +50,8 @@ def test_cpu_trains_in_each_precision_and_resumes_in_it(tmp_path: Path, precisio
     assert model.seen == {dtype}
     assert all(value.dtype in (torch.float32, torch.int64) for value in model.state_dict().values())
     plain = train(toy_net(), ToyBatches(), toy_spec(2), toy_context(tmp_path / "plain"))
-    near = (
-        0.2 if precision == "fp16" else 0.02
-    )  # the loss is scaled down until it fits, and nothing is learned meanwhile
+    # the loss is scaled down until it fits, and nothing is learned meanwhile
+    near = 0.2 if precision == "fp16" else 0.02
     assert result.history[-1]["loss"] == pytest.approx(plain.history[-1]["loss"], rel=near)
     assert (result.history == plain.history) == (precision == "fp32")
 

@@ -138,9 +138,8 @@ def _kept(image: np.ndarray, mode: Mode, bits: int) -> tuple[np.ndarray, np.ndar
 
 def _integers(image: np.ndarray) -> np.ndarray:
     """Return pixel values as unsigned integers that are equal exactly where the values are."""
-    return (
-        image if image.dtype.kind == "u" else np.ascontiguousarray(image + np.float32(0.0)).view(np.uint32)
-    )  # -0.0 becomes 0.0
+    # -0.0 becomes 0.0
+    return image if image.dtype.kind == "u" else np.ascontiguousarray(image + np.float32(0.0)).view(np.uint32)
 
 
 def _comparisons(image: np.ndarray) -> np.ndarray:

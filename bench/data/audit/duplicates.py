@@ -206,9 +206,8 @@ def _centres(smooth: np.ndarray) -> np.ndarray:
         return np.zeros((0, 2), dtype=np.int64)
     size = 2 * _SPACING_PX + 1
     top = (smooth == maximum_filter(smooth, size)).astype(np.float32)
-    alone = (
-        uniform_filter(top, size, mode="constant") * size**2 < 1.5
-    )  # plateaus, such as saturated roofs, have no point of their own
+    # plateaus, such as saturated roofs, have no point of their own
+    alone = uniform_filter(top, size, mode="constant") * size**2 < 1.5
     chosen = (top > 0) & alone
     inside = np.zeros_like(chosen)
     inside[half : smooth.shape[0] - half + 1, half : smooth.shape[1] - half + 1] = True

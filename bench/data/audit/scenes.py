@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.boards.leakage import file_hashes
 from bench.data.audit.duplicates import Overlap, find_overlaps
 from bench.data.audit.scene_report import Against, Link, SceneReport
 from bench.data.dataset import Dataset
+from bench.data.manifest import file_hashes
 from bench.data.reading import SarReading
 from bench.data.ships.dataset import ShipDataset
 from bench.data.ships.index import SceneIndex

@@ -83,9 +83,8 @@ def open_scenes(
         BenchError: unreadable images, a size other than the index says, two dtypes (both files are named), a full or
             read-only cache.
     """
-    files = [
-        [scene.image, scene.height, scene.width] for scene in index.items
-    ]  # not the boxes: other labels need no other pixels
+    # not the boxes: other labels need no other pixels
+    files = [[scene.image, scene.height, scene.width] for scene in index.items]
     key = canonical_hash([VERSION, manifest_sha256, files, label, *index.reading.key()])[:32]
     return whole_folder(cache / "scenes" / key, _load, lambda folder: _build(folder, index, Path(root), progress))
 

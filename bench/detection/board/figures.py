@@ -158,9 +158,8 @@ def _window(part: PartPredictions, decided: Decided, scene: int, kind: str) -> t
     near = (np.abs(centres[:, None] - centres[None]) <= np.array([w, h]) / 2 - 8).all(axis=2)
     best = int(near.sum(axis=1).argmax())
     x, y = centres[near[best]].mean(axis=0)
-    if (
-        not near[best].all() or len(boxes) == 1
-    ):  # the mean of a cluster may push one of it over the edge; its own centre does not
+    # the mean of a cluster may push one of it over the edge; its own centre does not
+    if not near[best].all() or len(boxes) == 1:
         x, y = centres[best]
     return int(np.clip(y - h / 2, 0, height - h)), int(np.clip(x - w / 2, 0, width - w)), h, w
 

@@ -140,9 +140,8 @@ class NetworkDetector(TiledDetector):
         extra = math.ceil(data.extra_pixels / self._crop_px() ** 2)
         epochs = epochs_of(self.options, batches.tiles_per_epoch, extra)
         spec = train_spec(self.options, epochs, data.seed, data.precision)
-        result = train(
-            network, batches, spec, self.setup.context
-        )  # the last epoch's weights: no test and no validation scene chooses
+        # the last epoch's weights: no test and no validation scene chooses
+        result = train(network, batches, spec, self.setup.context)
         self._network = network
         return {
             "epochs": epochs,

@@ -25,9 +25,8 @@ from bench.detection.detectors.base import Detector, Setup
 from bench.detection.detectors.cfar.detector import Cfar
 from bench.detection.spec import Merging, Tiles
 from bench.detection.submission.submission import Submission
-from bench.execution.records import MODEL, TRAIN, Record
+from bench.execution.records import CHANGED, MODEL, TRAIN, Record, file_state, output_hashes
 from bench.models.states import load_state
-from bench.tools.lineage import CHANGED, file_state, output_hashes
 
 _STATE = "what its pixels are is never guessed: state it with --sar-scale amplitude, intensity or db"
 

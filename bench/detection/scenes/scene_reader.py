@@ -186,9 +186,8 @@ def _raster(path: Path, band: int | None, nodata: float | None) -> Iterator[Scen
                 f"{path} cannot be opened as TIFF ({first_line(error)}): truncated or damaged; fetch it again"
             ) from error
         with source:
-            lost = [
-                message for message in said if "IO error" in message
-            ]  # GDAL goes on without the tag, and so without its coordinates
+            # GDAL goes on without the tag, and so without its coordinates
+            lost = [message for message in said if "IO error" in message]
             if lost:
                 raise BenchError(f"{path} cannot be read as TIFF ({lost[0]}): truncated or damaged; fetch it again")
             yield _RasterReader(path, source, _band_of(path, source.count, band), nodata)

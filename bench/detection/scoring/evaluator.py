@@ -198,9 +198,8 @@ def match(
         low, high = SIZES[size]
         counts = ~table.truth_ignore & (truth_area >= low) & (truth_area <= high)
         positives[a] = np.bincount(truth_scene[counts], minlength=len(table))
-        by = np.argsort(
-            2 * found + ~counts[truth], kind="stable"
-        )  # truth that counts comes first in each detection's list
+        # truth that counts comes first in each detection's list
+        by = np.argsort(2 * found + ~counts[truth], kind="stable")
         outside = (area < low) | (area > high)
         for t, iou in enumerate(ious):
             keep = by[value[by] >= (min(iou, 1 - 1e-10) if rule == "coco" else iou)]

@@ -20,15 +20,16 @@ from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections, ScenePrediction
 from bench.detection.scoring.predictions import DetectionPredictions, PartPredictions, build_part, save_predictions
 from bench.detection.scoring.score import score_predictions
+from bench.execution.known_answers import Expected, Known
 from bench.execution.records import PREDICTIONS
 from bench.execution.task import Scores
-from bench.tools.selftest import Expected, Known
 
+# pixels; divisible by 3 and 5, so that shares of them are whole
 SIDES = {
     "small": (30, 30),
     "medium": (60,),
     "large": (120,),
-}  # pixels; divisible by 3 and 5, so that shares of them are whole
+}
 EDGES = tuple(edge for edges in SIDES.values() for edge in edges)
 HEIGHT, WIDTH, TILE, BAND = 640, 1024, 640, 128
 LEFTS = (0, WIDTH - TILE)  # of a scene's two tiles

@@ -21,7 +21,7 @@ from bench.core.store import write_text
 from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections
 from bench.detection.submission.results_file import FAR, Results, lay_on_scenes
-from bench.tools.submissions import as_number, read_json_file, short
+from bench.submissions.sheets import as_number, read_json_file, short
 
 CATEGORY = {"id": 1, "name": "ship", "supercategory": "object"}
 
@@ -121,11 +121,8 @@ def write_coco_truth(path: Path, scenes: Sequence[ShipScene], info: Mapping[str,
     annotations: list[dict[str, Any]] = []
     for scene in scenes:
         for box, ignore in zip(to_xywh(scene.boxes).tolist(), scene.ignore.tolist(), strict=True):
-            one = {
-                "id": len(annotations) + 1,
-                "image_id": scene.image_id,
-                "category_id": CATEGORY["id"],
-            }  # from 1: 0 means "none" elsewhere
+            # from 1: 0 means "none" elsewhere
+            one = {"id": len(annotations) + 1, "image_id": scene.image_id, "category_id": CATEGORY["id"]}
             annotations.append(one | {"bbox": box, "area": box[2] * box[3], "iscrowd": int(ignore)})
     images = [
         {"id": scene.image_id, "file_name": scene.image, "height": scene.height, "width": scene.width}

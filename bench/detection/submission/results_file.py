@@ -17,7 +17,7 @@ import numpy as np
 from bench.core.errors import BenchError, nearest
 from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections
-from bench.tools.submissions import MADE_FOR, as_number, read_sheet, short
+from bench.submissions.sheets import MADE_FOR, as_number, read_sheet, short
 
 FAR = 1e9  # pixels; no scene is so large
 IMAGES = ("image_id", "file_name", "scene")  # any of them may name the image, in any way that `find_scenes` knows
@@ -39,7 +39,7 @@ class Results:
         numbers: (n, 5) float64: x, y, width, height, or x1, y1, x2, y2 where `corners`; score.
         categories: (n,) names of the boxes' categories, None where they have none.
         rows: (n,) the position of each box in the file, for messages; `word` and `first` as in
-            `bench.tools.submissions.Sheet`.
+            `bench.submissions.sheets.Sheet`.
         looked_at: what further images are called that the file says were looked at.
         complete: the file lists every image that was looked at, so that a box in another one is a mistake.
         claims: hashes of what it was made for.

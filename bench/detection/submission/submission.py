@@ -14,8 +14,8 @@ from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections, Detector, DetectorOptions
 from bench.detection.submission.coco_results import read_coco
 from bench.detection.submission.results_file import Found, lay_on_scenes, read_box_table
-from bench.execution.task import Cell
-from bench.tools.submissions import FORMATS, MADE_FOR, check_claims, existing_file, short_hash
+from bench.execution.cell import Cell
+from bench.submissions.sheets import FORMATS, MADE_FOR, check_claims, existing_file, short_hash
 
 HANDOUT = "bench data coco --config SUITE --out truth.json"
 
@@ -71,7 +71,7 @@ def read_submission(cell: Cell, scenes: Sequence[ShipScene], data: Mapping[str, 
             for others, or it does not speak of some of them.
     """
     options = cell.spec["method"]["options"]
-    path = existing_file(Path(cell.places["results"]), FORMATS)
+    path = existing_file(Path(cell.origin.places["results"]), FORMATS)
     results = read_coco(path) if path.suffix.lower() == ".json" else read_box_table(path)
     found = lay_on_scenes(results, scenes, options["category"])
     agreed = check_claims(found.claims, claims_of(data), path, HANDOUT)

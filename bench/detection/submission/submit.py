@@ -4,12 +4,13 @@ finds.
 
 from __future__ import annotations
 
+from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.detection.expand import expand_section
 from bench.detection.spec import DetectionSection, DetectorEntry
-from bench.execution.task import Cell, Origin, Selection
-from bench.suite.config import Suite, validate
-from bench.tools.submissions import FORMATS, METHOD, Request, check_name, existing_file, one_block, submitted_cell
+from bench.execution.cell import Cell, Origin, Selection
+from bench.submissions.sheets import FORMATS, METHOD, Request, check_name, existing_file, one_block, submitted_cell
+from bench.suite.config import Suite
 
 OPTIONS = ("category", "empty_images_ok")  # of the command line, that only this task's submissions take
 

@@ -231,9 +231,8 @@ def _overlapping(boxes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield all pairs of positions whose boxes share area, each once, in portions of bounded size."""
     order = np.argsort(boxes[:, 0], kind="stable")
     left, top, right, bottom = boxes[order].T
-    count = np.searchsorted(left, right, side="left") - np.arange(
-        1, len(order) + 1
-    )  # those that begin, on x, before this one ends
+    # those that begin, on x, before this one ends
+    count = np.searchsorted(left, right, side="left") - np.arange(1, len(order) + 1)
     total = np.cumsum(count)
     start = 0
     while start < len(order):

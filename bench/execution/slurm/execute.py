@@ -14,14 +14,12 @@ from dataclasses import dataclass, field
 from bench.core.errors import BenchError
 from bench.core.store import folder_lock
 from bench.core.workspace import Workspace
+from bench.execution.job import Settings
+from bench.execution.plan import Plan, PlanItem, is_settled, verb
 from bench.execution.records import RECORD, Failure, Record, figures_drawn
 from bench.execution.runner import (
     Outcome,
-    Plan,
-    PlanItem,
-    Settings,
     first_number,
-    is_settled,
     not_to_be_run,
     own_record,
     prepare_job,
@@ -29,7 +27,6 @@ from bench.execution.runner import (
     relabel,
     tell_failure,
     told_failure,
-    verb,
     worker_environment,
     write_failure,
 )
@@ -156,9 +153,8 @@ class ClusterRun:
     def _submit(self, cell: _Cell) -> None:
         item = cell.item
         settings = prepare_job(item, self.workspace, self.settings)
-        if (
-            item.record is None
-        ):  # an earlier failure, or what --force does away with: it must not be taken for what this job came to
+        # an earlier failure, or what --force does away with: it must not be taken for what this job came to
+        if item.record is None:
             (item.folder / RECORD).unlink(missing_ok=True)
         processes = processes_of(item, settings)
         cell.job = slurm.submit(
@@ -197,9 +193,8 @@ class ClusterRun:
         item = cell.item
         with folder_lock(item.folder):
             record = own_record(item)
-            if record is not None and (
-                item.record is None or state.name == "COMPLETED"
-            ):  # else it is what stood there before
+            # else it is what stood there before
+            if record is not None and (item.record is None or state.name == "COMPLETED"):
                 drawn = (
                     not self.settings.figures
                     or record.status == "failed"

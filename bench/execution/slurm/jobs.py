@@ -163,9 +163,8 @@ def _ask(*command: str, lenient: bool) -> str:
         raise BenchError(f"there is no {command[0]} on this machine; run on a login node of the cluster") from error
     except subprocess.TimeoutExpired as error:
         raise BenchError(f"the cluster does not answer ({command[0]} took over {_ASK_TIMEOUT_S} s)") from error
-    unknown = (
-        _NO_SUCH_JOB in done.stderr.lower()
-    )  # anything else says nothing of the job, and must not be read as its end
+    # anything else says nothing of the job, and must not be read as its end
+    unknown = _NO_SUCH_JOB in done.stderr.lower()
     if done.returncode and command[0] != "sacct" and not (lenient and unknown):
         raise BenchError(
             f"{command[0]}: {first_line(Exception(done.stderr.strip() or f'ended with exit code {done.returncode}'))}"

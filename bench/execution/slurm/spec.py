@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field
 
 from bench.core.errors import BenchError
-from bench.suite.config import Spec, validate
+from bench.core.validation import Spec, validate
 
 
 class SlurmSpec(Spec):

@@ -15,13 +15,8 @@ import numpy as np
 
 from bench.matching.matchers.base import View
 
-_WINDOW, _JITTER, _SHARE, _SPECKLE, _GREY = (
-    7,
-    8,
-    9,
-    10,
-    11,
-)  # purposes: each draws from its own stream (1 to 6: see `batches`)
+# purposes: each draws from its own stream (1 to 6: see `batches`)
+_WINDOW, _JITTER, _SHARE, _SPECKLE, _GREY = (7, 8, 9, 10, 11)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 

@@ -21,12 +21,8 @@ if TYPE_CHECKING:
     from bench.data.cache import PairView
 
 Negatives = Literal["uniform", "in-batch", "none"]
-_ORDER, _NEGATIVE, _AUGMENT, _SCENES = (
-    1,
-    2,
-    3,
-    6,
-)  # purposes: each draws from its own stream (4: derangement, 5: `dense`, 7 on: `augment`)
+# purposes: each draws from its own stream (4: derangement, 5: `dense`, 7 on: `augment`)
+_ORDER, _NEGATIVE, _AUGMENT, _SCENES = (1, 2, 3, 6)
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,8 @@ class Cfog(CorrelationMatcher):
         channels = np.abs(cos * np.where(nothing, np.float32(0), gx) + sin * np.where(nothing, np.float32(0), gy))
         channels = smoothed(channels, self.options.sigma)
         channels = spread(channels)
-        peak = channels.max(
-            axis=0, keepdims=True
-        )  # divided out first: squares of tiny or huge values stay in float32's range
+        # divided out first: squares of tiny or huge values stay in float32's range
+        peak = channels.max(axis=0, keepdims=True)
         channels /= np.where(peak > 0, peak, np.float32(1))
         length = np.sqrt(np.square(channels).sum(axis=0, keepdims=True))
         return channels / np.where(length > 0, length, np.float32(1))

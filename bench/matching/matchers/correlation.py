@@ -159,9 +159,8 @@ class CorrelationMatcher(Matcher):
         norms = np.empty((len(rows), spans, spans), dtype=np.float32)
         for k, row in enumerate(rows):
             area = self.descriptor(sar[row])
-            area -= area.mean(
-                axis=(1, 2), keepdims=True
-            )  # a zero-mean template does not see it; keeps the numbers small
+            # a zero-mean template does not see it; keeps the numbers small
+            area -= area.mean(axis=(1, 2), keepdims=True)
             norms[k] = _window_norms(area, geometry.template)
             spectra[k] = self._spectrum(area, geometry)
         return spectra, norms

@@ -167,9 +167,8 @@ class PhaseCongruency(CorrelationMatcher):
         along = response * np.conj(direction)[:, None]
         energy = (along.real - np.abs(along.imag)).sum(axis=1)
         amplitude = np.abs(response)
-        scale = np.median(amplitude[:, 0].reshape(self.channels, -1), axis=1) / math.sqrt(
-            math.log(4)
-        )  # of the Rayleigh distribution
+        # of the Rayleigh distribution
+        scale = np.median(amplitude[:, 0].reshape(self.channels, -1), axis=1) / math.sqrt(math.log(4))
         threshold = np.zeros_like(scale)
         if self.options.noise is not None:
             falls = self.noise_by_scale.sum()

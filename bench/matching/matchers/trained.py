@@ -210,9 +210,8 @@ class NetworkMatcher(Matcher):
 
             keys = [] if data.initial_branch else list(load_weights(data.initial_weights)[0])
             for view, branch in (("sar", network.sar), ("optical", network.optical)):
-                prefix = data.initial_branch or first_prefix(
-                    keys, [f"{view}.backbone."]
-                )  # of a checkpoint of this task: each its own
+                # of a checkpoint of this task: each its own
+                prefix = data.initial_branch or first_prefix(keys, [f"{view}.backbone."])
                 load_into(branch.backbone, load_initial_weights(backbone, data.initial_weights, prefix))
         return network
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.execution.known_answers import Expected, Known
 from bench.execution.records import PREDICTIONS
 from bench.execution.task import Scores
 from bench.matching.matchers.distances import PAIRWISE
 from bench.matching.scoring.pairs import HARD, POSITIVE, UNIFORM
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
 from bench.matching.scoring.score import DIRECTIONS, score_predictions
-from bench.tools.selftest import Expected, Known
 
 N, M, G = 400, 100, 50  # samples tested, samples of the validation part, samples in the gallery
 HUBS, STEPS, FIXED = 5, 3, 2.0 * (M - 1)
@@ -286,9 +286,8 @@ def _failures() -> Known:
     gallery[np.arange(0, G, 5), np.arange(0, G, 5)] = np.nan  # a fifth of the true partners
     table = _both(pairs) | _ranks("gallery", (0.8, 0.8, 0.8), 0.8 + 0.2 / G, "a fifth of the partners failed: last")
     sar, failed = np.eye(N), N // 4
-    sar[::4] = (
-        np.nan
-    )  # a quarter of the SAR patches: as queries all tied, as partners behind all others and tied among themselves
+    # a quarter of the SAR patches: as queries all tied, as partners behind all others and tied among themselves
+    sar[::4] = np.nan
     chance = [0.75 + 0.25 * k / N for k in KS]
     table |= _ranks(
         "full", chance, 0.75 + 0.25 * _harmonic(N) / N, "a quarter of the queries: all tied", DIRECTIONS[:1]
@@ -422,9 +421,8 @@ def _shuffled() -> Known:
 
     def pairs(m: int) -> Table:
         n, p, total = N, N / (N + m), N + m
-        mean_ap = (
-            (n - 1) / (total - 1) * (total - _harmonic(total)) + _harmonic(total)
-        ) / total  # exact (Bestgen 2015)
+        # exact (Bestgen 2015)
+        mean_ap = ((n - 1) / (total - 1) * (total - _harmonic(total)) + _harmonic(total)) / total
         reach = math.ceil(0.95 * n)
         spread = {
             "roc_auc": (0.5, math.sqrt((total + 1) / (12 * n * m)), "1/2, Mann-Whitney"),

@@ -20,13 +20,12 @@ from pydantic import Field
 from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash
 from bench.data.index import PairIndex
-from bench.execution.task import Cell
+from bench.execution.cell import Cell
 from bench.matching.matchers.base import Matcher, MatcherOptions
 from bench.matching.matchers.distances import paired
 from bench.matching.scoring.predictions import PartPredictions, Predictions, load_predictions
 from bench.matching.scoring.sampling import PARTS, Drawn
-from bench.suite.data_plan import PlannedData
-from bench.tools.submissions import (
+from bench.submissions.sheets import (
     FORMATS,
     MADE_FOR,
     Sheet,
@@ -37,18 +36,15 @@ from bench.tools.submissions import (
     short,
     short_hash,
 )
+from bench.suite.data_plan import PlannedData
 
 OURS = ".npz"  # a predictions file of this task
 HANDOUT = "bench data pairs --config SUITE --out pairs.csv"
 GALLERY = "gallery"
 ASKED = (*PARTS, GALLERY)
 NAMES = ("pair", "part", "sar", "optical")
-PASSED_OVER = (
-    "sar_file",
-    "optical_file",
-    "sar_window",
-    "optical_window",
-)  # columns of the handout that may stay in the answer
+# columns of the handout that may stay in the answer
+PASSED_OVER = ("sar_file", "optical_file", "sar_window", "optical_window")
 COLUMNS = (
     f"the columns are pair, or part, sar and optical, or all of them as `{HANDOUT}` writes them; distance (smaller ="
     f" more alike) or similarity; {MADE_FOR}, which must be there where sar and optical are not"
@@ -193,7 +189,7 @@ def read_submission(cell: Cell, plan: PlannedData, drawn: Drawn) -> Submitted:
         BenchError: the file is no such table, was made for other data, another split or another drawing, or does not
             name every pair exactly once with a finite distance or an empty field.
     """
-    path = existing_file(Path(cell.places["results"]), (*FORMATS, OURS))
+    path = existing_file(Path(cell.origin.places["results"]), (*FORMATS, OURS))
     threshold: float | None = cell.spec["method"]["options"]["threshold"]
     asked = make_asked(plan.identity(), drawn)
     if path.suffix.lower() == OURS:

@@ -4,17 +4,18 @@ computes.
 
 from __future__ import annotations
 
+from bench.core.validation import validate
 from bench.core.workspace import Workspace
-from bench.execution.task import Cell, Origin, Selection
+from bench.execution.cell import Cell, Origin, Selection
 from bench.matching.data import load_data
 from bench.matching.expand import expand_section
 from bench.matching.scoring.pairs import view_features
 from bench.matching.scoring.sampling import Drawn, draw
 from bench.matching.spec import MatchingSection, MethodEntry
 from bench.matching.submission.submission import OURS, read_submission
-from bench.suite.config import Suite, validate
+from bench.submissions.sheets import FORMATS, METHOD, Request, check_name, existing_file, one_block, submitted_cell
+from bench.suite.config import Suite
 from bench.suite.data_plan import PlannedData, plan_data
-from bench.tools.submissions import FORMATS, METHOD, Request, check_name, existing_file, one_block, submitted_cell
 
 OPTIONS = ("threshold",)  # of the command line, that only this task's submissions take
 

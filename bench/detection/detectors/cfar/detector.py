@@ -222,9 +222,8 @@ class Cfar(Detector):
             tested = data[inner] & sea.tested_rows(top, bottom) & (count >= options.min_ring * full)
             np.maximum(mean, floor, out=mean)
             np.multiply(mean, grow.least, out=mean)
-            y, x = np.nonzero(
-                tested & (intensity[inner] > mean)
-            )  # a first, cheap sieve: the factor of a full ring is the least
+            # a first, cheap sieve: the factor of a full ring is the least
+            y, x = np.nonzero(tested & (intensity[inner] > mean))
             ratio = intensity[inner][y, x] / mean[y, x] * grow.least
             keep = ratio > grow(count[y, x])
             y, x, ratio = y[keep], x[keep], ratio[keep]

@@ -142,9 +142,8 @@ class UltralyticsNetwork(nn.Module):
         tile.
         """
         answer = self.model(self._inputs(images))
-        rows = (
-            answer[0] if isinstance(answer, tuple | list) else answer
-        ).float()  # (n, 4 + 1, anchors): x, y, width, height, score
+        # (n, 4 + 1, anchors): x, y, width, height, score
+        rows = (answer[0] if isinstance(answer, tuple | list) else answer).float()
         height, width = images.shape[1:]
         return [self._detections(row, height, width) for row in rows]
 
@@ -180,10 +179,8 @@ def build_yolov3u(options: UltralyticsOptions) -> UltralyticsNetwork:
     model = tasks.DetectionModel(keymaps.ultralytics_darknet(1), ch=3, verbose=False)
     for module in _backbone(model).modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.eps, module.momentum = (
-                keymaps.OUR_EPSILON,
-                0.1,
-            )  # those of pretraining: then a transfer is a mere renaming
+            # those of pretraining: then a transfer is a mere renaming
+            module.eps, module.momentum = (keymaps.OUR_EPSILON, 0.1)
     return UltralyticsNetwork(model, options)
 
 

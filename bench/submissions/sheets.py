@@ -21,8 +21,8 @@ import numpy as np
 from bench.core.errors import BenchError, first_line, nearest
 from bench.core.store import canonical_hash
 from bench.data.csv_files import read_csv
+from bench.execution.cell import Cell
 from bench.execution.records import Record
-from bench.execution.task import Cell
 
 METHOD = "submission"  # what a submitted row's matcher or detector is called
 FORMATS = (".json", ".csv", ".parquet")
@@ -127,10 +127,10 @@ def submitted_cell(cell: Cell, request: Request) -> Cell:
         elif value is not None and value is not False:
             flags.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
     verb = " ".join(["submit", shlex.quote(request.file.name), "--task", cell.task, *flags])
-    names = {**{key: cell.names[key] for key in ("dataset", "split")}, "name": request.name}
+    names = {**{key: cell.origin.names[key] for key in ("dataset", "split")}, "name": request.name}
     if request.reference:
         names["reference"] = request.reference
-    return replace(cell, spec=spec, names=names, verb=verb, seed=request.seed)
+    return replace(cell, spec=spec, origin=replace(cell.origin, names=names, verb=verb), seed=request.seed)
 
 
 def is_submission(record: Record) -> bool:

@@ -1,0 +1,81 @@
+"""Validation of what a user writes: frozen pydantic models, and one line that says what is wrong, where, and what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.core.errors import BenchError, nearest
+
+MAX_SEED = 2**32 - 1  # what every generator takes
+
+
+class Spec(BaseModel):
+    """Base of everything a user writes: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
+    """Return `seeds` as a tuple; raise ValueError when there are none, one repeats or one is negative."""
+    if not seeds:
+        raise ValueError("at least one seed is needed, e.g. seeds: [0, 1, 2]")
+    twice = sorted({seed for seed in seeds if list(seeds).count(seed) > 1})
+    if twice:
+        raise ValueError(f"seed {twice[0]} is given more than once; repeated seeds would count one run twice")
+    if min(seeds) < 0:
+        raise ValueError(f"seed {min(seeds)} is negative; seeds are whole numbers from 0")
+    if max(seeds) > MAX_SEED:
+        raise ValueError(f"seed {max(seeds)} is too large; seeds are whole numbers up to {MAX_SEED}")
+    return tuple(seeds)
+
+
+def validate(model: type[BaseModel], value: Any, where: str) -> Any:
+    """Return `value` validated by the pydantic `model`.
+
+    Raises:
+        BenchError: one line with the first problem: place, key, what is wrong, nearest legal key.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise BenchError(_explain(model, error, where)) from error
+
+
+def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
+    problems = error.errors()
+    # an unknown key explains more than the missing one it was meant to be
+    first = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    location = [str(part) for part in first["loc"]]
+    at = ".".join(location) or "top level"
+    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(model, location[:-1])
+        return f"{where}: unknown key {at!r}{nearest(location[-1], known)}{more}"
+    if first["type"] == "missing":
+        return f"{where}: key {at!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = repr(first.get("input"))
+    got = f", got {shown}" if len(shown) <= 60 and not first["msg"].startswith("Value error") else ""
+    return f"{where}: {at}: {message[0].lower() + message[1:]}{got}{more}"
+
+
+def _keys_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """Return the legal keys of the nested model at `location`, walking through dicts and optionals."""
+    current: type[BaseModel] | None = model
+    pending: list[type[BaseModel]] = [model]
+    for part in location:
+        if current is not None and part in current.model_fields:
+            pending = _models_in(current.model_fields[part].annotation)
+            current = pending[0] if len(pending) == 1 else None
+        elif current is None or part not in current.model_fields:
+            current = pending[0] if pending else None
+    return sorted({key for m in pending for key in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]
