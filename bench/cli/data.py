@@ -46,7 +46,8 @@ EXAMPLES = """  bench data info qxs-saropt
   bench data verify hrsid --root DIR --option 'annotations: train2017'
   bench data cut s1s2-scenes --root DIR --out patches --patch-px 256 --overlap-px 52 --min-std 6 --max-blank 0.05
   bench data split two-folders --root DIR --spec 'kind: grouped' --spec 'by: scene' --out split.csv
-  bench data split air-sarship-1.0 --root DIR --spec '{kind: folds, folds: 3, fold: 0, stratify: [shore, resolution_m]}' --out fold0.csv
+  bench data split air-sarship-1.0 --root DIR --out fold0.csv \\
+    --spec '{kind: folds, folds: 3, fold: 0, stratify: [shore, resolution_m]}'
   bench data audit qxs-saropt --root DIR --out audit
   bench data audit two-folders --root DIR --spec '{kind: grouped, by: scene}'
   bench data pairs --config s1s2 --dataset s1s2-256 --split place --out pairs.csv

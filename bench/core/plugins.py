@@ -1,4 +1,4 @@
-"""Plug-ins of a suite: modules by dotted name or by the path of a .py file, imported because they register components."""
+"""Plug-ins of a suite: modules, by dotted name or path of a .py file, imported because they register components."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Validation of what a user writes: frozen pydantic models, and one line that says what is wrong, where, and what was meant."""
+"""Validation of what a user writes: frozen pydantic models; one line says what is wrong, where, and what was meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell, one measurement: what identifies it, where it came from, how it is run; and the keys that planning gives it."""
+"""A cell, one measurement: what identifies it, where it came from, how it is run; and the keys it has in a plan."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Identity
 
 JOB = "job.json"
-# exit codes of the worker: 0 finished, 1 failed and recorded, 2 nothing recorded, 3 the record stands and a picture failed
+# exit codes of the worker: 0 finished, 1 failed and recorded, 2 nothing recorded, 3 recorded but a picture failed
 EXIT_NOTHING, EXIT_NO_FIGURES, EXIT_INTERRUPTED = 2, 3, 130
 DATA_STAGE = "data"  # where a worker fails when images cannot be read
 

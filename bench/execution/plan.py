@@ -1,4 +1,4 @@
-"""The plan of a run: what each cell needs, what can be reused, what is missing. Imports no torch and decodes no image."""
+"""The plan of a run: what each cell needs, what is reused, what is missing. Imports no torch and decodes no image."""
 
 from __future__ import annotations
 

@@ -47,11 +47,14 @@ class Target:
 _RESNET = dict.fromkeys(RESNETS, keymaps.resnet_to_mmdet)
 _MMDET_DARKNET = """\
 # mmdet: in a model's config
-backbone=dict(type='Darknet', depth=53, out_indices=(3, 4, 5), norm_eval=False, init_cfg=dict(type='Pretrained', checkpoint='{file}'))
-data_preprocessor=dict(type='DetDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=True, pad_size_divisor=32)"""
+backbone=dict(type='Darknet', depth=53, out_indices=(3, 4, 5), norm_eval=False,
+              init_cfg=dict(type='Pretrained', checkpoint='{file}'))
+data_preprocessor=dict(type='DetDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255],
+                       bgr_to_rgb=True, pad_size_divisor=32)"""
 _MMDET_RESNET = """\
 # mmdet: in a model's config
-backbone=dict(type='ResNet', depth={depth}, norm_eval=False, frozen_stages=-1, init_cfg=dict(type='Pretrained', checkpoint='{file}'))"""
+backbone=dict(type='ResNet', depth={depth}, norm_eval=False, frozen_stages=-1,
+              init_cfg=dict(type='Pretrained', checkpoint='{file}'))"""
 _TORCHVISION = """\
 import torch, torchvision
 model = torchvision.models.{name}()

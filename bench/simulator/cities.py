@@ -99,8 +99,9 @@ def city_of(number: int, seed: int, side_px: int, gsd_m: float, manner: Manner |
         season=_SEASONS[(number + rng.integers(2)) % len(_SEASONS)], tone=tone, haze=round(rng.uniform(0.02, 0.14), 3),
     )  # fmt: skip
     sar = SarSpec(
-        look_deg=round(float(rng.choice([0.0, 180.0]) + rng.uniform(-14, 14)), 1), incidence_deg=round(rng.uniform(26, 46), 1),
-        looks=manner.looks, sea_db=round(rng.uniform(-26, -21), 1), gain=round(float(gain), 1),
+        look_deg=round(float(rng.choice([0.0, 180.0]) + rng.uniform(-14, 14)), 1),
+        incidence_deg=round(rng.uniform(26, 46), 1), looks=manner.looks,
+        sea_db=round(rng.uniform(-26, -21), 1), gain=round(float(gain), 1),
         noise_db=round(rng.uniform(-31, -27), 1), contrast_db=round(rng.uniform(-2, 1), 1),
     )  # fmt: skip
     return City(f"city{number + 1}", port, optical, sar)

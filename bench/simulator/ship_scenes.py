@@ -49,11 +49,13 @@ def draw_scene(
     )  # fmt: skip
     strong = bits == 16
     sar = SarSpec(
-        look_deg=round(float(rng.choice([0.0, 180.0]) + rng.uniform(-12, 12)), 1), incidence_deg=round(rng.uniform(24, 48), 1),
-        looks=looks, resolution_px=round(rng.uniform(1.25, 1.75), 2), taper=round(rng.uniform(0.62, 0.9), 2),
-        sea_db=round(rng.uniform(-27, -19), 1), sea_shape=round(rng.uniform(4, 25), 1), noise_db=-31.0, contrast_db=round(rng.uniform(-2,
-        1), 1), bits=bits, gain=round(float((2600 if strong else 210) * rng.uniform(0.85, 1.2)), 1), ambiguity_db=-26.0 if rng.random() <
-        0.2 else None, ambiguity_m=round(rng.uniform(300, 700)),
+        look_deg=round(float(rng.choice([0.0, 180.0]) + rng.uniform(-12, 12)), 1),
+        incidence_deg=round(rng.uniform(24, 48), 1), looks=looks,
+        resolution_px=round(rng.uniform(1.25, 1.75), 2), taper=round(rng.uniform(0.62, 0.9), 2),
+        sea_db=round(rng.uniform(-27, -19), 1), sea_shape=round(rng.uniform(4, 25), 1), noise_db=-31.0,
+        contrast_db=round(rng.uniform(-2, 1), 1), bits=bits,
+        gain=round(float((2600 if strong else 210) * rng.uniform(0.85, 1.2)), 1),
+        ambiguity_db=-26.0 if rng.random() < 0.2 else None, ambiguity_m=round(rng.uniform(300, 700)),
     )  # fmt: skip
     return ShipScene(port, sar, shore)
 

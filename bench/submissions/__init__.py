@@ -1,1 +1,1 @@
-"""Predictions of other tools: what a submission says of itself, and the tables it comes in. What columns mean is each task's."""
+"""Predictions of other tools: what a submission says of itself, and its tables. What columns mean is each task's."""

@@ -7,10 +7,10 @@ describes the image as a whole. (2) Equal hashes of fingerprints propose pairs o
 make a candidate. (3) The candidate is judged on the pixels that both images then show, twice, by normalised
 cross-correlations over blocks at the best shift of a few pixels:
 
-    same pixels   the median over small blocks is high. Speckle decides, which no two acquisitions share; a coastline or a bright ship alone
-                  cannot bring it about.
-    same place    the mean over larger blocks is clearly above zero, and clearly above what it is at shifts far off: another acquisition of
-                  one place, as repeated passes over a harbour.
+    same pixels   the median over small blocks is high. Speckle decides, which no two acquisitions share; a coastline
+                  or a bright ship alone cannot bring it about.
+    same place    the mean over larger blocks is clearly above zero, and clearly above what it is at shifts far off:
+                  another acquisition of one place, as repeated passes over a harbour.
 
 Not found: copies that were scaled, turned or mirrored, overlaps narrower than about twice `WINDOW_PX`, images without
 texture, and some repeated passes.

@@ -65,8 +65,9 @@ class AirSarShip(VocScenes):
         folder="AIR-SARShip-1.0",
         place_what="""\
     AIR-SARShip-1.0/
-      AIR-SARShip-1.0-data/<n>.tiff        one channel, 16 bit; folder names and stems may differ, the last integer counts
-      AIR-SARShip-1.0-xml/<n>-label.xml    Pascal VOC""",
+      AIR-SARShip-1.0-data/<n>.tiff        one channel, 16 bit
+      AIR-SARShip-1.0-xml/<n>-label.xml    Pascal VOC
+    (folder names and stems may differ, the last integer counts)""",
         notes=(
             "The label files in circulation hold 461 ships (336 in the 21 training scenes, 125 in the 10 test scenes)."
             " A table of the scenes that circulates too adds up to 487: it gives scene 11 104 ships where the labels"

@@ -67,8 +67,9 @@ class AirSarShip2(VocScenes):
         folder="AIR-SARShip-2.0",
         place_what="""\
     AIR-SARShip-2.0/
-      AIR-SARShip-2.0-data/<n>.tiff   one channel, 1000 x 1000; folder names and stems may differ, the last integer counts
-      AIR-SARShip-2.0-xml/<n>.xml     objects/object with possibleresult/name and points/point""",
+      AIR-SARShip-2.0-data/<n>.tiff   one channel, 1000 x 1000
+      AIR-SARShip-2.0-xml/<n>.xml     objects/object with possibleresult/name and points/point
+    (folder names and stems may differ, the last integer counts)""",
         notes=(
             "Certain: 300 images of 1000 x 1000 px, corner points as texts x,y. Believed: continuous coordinates from"
             " 0; one public program takes them as pixel numbers from 1 (option one_based). The count of ships and an"

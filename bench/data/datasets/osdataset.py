@@ -52,8 +52,9 @@ class OsDataset(PlacedFolders):
         folder="OSdataset",
         place_what="""\
     OSdataset/
-      512/{train,val,test}/opt<n>.png   optical, 512 x 512; some copies have opt/ and sar/ below each part; option size_px: 256 reads 256/
-      512/{train,val,test}/sar<n>.png   SAR, one channel or three equal ones""",
+      512/{train,val,test}/opt<n>.png   optical, 512 x 512; option size_px: 256 reads 256/
+      512/{train,val,test}/sar<n>.png   SAR, one channel, or three equal channels
+    (some copies have opt/ and sar/ below each part)""",
         expected_pairs=None,  # 2,673 or 10,692 by size
         patch_px=None,  # by size
     )

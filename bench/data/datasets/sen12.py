@@ -55,7 +55,8 @@ class Sen12(PlacedFolders):
         place_what="""\
     SEN1-2/
       ROIs1868_summer/s1_<k>/ROIs1868_summer_s1_<k>_p<m>.png   Sentinel-1, 256 x 256, 8 bit, one channel
-      ROIs1868_summer/s2_<k>/ROIs1868_summer_s2_<k>_p<m>.png   Sentinel-2, RGB; likewise ROIs1158_spring, ROIs1970_fall, ROIs2017_winter""",
+      ROIs1868_summer/s2_<k>/ROIs1868_summer_s2_<k>_p<m>.png   Sentinel-2, RGB
+      and likewise ROIs1158_spring, ROIs1970_fall, ROIs2017_winter""",
         expected_pairs=282_384,
         patch_px=256,
     )

@@ -8,14 +8,14 @@ Two rules, one code path. The detections of a scene choose in the order of their
 came in; over scenes, equal scores rank in the order of the scenes. (pycocotools does the same with scenes in the order
 of their ids.) Each takes a truth that overlaps it by the threshold or more, and a truth is taken once:
 
-    "coco"  the truth of highest IoU among those still free (the later one of equals). Truth outside the size range, and ignored truth,
-            is only taken where no truth that counts is left; ignored truth takes any number, by the share of the
-            detection that lies in it (COCO's crowd). A detection that took such truth is ignored, and so is one that
-            took none and is outside the size range. This is pycocotools' definition, sizes by the area of the box,
-            bounds included on both sides.
-    "voc"   the truth of highest IoU (the first of equals), free or not: where it is taken already, the detection is a false positive.
-            Ignored ("difficult") truth takes any number, by IoU, and its detections are ignored. This is the VOC
-            devkit's definition.
+    "coco"  the truth of highest IoU among those still free (the later one of equals). Truth outside the size range,
+            and ignored truth, is only taken where no truth that counts is left; ignored truth takes any number, by the
+            share of the detection that lies in it (COCO's crowd). A detection that took such truth is ignored, and so
+            is one that took none and is outside the size range. This is pycocotools' definition, sizes by the area of
+            the box, bounds included on both sides.
+    "voc"   the truth of highest IoU (the first of equals), free or not: where it is taken already, the detection is a
+            false positive. Ignored ("difficult") truth takes any number, by IoU, and its detections are ignored. This
+            is the VOC devkit's definition.
 """
 
 from __future__ import annotations

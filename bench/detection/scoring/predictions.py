@@ -4,16 +4,19 @@ needs: no data set, no image, no model. Another tool can enter a board with such
 One compressed .npz without pickles, full precision. Boxes are x1, y1, x2, y2 in pixels, float64. Arrays, for each part
 P of validation and test (s scenes, w tiles; a part may be empty, and a detector that saw scenes whole has no tiles):
 
-    P.id, P.image, P.group, P.stratum  (s,) text: name; image file relative to the set's root; leakage group (its own id where unknown);
+    P.id, P.image, P.group, P.stratum  (s,) text
+                             name; image file relative to the set's root; leakage group (its own id where unknown);
                              value of the protocol's strata column, "" for none
     P.image_id, P.height, P.width  (s,) int64
     P.scene.truth_offset (s + 1,) int64, P.scene.truth_box (k, 4), P.scene.truth_ignore (k,) bool
                              ships of scene i stand at truth_offset[i]:truth_offset[i + 1]; ignored ones count neither
                              for nor against
-    P.scene.offset (s + 1,) int64, P.scene.box (n, 4), P.scene.score (n,) float64   detections after merging, in the scene's frame
+    P.scene.offset (s + 1,) int64, P.scene.box (n, 4), P.scene.score (n,) float64
+                             detections after merging, in the scene's frame
     P.tile_scene (w,) int64, P.tile_window (w, 4) int64   whose tile; y0, x0, height, width
     P.tile.*                 the same six arrays for tiles: boxes in the tile's frame, truth by the rule for cut ships
-    min_visible              () float64: the share of a cut ship's area that made it count in a tile, NaN where there are no tiles
+    min_visible              () float64: the share of a cut ship's area that made it count in a tile, NaN where there
+                             are no tiles
 """
 
 from __future__ import annotations

@@ -5,11 +5,12 @@ Metric names are `<level>.<metric>`. Levels: "scene" is what counts: detections 
 before merging, by the truth in it; overlapping tiles show a ship several times, so tile numbers have another
 denominator and are never to be compared with scene numbers.
 
-    ap_area, ap_11pt              AP at IoU 0.5 by the area (VOC 2010) and by 11 points (VOC 2007); matched by the rule "voc"
-    ap_coco, ap50, ap75           COCO's 101-point AP: mean over IoU 0.50:0.95, at 0.5, at 0.75; matched by the rule "coco"
-    ap_<size>, ap50_<size>        the same for small, medium, large ships: area of the box up to 32^2, to 96^2, above (pixels)
-    best_f1, best_f1_precision, best_f1_recall   at the threshold that is best *on the test scenes*: an upper bound; IoU 0.5, rule "voc"
-    f1, precision, recall         at the threshold that is best on the validation scenes (scene levels only)
+    ap_area, ap_11pt         AP at IoU 0.5 by the area (VOC 2010) and by 11 points (VOC 2007); rule "voc"
+    ap_coco, ap50, ap75      COCO's 101-point AP: mean over IoU 0.50:0.95, at 0.5, at 0.75; rule "coco"
+    ap_<size>, ap50_<size>   the same for small, medium, large ships: box area up to 32^2, to 96^2, above (pixels)
+    best_f1, best_f1_precision, best_f1_recall
+                             at the threshold that is best *on the test scenes*: an upper bound; IoU 0.5, rule "voc"
+    f1, precision, recall    at the threshold that is best on the validation scenes (scene levels only)
 
 None where not defined: no ship of that size or stratum, no tiles, no validation scenes. Detections are not capped.
 """

@@ -6,7 +6,8 @@ uniformly, most wrong partners come from other scenes: that matcher misses nothi
 stems from the same scene by chance. With the shares p_g of the scenes its false positive rate is F = sum p_g^2, so at
 1:1 negatives
 
-    accuracy = 1 - F / 2,  precision = 1 / (1 + F),  recall = 1,  AUC = 1 - F / 2,  FPR95 = F,  R@1 = scenes / patches of the gallery.
+    accuracy = 1 - F / 2,  precision = 1 / (1 + F),  recall = 1,  AUC = 1 - F / 2,  FPR95 = F,
+    R@1 = scenes / patches of the gallery.
 
 Three equally large scenes give 0.833, 0.750, 1.000 and F = 0.333. Negatives of the same scene leave it 0.5.
 """

@@ -136,11 +136,13 @@ class PhaseCongruency(CorrelationMatcher):
         height, width = grey.shape
         shape = (next_fast_len(height), next_fast_len(width))
         image = fft2(grey.astype(np.float32) - np.float32(grey.mean()), shape, workers=self.workers)
-        kept = slice(2 * self.reach, None)
+        rows, columns = slice(2 * self.reach, height), slice(2 * self.reach, width)
         return np.stack(
-            [ifft2(image * spectra, workers=self.workers)[:, kept, kept][:, : height - 2 * self.reach, : width - 2 * self.reach]
-             for spectra in self._spectra_of_filters(shape)]
-        )  # fmt: skip
+            [
+                ifft2(image * spectra, workers=self.workers)[:, rows, columns]
+                for spectra in self._spectra_of_filters(shape)
+            ]
+        )
 
     def _spectra_of_filters(self, shape: tuple[int, int]) -> np.ndarray:
         """Return the spectra of the filters at an FFT size, computed once for each size: (orientations, scales, *shape)

@@ -461,8 +461,8 @@ def _overlapping() -> Known:
     west = 100.0 * (np.arange(N) // 2) + 10.0 * (np.arange(N) % 2)
     place = np.stack([west, np.zeros(N), west + 20, np.full(N, 20.0)], axis=1)
     predictions = Predictions(
-        Distances(7, 7, 7).part(M), replace(part, place=place), np.ones((N, 4), np.float32), np.zeros((N, 4), np.float32), "rms",
-        positions, np.ones((G, G), np.float32), FIXED,
+        Distances(7, 7, 7).part(M), replace(part, place=place), np.ones((N, 4), np.float32),
+        np.zeros((N, 4), np.float32), "rms", positions, np.ones((G, G), np.float32), FIXED,
     )  # fmt: skip
     left_out = "all tied, one left out"
     table = known | _chance("gallery", G - 1, left_out) | _chance("full", N - 1, left_out)

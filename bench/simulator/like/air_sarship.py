@@ -37,7 +37,7 @@ def plan(request: Request) -> Plan:
     boxes = request.boxes
     stamp = {
         "like": "air-sarship-1.0", "version": VERSION, "images": count, "seed": request.seed,
-        "ships_at": None if boxes is None else canonical_hash({str(key): value.tolist() for key, value in boxes.items()}),
+        "ships_at": None if boxes is None else canonical_hash({str(name): at.tolist() for name, at in boxes.items()}),
     }  # fmt: skip
     ships = _ship_counts(request.seed)
     tasks: list[Task] = []
