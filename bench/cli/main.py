@@ -29,6 +29,7 @@ VERBS = {
     "data": "look at data: info, verify, audit, cut, split, coco, toy, weights",
     "export": "write a trained backbone for mmdet, torchvision, timm, ultralytics or darknet",
     "clean": "show what can be freed in the runs folder, and free it",
+    "docs": "print a page of the documentation, or list the pages",
 }
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 

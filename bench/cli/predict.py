@@ -2,7 +2,7 @@
 
 Scenes may be of any size: they are read and looked at window by window, and an interrupted command goes on where it was
 when it is given again. TIFF and GeoTIFF (needs the extra `geo`), NumPy arrays, PNG, JPEG; a folder stands for the
-images in it. Guide: docs/predicting.md.
+images in it. Guide: bench docs predicting.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 pairs.
 
 Detection takes a COCO results file (.json) or a table of boxes (.csv, .parquet); matching takes the table that
-`bench data pairs` writes with a column `distance` or `similarity` added (.csv, .json, .parquet). docs/submitting.md has
-worked examples.
+`bench data pairs` writes with a column `distance` or `similarity` added (.csv, .json, .parquet). Worked examples:
+bench docs submitting.
 """
 
 from __future__ import annotations

@@ -43,9 +43,13 @@ class Workspace:
 
 def config_folder() -> Path:
     """Return the folder of the shipped configs: inside the installed package, or beside it in a checkout."""
+    return _shipped("configs")
+
+
+def _shipped(folder: str) -> Path:
     package = Path(__file__).resolve().parents[1]
-    inside = package / "configs"
-    return inside if inside.is_dir() else package.parent / "configs"
+    inside = package / folder
+    return inside if inside.is_dir() else package.parent / folder
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -53,3 +57,8 @@ def shipped_configs() -> dict[str, Path]:
     out).
     """
     return {path.stem: path for path in sorted(config_folder().glob("*.yaml"))}
+
+
+def shipped_pages() -> dict[str, Path]:
+    """Return the pages of the documentation by name, as `bench docs` prints them."""
+    return {path.stem: path for path in sorted(_shipped("docs").glob("*.md"))}
