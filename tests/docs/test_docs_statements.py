@@ -4,9 +4,11 @@ there is.
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +79,42 @@ def test_make_targets_exist() -> None:
         text = page.read_text(encoding="utf-8")
         named = re.findall(r"^make ([a-z]+)", text, flags=re.MULTILINE) + re.findall(r"`make ([a-z]+)", text)
         assert set(named) <= known, page.name
+
+
+def resolves(name: str) -> bool:
+    """Return whether `bench.x.y` is a module, or a name that a module defines."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[count:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_modules_named_exist(page: Path) -> None:
+    """`bench.x.y`, with or without an attribute behind it; `bench/x/y.py` is a path and checked above."""
+    for name in set(re.findall(r"(?<![\w./-])bench(?:\.[A-Za-z_]\w*)+", page.read_text(encoding="utf-8"))):
+        if not name.endswith(".my_module"):  # what a reader is to replace
+            assert resolves(name), f"{page.name} names {name}"
+
+
+def test_a_module_that_is_not_there_is_noticed() -> None:
+    assert resolves("bench.core.errors.BenchError") and resolves("bench.matching")
+    assert not resolves("bench.core.errors.Nothing") and not resolves("bench.takeover")
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index))
+    assert linked == {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert "(docs/index.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_architecture_names_every_top_level_module_and_none_that_is_not_there() -> None:
