@@ -4,9 +4,11 @@ there is.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,32 +119,54 @@ def test_the_index_leads_to_every_page() -> None:
     assert "(docs/index.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_architecture_names_every_top_level_module_and_none_that_is_not_there() -> None:
-    tree = ARCHITECTURE.split("\n## The tree\n")[1].split("```")[1]
-    named = set(re.findall(r"^  ([a-z_]+(?:\.py|/))", tree, flags=re.MULTILINE))
+def rooms_of_the_page() -> list[tuple[int, str]]:
+    """Return (layer, room) in the order of the architecture's table."""
+    section = ARCHITECTURE.split("\n## The rooms\n")[1].split("\n## ")[0]
+    return [(int(layer), room) for layer, room in re.findall(r"^\| (\d+) \| `(\w+)` \|", section, flags=re.MULTILINE)]
+
+
+def test_architecture_is_one_screen() -> None:
+    lines = ARCHITECTURE.splitlines()
+    assert len(lines) <= 90 and max(map(len, lines)) <= 120
+
+
+def test_architecture_names_every_room_and_module_and_none_that_is_not_there() -> None:
     package = ROOT / "bench"
-    there = {path.name for path in package.glob("*.py")} | {
-        f"{path.parent.name}/" for path in package.glob("*/__init__.py")
-    }
-    assert named == there
-    everywhere = {path.name for path in package.rglob("*.py")}
+    modules = {path.stem for path in package.glob("*.py")}
+    assert len(modules) <= 8
+    rooms = {room for _, room in rooms_of_the_page()}
+    folders = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert folders <= rooms <= folders | modules
+    beside = set(re.findall(r"`bench/(\w+)\.py`", ARCHITECTURE))
+    assert rooms - folders | beside == modules
+
+
+def test_architecture_names_files_that_are_there() -> None:
+    everywhere = {path.name for path in (ROOT / "bench").rglob("*.py")}
     assert set(re.findall(r"[a-z_]+\.py", ARCHITECTURE)) <= everywhere
+    tour = re.findall(r"^\| `([\w/]+\.py)` \|", ARCHITECTURE, flags=re.MULTILINE)
+    assert len(tour) == 4 and all((ROOT / "bench" / name).is_file() for name in tour)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the modules that code imports, those in functions included, those for type checkers alone not."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        else:
+            yield from imports(node)
 
 
 def test_imports_run_downhill_as_the_architecture_says() -> None:
-    forbidden = {
-        "data": ("bench.matching", "bench.models", "bench.training.api", "bench.execution.runner", "bench.cli"),
-        "models": ("bench.matching", "bench.data", "bench.training.api", "bench.execution.runner", "bench.cli"),
-        "matching": ("bench.execution.runner", "bench.worker", "bench.cli", "bench.boards.leaderboard"),
-    }
-    for folder, names in forbidden.items():
-        for path in (ROOT / "bench" / folder).rglob("*.py"):
-            imported = re.findall(
-                r"^\s*(?:from|import) (bench[\w.]*)", path.read_text(encoding="utf-8"), flags=re.MULTILINE
-            )
-            assert not [name for name in imported if name.startswith(names)], path
+    layers = {room: layer for layer, room in rooms_of_the_page()}
+    assert list(layers.values()) == sorted(layers.values())
     for path in (ROOT / "bench").rglob("*.py"):
-        if path.parent.name != "cli":
-            assert not re.search(
-                r"^\s*(?:from|import) bench\.cli", path.read_text(encoding="utf-8"), flags=re.MULTILINE
-            ), path
+        room = path.relative_to(ROOT / "bench").parts[0].removesuffix(".py")
+        for name in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            target = name.removeprefix("bench.").split(".")[0]
+            if name.startswith("bench.") and room in layers and target in layers and target != room:
+                assert layers[target] > layers[room], f"{path}: {name}"
