@@ -251,7 +251,16 @@ def warm_up() -> None:
         "bench.cli.leaderboard",
     ):
         importlib.import_module(name)
-    for name in ("task", "board", "predict", "scoring", "predictions", "histogram", "random_scores", "cfog"):
+    for name in (
+        "task",
+        "predict",
+        "board.table",
+        "scoring.score",
+        "scoring.predictions",
+        "matchers.histogram",
+        "matchers.random_scores",
+        "matchers.cfog",
+    ):
         importlib.import_module(f"bench.matching.{name}")
 
 
