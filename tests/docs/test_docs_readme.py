@@ -35,7 +35,7 @@ RUN: dict[str, tuple[list[str], int]] = {
     "bench score --all": ([], 0),
     "bench merge OTHER/runs": ([], 0),
     "bench clean": ([], 0),
-    "bench docs NAME": ([], 0),
+    "bench docs statistics": ([], 0),
     "bench data info qxs-saropt": ([], 0),
     "bench data info NAME": ([], 0),
     "bench data simulate --like qxs-saropt --pairs 20000 --out DIR": (["--pairs", "60"], 0),
