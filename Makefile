@@ -1,12 +1,13 @@
 # make setup   environment in .venv        make demo   runs the quickstart on embedded data
 # make test    sets up and runs the tests  make check  lint and types
+# make boards  rebuilds the boards from their entries and fails where they differ from git's
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras-ready
 
-.PHONY: setup demo test slow check clean
+.PHONY: setup demo test slow check boards clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -34,6 +35,11 @@ check: $(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+boards: setup
+	$(BIN)/bench leaderboard
+	git diff --exit-code --stat -- leaderboards
+	test -z "$$(git ls-files --others --exclude-standard -- leaderboards)" # a board or an entry that is not committed
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
