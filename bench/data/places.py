@@ -44,13 +44,6 @@ def overlapping(places: np.ndarray, others: np.ndarray) -> np.ndarray:
     return _any_other(places, others, 0.0, shares)
 
 
-def gaps_m(place: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the gaps in metres between one place (4,) and `others` (m, 4), as (m,) float64."""
-    dx, dy = _signed(place[None, :], others)
-    gaps: np.ndarray = np.hypot(np.maximum(dx, 0.0), np.maximum(dy, 0.0))[0]
-    return gaps
-
-
 def _signed(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the (n, m) signed gaps along x and y; negative means that the intervals overlap by that much."""
     dx = np.maximum(b[None, :, 0] - a[:, None, 2], a[:, None, 0] - b[None, :, 2])

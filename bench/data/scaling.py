@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from bench.core.errors import BenchError, nearest
 
@@ -31,14 +30,6 @@ class SarScale(StrEnum):
     intensity = "intensity"
     db = "db"
     uint8 = "uint8"
-
-
-class Scaling(BaseModel):
-    """The choice of a scaling, as a spec; None stands for the default of the data's dtype and declared scale."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: ScalingName | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from bench.data.patch_folder import PatchWriter, folder_names
 
 VERSION = 1
 GSD_M = 1.0
-CRS = "local metres"
 
 # Mean grey level of each surface class in 0..1: monotone in the optical view, up and down in the SAR view.
 _OPTICAL_TONE = np.array([0.14, 0.27, 0.40, 0.53, 0.66, 0.80])

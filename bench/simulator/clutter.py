@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from bench.data.windows import Window
-from bench.simulator.noise import gaussian_field, lookup, mix, white_noise
+from bench.simulator.noise import gaussian_field, lookup, white_noise
 from bench.simulator.spec import SarSpec
 from bench.simulator.targets import main_lobe, response
 
@@ -95,13 +95,3 @@ def land_texture(weights: np.ndarray, kind: np.ndarray, fine: np.ndarray, coarse
 def lognormal(deviation: float, field: np.ndarray) -> np.ndarray:
     """Return float32 lognormal values of mean 1 from a standard normal field; `deviation` is that of the logarithm."""
     return lookup(_lognormal_table(deviation), field, -_REACH, _REACH)
-
-
-def sea_clutter(seed: int, window: Window, sar: SarSpec, gsd_m: float) -> np.ndarray:
-    """Return (height, width) float32 intensity of open sea of mean 1, K distributed, as `render_sar` has it where there
-    is nothing else.
-    """
-    out = speckle(mix(seed, 81), window, sar)
-    if sar.sea_shape is not None:
-        out *= sea_texture(mix(seed, 82), window, sar.sea_shape, gsd_m)
-    return out

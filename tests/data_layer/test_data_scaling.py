@@ -106,4 +106,3 @@ def test_defaults() -> None:
     assert default_scaling(np.dtype(np.uint8)) == "uint8"
     assert default_scaling(np.dtype(np.uint16), SarScale.amplitude) == "percentile"
     assert default_scaling(np.dtype(np.float32), SarScale.db) == "percentile"
-    assert scaling.Scaling().name is None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from bench.core.errors import BenchError
 from bench.data.index import PairIndex, PairSample
-from bench.data.places import TOUCH_M, gaps_m, overlapping, within
+from bench.data.places import TOUCH_M, overlapping, within
 from bench.data.splits import PARTS, Split, SplitSpec, make_split, read_split, write_split
 
 
@@ -96,6 +96,12 @@ def rectangles(n: int, seed: int, spread: float) -> np.ndarray:
     rng = np.random.default_rng(seed)
     corner, size = rng.uniform(0, spread, (n, 2)), rng.uniform(1, 60, (n, 2))
     return np.concatenate([corner, corner + size], axis=1)
+
+
+def gaps_m(place: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the gaps in metres between one place (4,) and `others` (m, 4), as (m,) float64."""
+    apart = np.maximum(others[:, :2] - place[2:], place[:2] - others[:, 2:])
+    return np.hypot(*np.maximum(apart, 0.0).T)
 
 
 @given(st.integers(0, 10_000), st.floats(0.5, 200), st.floats(100, 3000), st.integers(1, 700), st.integers(1, 60))

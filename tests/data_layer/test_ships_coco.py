@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from ship_files import coco
 
 from bench.core.errors import BenchError
-from bench.data.ships.coco import parse_coco, read_coco
+from bench.data.ships.coco import read_coco
 
 GOOD = coco({"a.jpg": [[1, 2, 10, 5], [0.5, 0.25, 3, 3]], "b.jpg": []}, site=["P1", "P2"], bright_frac=[0.5, 0.0])
 
@@ -29,7 +30,7 @@ def test_known_answers(tmp_path: Path) -> None:
     raw = copy.deepcopy(GOOD)
     raw["annotations"][1]["iscrowd"] = 1
     raw["images"][0] |= {"license": 3, "date_captured": "", "tags": ["x"], "sure": True, "none": None}
-    first, second = parse_coco(write(tmp_path, raw)).images
+    first, second = read_coco(write(tmp_path, raw)).images
     assert (first.image_id, first.file_name, first.height, first.width) == (1, "a.jpg", 40, 30)
     assert first.boxes.tolist() == [[1, 2, 11, 7], [0.5, 0.25, 3.5, 3.25]] and first.boxes.dtype == np.float64
     assert first.ignore.tolist() == [False, True] and first.names == ("ship", "ship")
@@ -41,7 +42,7 @@ def test_further_flags_are_ignored_boxes(tmp_path: Path) -> None:
     for key in ("ignore", "difficult"):
         raw = copy.deepcopy(GOOD)
         raw["annotations"][0][key] = 1
-        assert parse_coco(write(tmp_path, raw)).images[0].ignore.tolist() == [True, False]
+        assert read_coco(write(tmp_path, raw)).images[0].ignore.tolist() == [True, False]
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -94,9 +95,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 )
 def test_bad_lists_end_in_one_line(tmp_path: Path, raw: Any, message: str) -> None:
     path = write(tmp_path, raw)
-    with pytest.raises(BenchError, match=message) as error:
-        parse_coco(path)
-    assert "list.json" in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 400
+    try:
+        problem = read_coco(path).problems[0]
+    except BenchError as error:
+        problem = str(error)
+    assert re.search(message, problem)
+    assert "list.json" in problem and "\n" not in problem and len(problem) < 400
 
 
 def test_every_problem_is_collected(tmp_path: Path) -> None:
@@ -106,10 +110,8 @@ def test_every_problem_is_collected(tmp_path: Path) -> None:
     raw["annotations"][1]["image_id"] = 7
     found = read_coco(write(tmp_path, raw))
     assert len(found.problems) == 3 and len(found.images) == 1 and len(found.images[0].boxes) == 0
-    with pytest.raises(BenchError, match=r"\(and 2 more problems\)"):
-        parse_coco(tmp_path / "list.json")
     with pytest.raises(BenchError, match="cannot read"):
-        parse_coco(tmp_path / "none.json")
+        read_coco(tmp_path / "none.json")
 
 
 JSON = st.recursive(

@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 from simulator_toys import open_sea
 
-from bench.simulator.clutter import HALO_PX, sea_clutter, sea_texture, speckle
-from bench.simulator.noise import gaussian_field, white_noise
+from bench.data.windows import Window
+from bench.simulator.clutter import HALO_PX, sea_texture, speckle
+from bench.simulator.noise import gaussian_field, mix, white_noise
 from bench.simulator.sar import render_sar
 from bench.simulator.spec import SarSpec
 
@@ -91,6 +92,14 @@ def test_speckle_is_as_wide_as_the_resolution() -> None:
         for one, other in ((image[lag:], image[:-lag]), (image[:, lag:], image[:, :-lag])):
             found = float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
             assert low < found < high, f"{resolution_px} px, lag {lag}: {found:.3f}"
+
+
+def sea_clutter(seed: int, window: Window, sar: SarSpec, gsd_m: float) -> np.ndarray:
+    """Return (height, width) float32 intensity of open sea of mean 1, as `render_sar` has it where there is nothing
+    else.
+    """
+    out = speckle(mix(seed, 81), window, sar)
+    return out if sar.sea_shape is None else out * sea_texture(mix(seed, 82), window, sar.sea_shape, gsd_m)
 
 
 @pytest.mark.parametrize(("shape", "looks"), [(0.7, 1), (2.0, 1), (2.0, 4), (12.0, 2)])

@@ -53,22 +53,9 @@ class CocoAnnotation:
     problems: tuple[str, ...]
 
 
-def parse_coco(path: Path) -> CocoAnnotation:
-    """Read a COCO file, strictly.
-
-    Raises:
-        BenchError: unreadable file, no JSON, or the first of its problems: a missing key, a wrong type, a number that
-            is not finite, an image id or file name that stands twice, an annotation of an unknown image or category.
-    """
-    found = read_coco(path)
-    if found.problems:
-        more = f" (and {len(found.problems) - 1} more problems)" if len(found.problems) > 1 else ""
-        raise BenchError(found.problems[0] + more)
-    return found
-
-
 def read_coco(path: Path) -> CocoAnnotation:
-    """Read a COCO file, collecting its problems.
+    """Read a COCO file, strictly, collecting its problems: a missing key, a wrong type, a number that is not finite, an
+    image id or file name that stands twice, an annotation of an unknown image or category.
 
     Raises:
         BenchError: unreadable file, no JSON, or one of the lists `images`, `annotations`, `categories` is missing.
@@ -92,7 +79,7 @@ _Box = tuple[list[float], str, bool]
 
 
 class _Reader:
-    """Goes through the three lists; an entry with a problem is passed over and told in `problems`."""
+    """Goes through the three lists; an entry with a problem is passed over and reported in `problems`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
