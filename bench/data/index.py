@@ -149,6 +149,13 @@ class PairIndex:
         return PairIndex(tuple(self.samples[int(i)] for i in positions), self.crs, self.where, self.reading)
 
 
+def default_groups(index: Sampled) -> tuple[str, ...]:
+    """Return the leakage group of every sample where no split states one: its scene, or its id where the scene is
+    unknown.
+    """
+    return tuple([name if scene is None else scene for name, scene in zip(index.ids, index.scenes, strict=True)])
+
+
 def read_column(index: Sampled, rows: Sequence[Any], name: str) -> list[str]:
     """Return one value a row of `index`: "id", "scene", or an attribute of `rows`, the samples it holds.
 

@@ -20,10 +20,9 @@ import numpy as np
 
 from bench.core.errors import BenchError, nearest
 from bench.core.store import atomic_write
-from bench.data.cache import default_groups
 from bench.data.csv_files import read_csv
 from bench.data.folds import by_chance, deal_folds
-from bench.data.index import Sampled
+from bench.data.index import Sampled, default_groups
 from bench.data.places import overlapping, within
 from bench.data.split_spec import SplitSpec
 

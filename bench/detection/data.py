@@ -5,7 +5,6 @@ scaling.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,11 @@ from bench.data.manifest import file_hashes, shared_files
 from bench.data.scaling import ScalingParams, check_scaling, default_scaling, fit_scaling
 from bench.data.ships.scene_cache import open_scenes
 from bench.data.ships.view import SceneView
-from bench.suite.data_plan import PARTS, PlannedData
+from bench.suite.data_plan import PARTS, LoadedParts, PlannedData
 
 
-@dataclass(frozen=True)
-class LoadedShips:
+class LoadedShips(LoadedParts[SceneView]):
     """The three parts as views on the decoded scenes."""
-
-    plan: PlannedData
-    train: SceneView
-    validation: SceneView
-    test: SceneView
-
-    def part(self, name: str) -> SceneView:
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
 def load_ships(plan: PlannedData, cache: Path, progress: Any = None) -> LoadedShips:

@@ -4,27 +4,17 @@ scalings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.data.cache import PairView, open_cache
 from bench.data.scaling import check_scaling, default_scaling, fit_scaling
 from bench.matching.matchers.base import Scalings
-from bench.suite.data_plan import PARTS, PlannedData
+from bench.suite.data_plan import PARTS, LoadedParts, PlannedData
 
 
-@dataclass(frozen=True)
-class LoadedData:
+class LoadedData(LoadedParts[PairView]):
     """The three parts as views on the decoded cache, with the leakage group of every sample."""
-
-    plan: PlannedData
-    train: PairView
-    validation: PairView
-    test: PairView
-
-    def part(self, name: str) -> PairView:
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
 def load_data(plan: PlannedData, cache: Path, progress: Any = None) -> LoadedData:
@@ -36,7 +26,7 @@ def load_data(plan: PlannedData, cache: Path, progress: Any = None) -> LoadedDat
 
 def fit_scalings(data: LoadedData, sar: str | None, optical: str | None) -> Scalings:
     """Return the scalings of both views, their statistics taken from the training part alone."""
-    train, cache = data.train, data.train.cache
+    train, cache = data.train, data.train.store
     sar_name = sar or default_scaling(cache.sar.dtype, data.plan.dataset.sar_scale)
     check_scaling(sar_name, cache.sar.dtype, data.plan.dataset.sar_scale)
     optical_name = optical or default_scaling(cache.optical.dtype)

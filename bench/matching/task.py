@@ -127,7 +127,7 @@ class MatchingTask(Task):
         if state:
             save_state(job.folder / MODEL, state)
             outputs["weights_sha256"] = file_sha256(job.folder / MODEL, None)
-        constant = {view: len(ids) for view, ids in data.train.cache.constant.items()}
+        constant = {view: len(ids) for view, ids in data.train.store.constant.items()}
         scalings = {"sar": asdict(scaling.sar), "optical": asdict(scaling.optical)}
         return {**facts, "scaling": scalings, "constant_images": constant, "outputs": outputs}
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from bench.suite.smoke import few_pairs, few_scenes
 
 PARTS = ("train", "validation", "test")
 Kind = Literal["pairs", "ships"]
+ViewT = TypeVar("ViewT")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,20 @@ class PlannedData:
     def data_key(self) -> str:
         """Hash of what the cells on these files share, whatever their split."""
         return canonical_hash({key: value for key, value in self.identity().items() if key != "split"})
+
+
+@dataclass(frozen=True)
+class LoadedParts(Generic[ViewT]):
+    """The three parts of planned data, as views on the decoded samples."""
+
+    plan: PlannedData
+    train: ViewT
+    validation: ViewT
+    test: ViewT
+
+    def part(self, name: str) -> ViewT:
+        """Return the part called `name`."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
 def plan_data(cell: Cell, workspace: Workspace, kind: Kind = "pairs", smallest: int = 4) -> PlannedData:

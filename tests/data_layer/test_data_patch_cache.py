@@ -19,6 +19,7 @@ from bench.data import cache as module
 from bench.data.cache import PairView, PatchCache, open_cache
 from bench.data.dataset import PairDataset
 from bench.data.datasets.two_folders import TwoFolders
+from bench.data.decoded import read_ahead
 from bench.data.images import read_image, write_image
 
 MakePairs = Callable[..., Path]
@@ -234,3 +235,12 @@ def test_view_pickles_without_its_pixels(make_pairs: MakePairs, tmp_path: Path) 
     data = pickle.dumps(view)
     assert len(data) < 10_000
     assert np.array_equal(pickle.loads(data).sar(slice(None)), view.sar(slice(None)))
+
+
+def test_reading_ahead_is_bounded_and_in_order() -> None:
+    """However slow the caller is, only so many results are in memory; what is left after an early stop is not read."""
+    begun: list[int] = []
+    results = read_ahead(lambda i: begun.append(i) or i, range(1000), threads=2, each=3)  # type: ignore[func-returns-value]
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    results.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 5 + 2 * 3

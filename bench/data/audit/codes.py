@@ -14,14 +14,14 @@ keeps the order of
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.data.audit.spool import THREADS, Report, Spool
+from bench.data.audit.spool import Report, Spool
+from bench.data.decoded import read_ahead
 
 Mode = Literal["exact", "order"]
 
@@ -92,15 +92,13 @@ def collect(spool: Spool, mode: Mode, report: Report | None = None) -> Codes:
         return _kept(spool.rows(i), mode, bits)
 
     codes, counts, ys, xs = [], np.zeros(len(spool), dtype=np.int64), [], []
-    with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(spool), 256):
-            for i, (code, y, x) in enumerate(pool.map(one, range(start, min(start + 256, len(spool)))), start=start):
-                counts[i] = len(code)
-                codes.append(code)
-                ys.append(y)
-                xs.append(x)
-                if report is not None:
-                    report(f"look for equal blocks ({mode})", i + 1, len(spool))
+    for i, (code, y, x) in enumerate(read_ahead(one, range(len(spool)), each=32)):
+        counts[i] = len(code)
+        codes.append(code)
+        ys.append(y)
+        xs.append(x)
+        if report is not None:
+            report(f"look for equal blocks ({mode})", i + 1, len(spool))
     patch = np.repeat(np.arange(len(spool), dtype=np.int32), counts)
     return Codes(np.concatenate(codes), patch, np.concatenate(ys), np.concatenate(xs), bits)
 

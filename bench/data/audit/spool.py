@@ -6,10 +6,10 @@ outlives the command.
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,16 +17,13 @@ from typing import Any, Self
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.data.cache import check_space
+from bench.data.decoded import check_space, read_ahead
 from bench.data.index import PairIndex, PairSample
 from bench.data.reading import PairReading
 from bench.data.windows import read_window
 
 Report = Callable[[str, int, int], None]
 """Called with (what is being done, steps done, steps in all)."""
-
-THREADS = min(8, os.cpu_count() or 1)
-_BATCH = 64
 
 
 class Spool:
@@ -124,18 +121,11 @@ def _cut(image: np.ndarray, sample: PairSample) -> np.ndarray:
 
 def _decoded(samples: tuple[PairSample, ...], root: Path, reading: PairReading) -> Iterator[np.ndarray]:
     """Yield the SAR patches in order; each run of samples out of one file decodes it once, several files at a time."""
-    runs: list[list[PairSample]] = []
-    for sample in samples:
-        if runs and runs[-1][0].sar == sample.sar:
-            runs[-1].append(sample)
-        else:
-            runs.append([sample])
+    runs = [list(run) for _, run in itertools.groupby(samples, key=lambda sample: sample.sar)]
 
     def read(run: list[PairSample]) -> list[np.ndarray]:
         image = reading.sar.read(root / run[0].sar)
         return [_cut(image, sample) for sample in run]
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, len(runs), _BATCH):
-            for patches in pool.map(read, runs[start : start + _BATCH]):
-                yield from patches
+    for patches in read_ahead(read, runs, each=8):
+        yield from patches

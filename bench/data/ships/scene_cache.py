@@ -1,49 +1,41 @@
 """The decoded scenes of a detection set: every image decoded once into one memory-mapped file in native dtype.
 
-Owns the key, the building (one process builds, others wait; a few images in memory at a time), the damage check, and
-the checks that an image has the size that the index states and that all have one dtype. Does not scale values and knows
-nothing of boxes. One file holds the pixels of all scenes, one behind the other, because a large set has more images
-than a process may map files. It is written sequentially, never through the map, so that a full disk is an error and not
-a crash.
+Owns the key, the building (one process builds, others wait; a few images in memory at a time), and the checks that an
+image has the size that the index states and that all have one dtype. Does not scale values and knows nothing of boxes.
+One file holds the pixels of all scenes, one behind the other, because a large set has more images than a process may
+map files.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from bench.core.errors import BenchError
 from bench.core.store import canonical_hash, write_json
-from bench.data.cache import Report, check_space
+from bench.data.decoded import META, Decoded, Report, array_file, check_space, map_array, read_ahead
 from bench.data.reading import SarReading
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.whole_folder import whole_folder
 
 VERSION = 1
-_THREADS = 4
 _PIXELS = "pixels.npy"
 
 
 @dataclass(frozen=True, eq=False)
-class SceneStore:
-    """Decoded scenes on disk, in index order. Pickles as its folder, so data-loading processes map the same file.
+class SceneStore(Decoded):
+    """Decoded scenes on disk, in index order; see `Decoded`.
 
     Attributes:
-        folder: where the file lies.
         pixels: (total,) native dtype, read-only memory map: the scenes one behind the other, row by row.
         sizes: (N, 2) int64 height and width of each scene, in pixels.
         starts: (N,) int64 position of each scene's first pixel in `pixels`.
     """
 
-    folder: Path
     pixels: np.ndarray
     sizes: np.ndarray
     starts: np.ndarray
@@ -51,8 +43,12 @@ class SceneStore:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.folder,)
+    @classmethod
+    def _open(cls, folder: Path, meta: Any) -> Self:
+        sizes = np.array(meta["sizes"], dtype=np.int64).reshape(-1, 2)
+        areas = sizes.prod(axis=1)
+        pixels = map_array(folder / _PIXELS, meta["bytes"], (int(areas.sum()),), meta["dtype"])
+        return cls(folder, pixels, sizes, np.cumsum(areas) - areas)
 
     @property
     def dtype(self) -> np.dtype:
@@ -86,43 +82,19 @@ def open_scenes(
     # not the boxes: other labels need no other pixels
     files = [[scene.image, scene.height, scene.width] for scene in index.items]
     key = canonical_hash([VERSION, manifest_sha256, files, label, *index.reading.key()])[:32]
-    return whole_folder(cache / "scenes" / key, _load, lambda folder: _build(folder, index, Path(root), progress))
-
-
-def _load(folder: Path) -> SceneStore | None:
-    """Open a cache folder; None where it is missing, incomplete or of the wrong size."""
-    path = folder / _PIXELS
-    try:
-        meta = json.loads((folder / "meta.json").read_bytes())
-        sizes = np.array(meta["sizes"], dtype=np.int64).reshape(-1, 2)
-        if path.stat().st_size != meta["bytes"]:
-            return None
-        pixels = np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
-        areas = sizes.prod(axis=1)
-        if pixels.shape != (int(areas.sum()),) or str(pixels.dtype) != meta["dtype"]:
-            return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return SceneStore(folder, pixels, sizes, np.cumsum(areas) - areas)
-
-
-def _reopen(folder: Path) -> SceneStore:
-    found = _load(folder)
-    if found is None:
-        raise BenchError(f"the decoded cache {folder} is gone or damaged; run the command again")
-    return found
+    return whole_folder(
+        cache / "scenes" / key, SceneStore.load, lambda folder: _build(folder, index, Path(root), progress)
+    )
 
 
 def _build(folder: Path, index: SceneIndex, root: Path, progress: Report | None) -> None:
-    pixels = sum(scene.height * scene.width for scene in index.items)
-    dtype: np.dtype | None = None
-    with (folder / _PIXELS).open("wb") as stream:
-        for done, (scene, image) in enumerate(_decoded(index.items, root, index.reading), start=1):
-            if dtype is None:
-                dtype = image.dtype
-                check_space(folder, pixels * dtype.itemsize)
-                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (pixels,)}
-                np.lib.format.write_array_header_1_0(stream, header)
+    images = read_ahead(lambda scene: _read(scene, root, index.reading), index.items, threads=4)
+    first = next(images)
+    dtype, pixels = first.dtype, sum(scene.height * scene.width for scene in index.items)
+    check_space(folder, pixels * dtype.itemsize)
+    with array_file(folder / _PIXELS, (pixels,), dtype) as stream:
+        every = zip(index.items, itertools.chain([first], images), strict=True)
+        for done, (scene, image) in enumerate(every, start=1):
             if image.dtype != dtype:
                 raise BenchError(
                     f"{root / scene.image} holds {image.dtype} pixels, while {root / index.items[0].image} holds"
@@ -131,30 +103,9 @@ def _build(folder: Path, index: SceneIndex, root: Path, progress: Report | None)
             stream.write(np.ascontiguousarray(image).data)
             if progress is not None:
                 progress(done, len(index))
-        size = stream.tell()
-        stream.flush()
-        os.fsync(stream.fileno())
+    size = (folder / _PIXELS).stat().st_size
     sizes = [[scene.height, scene.width] for scene in index.items]
-    write_json(folder / "meta.json", {"version": VERSION, "bytes": size, "dtype": str(dtype), "sizes": sizes})
-
-
-def _decoded(scenes: Sequence[ShipScene], root: Path, reading: SarReading) -> Iterator[tuple[ShipScene, np.ndarray]]:
-    """Yield every scene with its image, in order; as many images as there are threads are decoded ahead."""
-    threads = min(_THREADS, os.cpu_count() or 1)
-    waiting: deque[tuple[ShipScene, Future[np.ndarray]]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for scene in scenes:
-                waiting.append((scene, pool.submit(_read, scene, root, reading)))
-                if len(waiting) > threads:
-                    first, image = waiting.popleft()
-                    yield first, image.result()
-            while waiting:
-                first, image = waiting.popleft()
-                yield first, image.result()
-        finally:
-            for _, image in waiting:
-                image.cancel()
+    write_json(folder / META, {"version": VERSION, "bytes": size, "dtype": str(dtype), "sizes": sizes})
 
 
 def _read(scene: ShipScene, root: Path, reading: SarReading) -> np.ndarray:
