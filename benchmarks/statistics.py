@@ -32,7 +32,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 
-from bench.statistics.inference import Measured, analyse, compare, draws
+from bench.statistics.inference import MetricRow, analyse, compare, draws
 from bench.statistics.intervals import (
     cluster_error,
     cluster_parts,
@@ -146,10 +146,10 @@ def skill(make: Maker, sizes: np.ndarray, model: Model, wanted: float) -> float:
     return _skill(make, tuple(sizes.tolist()), model, wanted)
 
 
-def measured(rows: Sequence[Sequence[Resampled]]) -> list[Measured]:
+def measured(rows: Sequence[Sequence[Resampled]]) -> list[MetricRow]:
     """Return rows of a table; rows of one result count as methods without training."""
     return [
-        Measured(f"row {i}", (None,) if len(row) == 1 else tuple(range(len(row))), tuple(row))
+        MetricRow(f"row {i}", (None,) if len(row) == 1 else tuple(range(len(row))), tuple(row))
         for i, row in enumerate(rows)
     ]
 

@@ -16,7 +16,7 @@ from bench.core.errors import BenchError
 from bench.execution.records import Record
 
 if TYPE_CHECKING:
-    from bench.statistics.inference import Difference, Estimate, Measured
+    from bench.statistics.inference import Difference, Estimate, MetricRow
     from bench.statistics.resampling import Resampled
 
 Samples = Callable[[Record], Mapping[str, Any] | None]
@@ -42,7 +42,7 @@ class RowEvidence:
 
 
 @dataclass(frozen=True)
-class Contest:
+class RowComparison:
     """The rows of one table by one metric.
 
     Attributes:
@@ -130,7 +130,7 @@ class Evidence:
             )
         return result
 
-    def contest(self, metric: str, rows: Rows, reference: str | None = None) -> Contest:
+    def compare(self, metric: str, rows: Rows, reference: str | None = None) -> RowComparison:
         """Return the statistics of a table's rows by one metric.
 
         Args:
@@ -139,17 +139,17 @@ class Evidence:
         """
         from bench.statistics.inference import analyse
 
-        measured = self._measured(metric, rows)
-        labels = [row.label for row in measured]
+        known = self._metric_rows(metric, rows)
+        labels = [row.label for row in known]
         if not labels:
-            return Contest(metric)
+            return RowComparison(metric)
         every = [label for label, _ in rows]
         wanted = next((name for name in (reference, self.reference) if name in every), every[0])
-        found = analyse(measured, labels.index(wanted) if wanted in labels else None)
-        trained_once = [len(row.seeds) == 1 and row.seeds != (None,) for row in measured]
+        found = analyse(known, labels.index(wanted) if wanted in labels else None)
+        trained_once = [len(row.seeds) == 1 and row.seeds != (None,) for row in known]
         ranks = [None if once else tier for once, tier in zip(trained_once, found.tiers, strict=True)]
         each = map(RowEvidence, found.estimates, found.differences, found.marked, ranks)
-        return Contest(
+        return RowComparison(
             metric, wanted if wanted in labels else "", dict(zip(labels, each, strict=True)), found.resolvable
         )
 
@@ -157,18 +157,18 @@ class Evidence:
         """Return each row's number with its interval, by label, without comparing rows."""
         from bench.statistics.inference import estimate
 
-        return {row.label: RowEvidence(estimate(row)) for row in self._measured(metric, rows)}
+        return {row.label: RowEvidence(estimate(row)) for row in self._metric_rows(metric, rows)}
 
-    def _measured(self, metric: str, rows: Rows) -> list[Measured]:
+    def _metric_rows(self, metric: str, rows: Rows) -> list[MetricRow]:
         """Return the rows whose every seed can be recomputed."""
-        from bench.statistics.inference import Measured
+        from bench.statistics.inference import MetricRow
 
         out = []
         for label, records in rows:
             results = self._results(metric, records)
             known = [result for result in results if result is not None]
             if known and len(known) == len(results):
-                out.append(Measured(label, tuple(record.seed for record in records), tuple(known)))
+                out.append(MetricRow(label, tuple(record.seed for record in records), tuple(known)))
         return out
 
     def _results(self, metric: str, records: Sequence[Record]) -> list[Resampled | None]:

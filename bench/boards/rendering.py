@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from bench.boards.entries import entry_path
 from bench.boards.evidence import RowEvidence
-from bench.boards.tables import FOOTNOTES, Column, Row, Section, Table, aggregate, format_cell
+from bench.boards.tables import FOOTNOTES, Column, Section, Table, TableCell, TableRow, aggregate
 
 
 def to_markdown(table: Table) -> str:
@@ -85,7 +85,7 @@ def to_csv(table: Table) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["dataset", "method", "metric", "mean", "spread", "n", *STATISTICS, "fingerprints"])
-    rows: dict[tuple[str, ...], list[Row]] = {}
+    rows: dict[tuple[str, ...], list[TableRow]] = {}
     for row in (row for section in table.sections for row in section.rows if row.records):
         rows.setdefault(tuple(record.slot for record in row.records), []).append(row)
     for same in rows.values():
@@ -124,6 +124,24 @@ def _exact(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
 
+def format_cell(cell: TableCell, column: Column) -> str:
+    """Return "0.829 ± 0.004 [0.810, 0.846]" as far as known, "+0.021 [+0.002, +0.040] *", a dash for unknown, with its
+    note.
+    """
+    if cell.value is None:
+        return cell.note or "–"
+
+    def shown(value: float, sign: str = "+" if column.signed else "") -> str:
+        return f"{value * column.scale:{sign}.{column.digits}f}"
+
+    text = shown(cell.value)
+    if cell.spread is not None:
+        text += f" ± {shown(cell.spread, '')}"
+    if cell.interval is not None:
+        text += f" [{shown(cell.interval[0])}, {shown(cell.interval[1])}]"
+    return text + (" *" if cell.marked else "")
+
+
 def _header(section: Section) -> list[str]:
     return [section.head, "seeds", *(_arrow(column) for column in section.columns), *section.reported]
 
@@ -134,7 +152,7 @@ def _arrow(column: Column) -> str:
     return column.label + (" ↑" if column.higher_better else " ↓")
 
 
-def _row_texts(section: Section, row: Row, linked: bool = False) -> list[str]:
+def _row_texts(section: Section, row: TableRow, linked: bool = False) -> list[str]:
     """Return the texts of a row; `linked`: with links to its records, and to what describes it."""
     label = f"[{row.label}]({row.link})" if linked and row.link else row.label
     label += "".join(row.marks) and " " + "".join(row.marks)
@@ -143,7 +161,7 @@ def _row_texts(section: Section, row: Row, linked: bool = False) -> list[str]:
     return [label, seeds, *numbers, *(row.reported.get(title, "–") for title in section.reported)]
 
 
-def _linked_seeds(row: Row) -> str:
+def _linked_seeds(row: TableRow) -> str:
     """Return "3 ([0](...), [1](...), [2](...))": each seed leads to the record that its numbers come from."""
     links = [f"[{'record' if record.seed is None else record.seed}]({entry_path(record)})" for record in row.records]
     return links[0] if row.records[0].seed is None else f"{len(links)} ({', '.join(links)})"

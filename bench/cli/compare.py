@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import BenchError
 from bench.core.registries import TASKS
 from bench.execution.task import get_task
-from bench.tools.comparison import BoardRow, choose_pair, find_rows, measured
+from bench.tools.comparison import BoardRow, choose_pair, find_rows, metric_row
 from bench.tools.lineage import find_sources
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def execute(args: argparse.Namespace) -> int:
         )
     a, b = choose_pair(args.a, args.b, rows, args.task, args.dataset)
     metric = args.metric or get_task(a.task).headline
-    one, two = measured(a, metric), measured(b, metric)
+    one, two = metric_row(a, metric), metric_row(b, metric)
     difference = compare(one, two)
     print(f"{metric} on {a.dataset}, {a.task}\n")
     print("\n".join(_table([("a", a), ("b", b)], [estimate(one), estimate(two)])))

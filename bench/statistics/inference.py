@@ -36,13 +36,13 @@ from bench.statistics.resampling import Clusters, Resampled
 DRAWS, SWAPS, ALL_SWAPS_UP_TO, LEVEL = 2000, 9999, 12, 0.95
 MANY_CLUSTERS, SWAPS_OF_MANY = 128, 1999
 # where so many random swaps leave p above this, further ones would sharpen what decides nothing
-FIRST_SWAPS, HOPELESS = (2000, 0.2)
+FIRST_SWAPS, STOP_ABOVE_P = (2000, 0.2)
 _BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
 _LOOKED_AT = 512  # swaps that the resolvable difference is found with
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MetricRow:
     """One row of a table by one metric: `results[i]` is of `seeds[i]`; None is the seed of a method without training.
 
     Raises:
@@ -143,7 +143,7 @@ class Analysis:
     resolvable: float | None
 
 
-def analyse(rows: Sequence[Measured], reference: int | None) -> Analysis:
+def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
     """Return the statistics of the rows of one table.
 
     Args:
@@ -188,7 +188,7 @@ def analyse(rows: Sequence[Measured], reference: int | None) -> Analysis:
     )
 
 
-def _tiers(rows: Sequence[Measured], estimates: Sequence[Estimate], better: Sequence[int]) -> tuple[int, ...]:
+def _tiers(rows: Sequence[MetricRow], estimates: Sequence[Estimate], better: Sequence[int]) -> tuple[int, ...]:
     """Return the tier of each row; equal values stand in one."""
     tiers, last = [1 + number for number in better], 1
     known = [
@@ -290,12 +290,12 @@ def _generator(clusters: Clusters, purpose: str) -> np.random.Generator:
 
 
 # -- one row -----------------------------------------------------------------------------------------------------------
-def estimate(row: Measured) -> Estimate:
+def estimate(row: MetricRow) -> Estimate:
     """Return the number of one row, with its spread over seeds and clusters."""
     return _estimate(row, _Resamples(row.clusters))
 
 
-def _estimate(row: Measured, resamples: _Resamples) -> Estimate:
+def _estimate(row: MetricRow, resamples: _Resamples) -> Estimate:
     clusters = row.clusters
     each = [result.value for result in row.results]
     known = np.array([value for value in each if value is not None])
@@ -328,7 +328,7 @@ def _range(without: np.ndarray, clusters: Clusters) -> tuple[float, float, str, 
 
 
 # -- two rows ----------------------------------------------------------------------------------------------------------
-def compare(a: Measured, b: Measured) -> Difference:
+def compare(a: MetricRow, b: MetricRow) -> Difference:
     """Return the paired difference a - b: value, interval, and the swap test.
 
     A row without a seed stands beside each seed of the other.
@@ -339,7 +339,7 @@ def compare(a: Measured, b: Measured) -> Difference:
     return _compare(a, b, _Resamples(a.clusters))
 
 
-def _compare(a: Measured, b: Measured, resamples: _Resamples, wanted: bool = True) -> Difference:
+def _compare(a: MetricRow, b: MetricRow, resamples: _Resamples, wanted: bool = True) -> Difference:
     """Return the paired difference; `wanted`: with what could be resolved, which takes as long as the rest."""
     a.results[0].check(b.results[0])
     seeds, pairs = _paired(a, b)
@@ -376,7 +376,7 @@ def _compare(a: Measured, b: Measured, resamples: _Resamples, wanted: bool = Tru
     )
 
 
-def _paired(a: Measured, b: Measured) -> tuple[tuple[int | None, ...], list[tuple[Resampled, Resampled]]]:
+def _paired(a: MetricRow, b: MetricRow) -> tuple[tuple[int | None, ...], list[tuple[Resampled, Resampled]]]:
     mine, theirs = dict(zip(a.seeds, a.results, strict=True)), dict(zip(b.seeds, b.results, strict=True))
     if a.seeds == (None,):
         mine = dict.fromkeys(b.seeds, a.results[0])
@@ -405,7 +405,11 @@ def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: _Resamples
         swaps = resamples.swaps
     out, step = np.zeros(len(swaps)), min(FIRST_SWAPS, max(1, _BLOCK // len(resamples.clusters)))
     for start in range(0, len(swaps), step):
-        if not exact and start >= FIRST_SWAPS and np.mean(np.abs(out[:start]) >= abs(out[0]) - TOLERANCE) > HOPELESS:
+        if (
+            not exact
+            and start >= FIRST_SWAPS
+            and np.mean(np.abs(out[:start]) >= abs(out[0]) - TOLERANCE) > STOP_ABOVE_P
+        ):
             return out[:start] / len(pairs), False
         take = swaps[start : start + step].astype(np.float64)
         rest = 1 - take

@@ -21,7 +21,7 @@ from bench.suite.expansion import fold_of
 from bench.tools.lineage import SHOWN_HASH, Source
 
 if TYPE_CHECKING:
-    from bench.statistics.inference import Measured
+    from bench.statistics.inference import MetricRow
 
 RUNS = "runs"  # what stands for the runs folder where a board's name could be
 
@@ -204,14 +204,14 @@ def _short(value: Any) -> str:
     return text[:SHOWN_HASH] if len(text) == 64 else text
 
 
-def measured(row: BoardRow, metric: str) -> Measured:
+def metric_row(row: BoardRow, metric: str) -> MetricRow:
     """Return a row by one metric, recomputable for any draw of its clusters.
 
     Raises:
         BenchError: a seed failed or stands twice, has no per-sample scores, or these do not settle the metric or give
             another number.
     """
-    from bench.statistics.inference import Measured
+    from bench.statistics.inference import MetricRow
 
     for record in row.records:
         if record.status != "finished":
@@ -238,10 +238,10 @@ def measured(row: BoardRow, metric: str) -> Measured:
             raise BenchError(f"{row.label}: {metric} {_cannot(row, metric, evidence)}")
         results.append(known)
     if len(results[0]) == 1:
-        return Measured(row.label, tuple(seeds), tuple(known[0] for known in results))
+        return MetricRow(row.label, tuple(seeds), tuple(known[0] for known in results))
     from bench.statistics.resampling import MeanOf
 
-    return Measured(row.label, tuple(seeds), tuple(MeanOf(known) for known in results))
+    return MetricRow(row.label, tuple(seeds), tuple(MeanOf(known) for known in results))
 
 
 def _samples(source: Source) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from bench.execution.task import get_task
 if TYPE_CHECKING:
     from bench.execution.records import Record
     from bench.execution.task import Scores, Task
-    from bench.statistics.inference import Measured
+    from bench.statistics.inference import MetricRow
 
 RESAMPLING = 1e-9  # between a metric and the same number from per-sample arrays, some of them float32
 FILE, SAMPLES, COVERED = "(through the file)", "(from per-sample arrays)", "(covered)"
@@ -165,15 +165,15 @@ def statistics_checks() -> Iterator[Check]:
 Numbers = dict[str, tuple[float, str, float | None]]  # name -> (what must come out, why, what came out)
 
 
-def _row(label: str, *missed: object) -> Measured:
+def _row(label: str, *missed: object) -> MetricRow:
     """Return a row whose seeds miss so many ships of each scene."""
-    from bench.statistics.inference import Measured
+    from bench.statistics.inference import MetricRow
     from bench.statistics.resampling import Clusters, Ratio
 
     ships = np.array(SHIPS, dtype=np.float64)
     clusters = Clusters.of([f"scene {i}" for i in range(len(ships))], ships)
     seeds = tuple(range(len(missed))) if len(missed) > 1 else (None,)
-    return Measured(label, seeds, tuple(Ratio(clusters, ships - np.asarray(each), ships) for each in missed))
+    return MetricRow(label, seeds, tuple(Ratio(clusters, ships - np.asarray(each), ships) for each in missed))
 
 
 def _tables() -> Iterator[tuple[str, str, Numbers]]:
@@ -182,7 +182,7 @@ def _tables() -> Iterator[tuple[str, str, Numbers]]:
 
     worse, better, once = _row("worse", 1), _row("better", 0), _row("once", np.arange(len(SHIPS)) > 0)
     total, swaps = sum(SHIPS), 2 ** (len(SHIPS) - 1)
-    cases: tuple[tuple[str, str, list[Measured], int, int, int, float, tuple[int, int]], ...] = (
+    cases: tuple[tuple[str, str, list[MetricRow], int, int, int, float, tuple[int, int]], ...] = (
         ("identical", "the same row twice", [worse, _row("again", 1)], 0, 0, swaps, 0.0, (1, 1)),
         ("planted", "one ship more in every scene", [worse, better], 0, len(SHIPS), 1, 1.0, (2, 1)),
         ("turned", "as planted, the rows the other way round", [better, worse], 1, len(SHIPS), 1, 1.0, (1, 2)),

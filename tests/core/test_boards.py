@@ -13,8 +13,8 @@ import pytest
 
 from bench.boards.entries import file_entries
 from bench.boards.leaderboard import build_boards, write_suite
-from bench.boards.rendering import to_text
-from bench.boards.tables import Column, TableCell, aggregate, format_cell, group_rows, row_command, seeds_text
+from bench.boards.rendering import format_cell, to_text
+from bench.boards.tables import Column, TableCell, aggregate, group_rows, row_command, seeds_text
 from bench.core.errors import BenchError
 from bench.core.store import read_json, write_json
 from bench.execution.cell import Cell

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.boards.comparisons import comparison_note
 from bench.boards.entries import Entries, entry_path, entry_samples, load_entries
-from bench.boards.evidence import Contest, Evidence
-from bench.boards.tables import contest_note
+from bench.boards.evidence import Evidence, RowComparison
 from bench.execution.records import Record
 from bench.execution.task import get_task
 from bench.statistics.resampling import Ratio
@@ -89,15 +89,15 @@ def test_numbers_that_contradict_their_samples_are_told_and_get_no_statistics(bo
     ]
     evidence = Evidence(get_task("matching").resampled, lambda record: entry_samples(folder, record))
     groups = [(method, [r for r in forged if r.method == method]) for method in ("cfog", "histogram")]
-    contest = evidence.contest("uniform.accuracy", groups)
-    assert list(contest.rows) == ["histogram"] and contest.reference == "", (
+    comparison = evidence.compare("uniform.accuracy", groups)
+    assert list(comparison.rows) == ["histogram"] and comparison.reference == "", (
         "the reference row has no statistics, so there is no difference"
     )
     assert (
         len(evidence.problems) == 1 and "0.999 in the record" in evidence.problems[0] and "cfog" in evidence.problems[0]
     )
     honest = Evidence(get_task("matching").resampled, lambda record: entry_samples(folder, record))
-    both = honest.contest("uniform.accuracy", [(m, [r for r in rows if r.method == m]) for m in ("cfog", "histogram")])
+    both = honest.compare("uniform.accuracy", [(m, [r for r in rows if r.method == m]) for m in ("cfog", "histogram")])
     assert (
         not honest.problems
         and both.rows["cfog"].rank == 1
@@ -106,14 +106,14 @@ def test_numbers_that_contradict_their_samples_are_told_and_get_no_statistics(bo
     )
 
 
-def test_a_row_without_samples_or_with_an_undefined_value_is_in_no_contest(boards: dict[Path, Entries]) -> None:
+def test_a_row_without_samples_or_with_an_undefined_value_is_in_no_comparison(boards: dict[Path, Entries]) -> None:
     folder = BOARDS / "s1s2"
     record = next(r for r in boards[folder].records if r.method == "cfog")
-    assert Evidence().contest("uniform.accuracy", [("cfog", [record])]).rows == {}
+    assert Evidence().compare("uniform.accuracy", [("cfog", [record])]).rows == {}
     evidence = Evidence(get_task("matching").resampled, lambda _: entry_samples(folder, record))
-    assert evidence.contest("uniform.fpr95", [("cfog", [record])]).rows == {}, "not recomputable from clusters"
+    assert evidence.compare("uniform.fpr95", [("cfog", [record])]).rows == {}, "not recomputable from clusters"
     failed = record.model_copy(update={"status": "failed", "metrics": {}})
-    assert evidence.contest("uniform.accuracy", [("cfog", [record, failed])]).rows == {}
+    assert evidence.compare("uniform.accuracy", [("cfog", [record, failed])]).rows == {}
 
 
 def test_damaged_samples_are_told(tmp_path: Path, boards: dict[Path, Entries]) -> None:
@@ -122,7 +122,7 @@ def test_damaged_samples_are_told(tmp_path: Path, boards: dict[Path, Entries]) -
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PK\x03\x04 nothing")
     evidence = Evidence(get_task("matching").resampled, lambda r: entry_samples(tmp_path, r))
-    assert evidence.contest("uniform.accuracy", [("a", [record])]).rows == {}
+    assert evidence.compare("uniform.accuracy", [("a", [record])]).rows == {}
     assert "damaged per-sample scores" in evidence.problems[0] and path.name in evidence.problems[0]
 
 
@@ -140,19 +140,21 @@ def test_a_board_says_what_its_clusters_cannot_tell(boards: dict[Path, Entries])
     rows = [r for r in boards[folder].records if r.dataset == "s1s2-256/place" and r.method in ("cfog", "histogram")]
     groups = [(method, [r for r in rows if r.method == method]) for method in ("histogram", "cfog")]
 
-    def contest(scenes: int) -> Contest:
+    def comparison(scenes: int) -> RowComparison:
         def few(record: Record) -> dict[str, Any]:
             samples = dict(entry_samples(folder, record) or {})
             names, number = np.unique(samples["scene"], return_inverse=True)
             return {**samples, "scene": names[number % scenes]}
 
-        return Evidence(get_task("matching").resampled, few).contest("uniform.accuracy", groups)
+        return Evidence(get_task("matching").resampled, few).compare("uniform.accuracy", groups)
 
-    told = contest_note(contest(4), "accuracy", "scene")
-    assert "With 4 of them no difference can be told from chance" in told and not contest(4).rows["cfog"].marked
-    assert contest(8).rows["cfog"].marked and "told from chance" not in contest_note(contest(8), "accuracy", "scene")
-    assert "One scene alone: no interval and no test" in contest_note(contest(1), "accuracy", "scene")
-    once = Evidence(get_task("matching").resampled, lambda r: entry_samples(folder, r)).contest(
+    told = comparison_note(comparison(4), "accuracy", "scene")
+    assert "With 4 of them no difference can be told from chance" in told and not comparison(4).rows["cfog"].marked
+    assert comparison(8).rows["cfog"].marked and "told from chance" not in comparison_note(
+        comparison(8), "accuracy", "scene"
+    )
+    assert "One scene alone: no interval and no test" in comparison_note(comparison(1), "accuracy", "scene")
+    once = Evidence(get_task("matching").resampled, lambda r: entry_samples(folder, r)).compare(
         "uniform.accuracy", [(label, group[:1]) for label, group in groups]
     )
-    assert "One seed alone, so neither marked nor ranked: cfog" in contest_note(once, "accuracy", "scene")
+    assert "One seed alone, so neither marked nor ranked: cfog" in comparison_note(once, "accuracy", "scene")

@@ -13,7 +13,7 @@ from lineage_toys import DETECTION, FAILED, METRIC, detected, put_cell, put_entr
 from bench.core.errors import BenchError
 from bench.core.store import write_json
 from bench.execution.records import Record, load_record
-from bench.tools.comparison import choose_pair, find_rows, measured
+from bench.tools.comparison import choose_pair, find_rows, metric_row
 from bench.tools.lineage import explain, find_sources, look_up
 
 
@@ -247,7 +247,7 @@ def test_wiring_checks_are_no_rows_and_a_failed_seed_is_not_left_out(tmp_path: P
     with pytest.raises(
         BenchError, match="s:toy/half/a: toy-half--a--seed1 failed in train, and a failure must not vanish from a mean"
     ):
-        measured(row, METRIC)
+        metric_row(row, METRIC)
 
 
 def test_what_cannot_be_measured_is_told(tmp_path: Path) -> None:
@@ -259,16 +259,16 @@ def test_what_cannot_be_measured_is_told(tmp_path: Path) -> None:
         ("scene.f1", "scene.f1 is unknown there"),
     ):
         with pytest.raises(BenchError) as error:
-            measured(row, metric)
+            metric_row(row, metric)
         assert wanted in str(error.value)
-    assert measured(row, METRIC).results[0].value == 6 / 8
+    assert metric_row(row, METRIC).results[0].value == 6 / 8
     put_entry(tmp_path, "s", *detected("a", 0, [3, 3], metrics={METRIC: 0.76}))
     (row,) = rows_of(tmp_path)
     with pytest.raises(BenchError, match=r"is 0.76 in the record but 0.75 by its per-sample scores"):
-        measured(row, METRIC)
+        metric_row(row, METRIC)
     path.with_suffix(".npz").unlink()
     with pytest.raises(BenchError, match="without per-sample scores nothing can be compared"):
-        measured(row, METRIC)
+        metric_row(row, METRIC)
 
 
 def test_the_folds_of_a_cross_validation_make_one_row(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_the_folds_of_a_cross_validation_make_one_row(tmp_path: Path) -> None:
         }
         put_entry(tmp_path, "s", *detected("a", 0, found, dataset=f"toy/cv-{fold + 1}of3", **changes))
     whole = [row for row in rows_of(tmp_path) if row.dataset == "toy/cv"]
-    assert len(whole) == 1 and measured(whole[0], METRIC).results[0].value == pytest.approx((1 + 0.5 + 3 / 8) / 3)
-    assert len(measured(whole[0], METRIC).clusters) == 6
+    assert len(whole) == 1 and metric_row(whole[0], METRIC).results[0].value == pytest.approx((1 + 0.5 + 3 / 8) / 3)
+    assert len(metric_row(whole[0], METRIC).clusters) == 6
     os.unlink(tmp_path / "s/entries/detection--toy-cv-2of3--a--seed0.json")
     assert [row.dataset for row in rows_of(tmp_path)] == ["toy/cv-1of3", "toy/cv-3of3"]  # an incomplete one has no mean

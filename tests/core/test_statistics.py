@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import t as student
 
 from bench.core.errors import BenchError
-from bench.statistics.inference import Measured, analyse, compare, draws, estimate, holm
+from bench.statistics.inference import MetricRow, analyse, compare, draws, estimate, holm
 from bench.statistics.intervals import (
     Scatter,
     cluster_error,
@@ -34,10 +34,10 @@ def shares(top: Sequence[float] | np.ndarray, size: Sequence[float] | np.ndarray
     return Ratio(clusters_of(bottom), np.asarray(top, dtype=np.float64), bottom)
 
 
-def row(label: str, *tops: Sequence[float] | np.ndarray, seeds: tuple[int | None, ...] | None = None) -> Measured:
+def row(label: str, *tops: Sequence[float] | np.ndarray, seeds: tuple[int | None, ...] | None = None) -> MetricRow:
     """A row of shares out of ten in each cluster; without a seed where there is one result."""
     of = seeds if seeds is not None else (None,) if len(tops) == 1 else tuple(range(len(tops)))
-    return Measured(label, of, tuple(shares(top) for top in tops))
+    return MetricRow(label, of, tuple(shares(top) for top in tops))
 
 
 # -- one row -----------------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def test_an_estimate_of_equal_clusters_by_hand() -> None:
 
 
 def test_leaving_one_cluster_out_names_the_extremes() -> None:
-    found = estimate(Measured("a", (None,), (shares([1, 9, 40], [10, 10, 50]),)))
+    found = estimate(MetricRow("a", (None,), (shares([1, 9, 40], [10, 10, 50]),)))
     assert found.leave_one_out is not None
     low, high, without_low, without_high = found.leave_one_out
     assert low == pytest.approx(10 / 20) and without_low == "scene 2"
@@ -86,7 +86,7 @@ def test_draws_without_a_ship_do_not_poison() -> None:
     """All ships stand in one of two scenes: a quarter of the draws has none, and what is left is defined."""
     cluster, tp = np.array([0, 0, 1]), np.array([True, True, False])
     found = estimate(
-        Measured(
+        MetricRow(
             "a",
             (None,),
             (Ranking.average_precision(clusters_of([4, 0]), cluster, -np.arange(3.0), tp, None, np.array([4, 0])),),
@@ -99,7 +99,7 @@ def test_draws_without_a_ship_do_not_poison() -> None:
 
 
 def test_an_undefined_seed_leaves_the_row_undefined() -> None:
-    empty = Measured("a", (0, 1), (shares([1, 2]), Ratio(clusters_of([10, 10]), np.zeros(2), np.zeros(2))))
+    empty = MetricRow("a", (0, 1), (shares([1, 2]), Ratio(clusters_of([10, 10]), np.zeros(2), np.zeros(2))))
     assert estimate(empty).value is None and estimate(empty).interval is None
     difference = compare(empty, row("b", [1, 1], [2, 2]))
     assert (difference.value, difference.p, difference.reason) == (None, None, "undefined for a seed")
@@ -161,7 +161,7 @@ def test_all_swaps_are_those_of_brute_force(count: int) -> None:
         two[: count // 3] = one[: count // 3]  # clusters with identical results do not matter
         if count == 1:
             one, two, size = np.append(one, 2), np.append(two, 2), np.append(size, 9)
-        found = compare(*(Measured(name, (None,), (shares(top, size),)) for name, top in (("a", one), ("b", two))))
+        found = compare(*(MetricRow(name, (None,), (shares(top, size),)) for name, top in (("a", one), ("b", two))))
         assert found.exact and found.swaps <= 2 ** len(size)
         assert found.p == pytest.approx(brute_force(one[None], two[None], size), abs=1e-12)
 
@@ -262,7 +262,7 @@ def test_identical_predictions_differ_by_nothing(seeds: int) -> None:
         ],
     ):
         typed: tuple[Resampled, ...] = tuple(results)
-        table = analyse([Measured(name, tuple(range(seeds)) if seeds > 1 else (None,), typed) for name in "ab"], 0)
+        table = analyse([MetricRow(name, tuple(range(seeds)) if seeds > 1 else (None,), typed) for name in "ab"], 0)
         difference = table.differences[1]
         assert difference is not None and (difference.value, difference.p, difference.resolvable) == (0.0, 1.0, None)
         assert difference.interval is not None and (difference.interval.low, difference.interval.high) == (0.0, 0.0)
@@ -317,7 +317,7 @@ def test_bad_rows_are_refused() -> None:
         ((0, 1), (one, shares([1, 2, 3]))),
     ):
         with pytest.raises(BenchError):
-            Measured("a", seeds, results)
+            MetricRow("a", seeds, results)
     with pytest.raises(BenchError, match="same clusters"):
         analyse([row("a", [1, 2]), row("b", [1, 2, 3])], 0)
     with pytest.raises(BenchError, match="reference row 2"):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.statistics.inference import Measured, analyse, compare
+from bench.statistics.inference import MetricRow, analyse, compare
 from bench.statistics.resampling import Clusters, Ranking, Ratio
 
 SCENES = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in the ten test scenes of AIR-SARShip-1.0
@@ -46,7 +46,7 @@ def test_equal_detectors_are_marked_in_at_most_one_table_of_twenty() -> None:
     for number in range(tables):
         rng = np.random.default_rng((1, number))
         hard = 0.6 * rng.normal(size=10)[OF_SHIP] + rng.normal(size=len(OF_SHIP))
-        found = analyse([Measured(name, (None,), (detector(rng, hard, 1.0),)) for name in "abc"], 0)
+        found = analyse([MetricRow(name, (None,), (detector(rng, hard, 1.0),)) for name in "abc"], 0)
         difference = found.differences[1]
         assert difference is not None and difference.p is not None and difference.exact
         marked, tiered, alone = (
@@ -68,7 +68,7 @@ def test_the_luck_of_training_is_no_finding() -> None:
         rng = np.random.default_rng((2, number))
         luck = 0.9 + 0.04 * rng.normal(size=(2, 5))
         rows = [
-            Measured(
+            MetricRow(
                 name,
                 tuple(range(5)),
                 tuple(Ratio(CLUSTERS, rng.binomial(SCENES, min(p, 1.0)), SCENES) for p in luck[i]),
@@ -85,7 +85,7 @@ def test_a_planted_gain_is_found_and_the_middle_row_shares_a_tier() -> None:
     rng = np.random.default_rng(3)
     hard = rng.normal(size=len(OF_SHIP))
     rows = [
-        Measured(name, tuple(range(5)), tuple(detector(rng, hard, skill) for _ in range(5)))
+        MetricRow(name, tuple(range(5)), tuple(detector(rng, hard, skill) for _ in range(5)))
         for name, skill in (("base", 0.6), ("same", 0.6), ("better", 2.6))
     ]
     found = analyse(rows, 0)
@@ -99,10 +99,10 @@ def test_a_planted_gain_is_found_and_the_middle_row_shares_a_tier() -> None:
 TABLES = st.lists(st.lists(st.integers(0, 4), min_size=10, max_size=10), min_size=2, max_size=5)
 
 
-def shares(tops: list[list[int]]) -> list[Measured]:
+def shares(tops: list[list[int]]) -> list[MetricRow]:
     size = np.full(10, 4.0)
     clusters = Clusters.of([f"scene {i}" for i in range(10)], size)
-    return [Measured(f"row {i}", (None,), (Ratio(clusters, np.array(top), size),)) for i, top in enumerate(tops)]
+    return [MetricRow(f"row {i}", (None,), (Ratio(clusters, np.array(top), size),)) for i, top in enumerate(tops)]
 
 
 @settings(deadline=None, max_examples=40)
@@ -140,7 +140,7 @@ def test_a_board_is_quick() -> None:
 
     rng = np.random.default_rng(4)
     hard = rng.normal(size=len(OF_SHIP))
-    rows = [Measured(str(i), tuple(range(5)), tuple(detector(rng, hard, 1.0) for _ in range(5))) for i in range(4)]
+    rows = [MetricRow(str(i), tuple(range(5)), tuple(detector(rng, hard, 1.0) for _ in range(5))) for i in range(4)]
     start = time.process_time()
     analyse(rows, 0)
     assert time.process_time() - start < 20
@@ -151,9 +151,9 @@ def test_a_row_of_wide_scatter_does_not_stand_before_better_ones() -> None:
     pairs = np.full(20, 50.0)
     clusters = Clusters.of([f"scene {i}" for i in range(20)], pairs)
 
-    def row(label: str, shares: list[float]) -> Measured:
+    def row(label: str, shares: list[float]) -> MetricRow:
         results = tuple(Ratio(clusters, np.round(share * pairs), pairs) for share in shares)
-        return Measured(label, (0, 1, 2), results)
+        return MetricRow(label, (0, 1, 2), results)
 
     rows = [row("best", [0.90, 0.92, 0.90]), row("behind", [0.60, 0.62, 0.60]), row("scattered", [0.20, 0.80, 0.50])]
     assert analyse(rows, None).tiers == (1, 2, 2)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.boards.leaderboard import build_boards
-from bench.boards.tables import Section, Table
+from bench.boards.tables import RowRecords, Section, Table
 from bench.execution.records import Record, load_record
 from bench.matching.board.shortcut import (
     expected,
@@ -187,7 +187,7 @@ def test_failed_rows_and_missing_hard_negatives_give_no_number() -> None:
     cells = section(sampled(["a"] * 9 + ["b"] * 9), [(label, records, marks)]).rows[-1].cells
     assert cells["hard.accuracy"].value is None and cells["shortcut.drop"].value is None
     failed = [record.model_copy(update={"status": "failed", "metrics": {}}) for record in records]
-    assert shortcut_section("toy", [(label, failed, marks)], lambda record: None) is None
+    assert shortcut_section("toy", [RowRecords(label, failed, marks)], lambda record: None) is None
     mixed = [(label, failed, marks), ROWS[1]]
     assert section(None, mixed).rows[-1].cells[ACCURACY].note == "2/2 failed"
 

@@ -4,32 +4,34 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.boards.evidence import Contest, Evidence, RowEvidence
+from bench.boards.comparisons import (
+    comparison_cells,
+    comparison_columns,
+    comparison_limits,
+    comparison_note,
+    metric_cell,
+    metric_cells,
+    sources,
+)
+from bench.boards.costs import cost_section
+from bench.boards.evidence import Evidence, RowComparison
 from bench.boards.tables import (
     DIFFERENCE,
     Block,
     Column,
-    Group,
-    Row,
+    RowRecords,
     Section,
     Table,
     TableCell,
+    TableRow,
     aggregate,
-    contest_cells,
-    contest_columns,
-    contest_limits,
-    contest_note,
-    cost_section,
     group_blocks,
-    marked_rows,
-    measured_cell,
-    row_command,
-    row_link,
+    group_rows,
     seeds_text,
-    sources,
+    table_row,
 )
 from bench.detection.board.folds import merge_folds
 from bench.detection.board.reported import find_reported, judge
@@ -64,12 +66,6 @@ class ShipBlock(Block):
 
     keep: bool
 
-    def contest(self, metric: str, labels: Sequence[str] | None = None) -> Contest:
-        """Return the statistics of the rows, or of those named, by one metric."""
-        return self.evidence.contest(
-            metric, [(label, records) for label, records in self.measured if labels is None or label in labels]
-        )
-
     @property
     def cluster(self) -> str:
         """What is resampled: scenes, or acquisitions that several scenes were cut from."""
@@ -89,62 +85,61 @@ def detection_table(title: str, description: str, records: Sequence[Record], evi
     merged, parts = merge_folds(records)
     evidence = replace(evidence, parts=parts)
     sections: list[Section] = []
-    for dataset, group in group_blocks(merged):
-        sections += _block(f"{dataset}, mean over {group[0].facts['folds']} folds", group, evidence, keep=False)
-    for dataset, group in group_blocks(records):
-        sections += _block(dataset, group, evidence, keep=True)
-    return Table(title, description, tuple(sections), {})
+    for label, group in group_blocks(merged):
+        sections += _block(f"{label}, mean over {group[0].facts['folds']} folds", group, evidence, keep=False)
+    for label, group in group_blocks(records):
+        sections += _block(label, group, evidence, keep=True)
+    return Table(title, description, tuple(sections))
 
 
-def _block(dataset: str, group: Sequence[Record], evidence: Evidence, keep: bool) -> list[Section]:
-    rows = marked_rows(group, evidence)
-    block = ShipBlock(dataset, rows, evidence, keep)
-    main = block.contest(MAIN)
+def _block(label: str, group: Sequence[Record], evidence: Evidence, keep: bool) -> list[Section]:
+    rows = group_rows(group, evidence.parts)
+    block = ShipBlock(label, rows, evidence, keep)
+    main = block.compare(MAIN)
     first = _table_iii(block, main)
     tables = [first, _everything(block, main, alone=first is None), _strata(block)]
-    tables += [cost_section(dataset, rows)] if evidence.cost and keep else []
+    tables += [cost_section(label, rows)] if evidence.cost and keep else []
     return [table for table in tables if table is not None]
 
 
-def _table_iii(block: ShipBlock, main: Contest) -> Section | None:
+def _table_iii(block: ShipBlock, main: RowComparison) -> Section | None:
     """Rows pretraining, columns detectors; differences inside each detector; the paper's values and the verdict beside
     ours.
     """
-    learned = [row for row in block.rows if row[1][0].spec["method"]["backbone"]]
-    by_detector: dict[str, list[Group]] = {}
+    learned = [row for row in block.rows if row.records[0].spec["method"]["backbone"]]
+    by_detector: dict[str, list[RowRecords]] = {}
     for row in learned:
-        by_detector.setdefault(_detector(row[1][0]), []).append(row)
+        by_detector.setdefault(_detector(row.records[0]), []).append(row)
     if not learned:
         return None
-    arms = list(dict.fromkeys(_arm(records[0]) for _, records, _ in learned))
-    lines = {arm: _Line(arm) for arm in arms}
+    lines = {arm: _Line(arm) for arm in dict.fromkeys(_arm(row.records[0]) for row in learned)}
     columns: list[Column] = []
     papers: dict[str, None] = {}
     after: dict[str, None] = {}
     notes: list[str] = []
     for detector, rows in by_detector.items():
-        contest = block.contest(MAIN, [label for label, _, _ in rows])
+        comparison = block.compare(MAIN, [row.label for row in rows])
         key, reference = detector, ""
         for label, records, marks in rows:
             line = lines[_arm(records[0])]
-            reference = _arm(records[0]) if label == contest.reference else reference
-            line.cells[key] = measured_cell(records, MAIN, contest.rows.get(label))
-            line.cells[key + DIFFERENCE] = contest_cells(contest, label)[MAIN + DIFFERENCE]
+            reference = _arm(records[0]) if label == comparison.reference else reference
+            line.cells[key] = metric_cell(records, MAIN, comparison.rows.get(label))
+            line.cells[key + DIFFERENCE] = comparison_cells(comparison, label)[MAIN + DIFFERENCE]
             line.marks |= dict.fromkeys(marks)
             line.records = max(line.records, records, key=len)
-            told = _paper(detector, label, records, contest)
-            line.reported |= told[0]
-            after |= dict.fromkeys(told[1])
+            reported, verdict = _paper(detector, label, records, comparison)
+            line.reported |= reported
+            after |= dict.fromkeys(verdict)
         papers |= dict.fromkeys(title for line in lines.values() for title in line.reported)
         columns.append(Column(key, f"{detector} AP"))
-        if reference and len(contest.rows) > 1:
+        if reference and len(comparison.rows) > 1:
             columns.append(Column(key + DIFFERENCE, f"Δ to {_ARMS.get(reference, reference)}", None, signed=True))
             if not notes:
                 notes.append(
-                    contest_note(contest, f"AP of {detector}", block.cluster, f"{reference} of the same detector")
+                    comparison_note(comparison, f"AP of {detector}", block.cluster, f"{reference} of the same detector")
                 )
             else:
-                notes.append(contest_limits(contest, f"AP of {detector}"))
+                notes.append(comparison_limits(comparison, f"AP of {detector}"))
     out = [line.row(columns) for line in lines.values()]
     floor = [
         f"{label} {cell.value:.3f}"
@@ -152,9 +147,18 @@ def _table_iii(block: ShipBlock, main: Contest) -> Section | None:
         if (cell := _untrained(records)) and cell.value is not None
     ]
     note = _size(block) + (f" Without training: {', '.join(floor)}." if floor else "")
-    lead = " ".join(notes or [contest_note(main, "AP", block.cluster)])
-    title = f"{block.title}: ships found, by pretraining"
-    return Section(title, note, tuple(columns), tuple(out), tuple(papers), "pretraining", lead, tuple(after))
+    lead = " ".join(notes or [comparison_note(main, "AP", block.cluster)])
+    return Section(
+        block.label,
+        "ships found, by pretraining",
+        note,
+        tuple(columns),
+        tuple(out),
+        tuple(papers),
+        "pretraining",
+        lead,
+        tuple(after),
+    )
 
 
 class _Line:
@@ -167,16 +171,19 @@ class _Line:
         self.reported: dict[str, str] = {}
         self.records: list[Record] = []
 
-    def row(self, columns: Sequence[Column]) -> Row:
+    def row(self, columns: Sequence[Column]) -> TableRow:
         cells = {column.key: self.cells.get(column.key, TableCell(None)) for column in columns}
-        return Row(_ARMS.get(self.arm, self.arm), cells, seeds_text(self.records), "", self.reported, tuple(self.marks))
+        label, seeds = _ARMS.get(self.arm, self.arm), seeds_text(self.records)
+        return TableRow(label, cells, seeds, "", self.reported, tuple(self.marks))
 
 
-def _paper(detector: str, label: str, records: Sequence[Record], contest: Contest) -> tuple[dict[str, str], list[str]]:
+def _paper(
+    detector: str, label: str, records: Sequence[Record], comparison: RowComparison
+) -> tuple[dict[str, str], list[str]]:
     """Return the columns with the paper's value and the verdict, and what is said of it below the table."""
     spec = records[0].spec
     published = find_reported(spec["dataset"]["name"], spec["method"]["detector"], _arm(records[0]))
-    found = contest.rows.get(label)
+    found = comparison.rows.get(label)
     verdict = judge(records, None if found is None else found.estimate, MAIN)
     if published is None or verdict is None:
         return {}, []
@@ -188,23 +195,23 @@ def _untrained(records: Sequence[Record]) -> TableCell | None:
     return None if records[0].spec["method"]["backbone"] else aggregate(records, MAIN)
 
 
-def _everything(block: ShipBlock, main: Contest, alone: bool) -> Section:
+def _everything(block: ShipBlock, main: RowComparison, alone: bool) -> Section:
     """Every row with every definition of AP; `alone`: no table before it has said what the numbers rest on."""
     out = []
-    for label, records, marks in block.rows:
-        found = {MAIN: main.rows[label]} if label in main.rows else {}
-        cells = {column.key: measured_cell(records, column.key, found.get(column.key)) for column in _ALL}
-        out.append(_row(block, label, records, marks, {**cells, **contest_cells(main, label)}, found))
+    for row in block.rows:
+        found = {MAIN: main.rows[row.label]} if row.label in main.rows else {}
+        cells = {**metric_cells(row.records, _ALL, found), **comparison_cells(main, row.label)}
+        out.append(table_row(row, cells, found, kept=block.keep))
     note = (
         "AP: area under the interpolated precision-recall curve at IoU 0.5 (VOC 2010 on), over whole scenes after"
         " merging tiles; 11-point: VOC 2007 on the same matches; COCO AP: mean over IoU 0.50 to 0.95; S, M, L: below"
         " 32², to 96², above, in px². Best F1 takes its threshold from the test scenes. Tile AP counts cut ships once a"
         " tile and is no scene-level number."
     )
-    columns = (_ALL[0], *contest_columns(main, "AP"), *_ALL[1:])
+    columns = (_ALL[0], *comparison_columns(main, "AP"), *_ALL[1:])
     said = f"{_size(block)} {note}".strip() if alone else note
-    lead, after = contest_note(main, "AP", block.cluster), sources(main, block.cluster)
-    return Section(f"{block.title}: all metrics", said, columns, tuple(out), lead=lead, after=after)
+    lead, after = comparison_note(main, "AP", block.cluster), sources(main, block.cluster)
+    return Section(block.label, "all metrics", said, columns, tuple(out), lead=lead, after=after)
 
 
 def _strata(block: ShipBlock) -> Section | None:
@@ -223,33 +230,17 @@ def _strata(block: ShipBlock) -> Section | None:
         for name in names
         for metric, label in (("ap_area", "AP"), ("best_f1", "best F1"))
     )
-    estimates = {
-        f"scene.{name}.ap_area": block.evidence.estimates(f"scene.{name}.ap_area", block.measured) for name in names
-    }
+    found = block.estimates([f"scene.{name}.ap_area" for name in names])
     out = []
-    for label, records, marks in block.rows:
-        found = {metric: rows[label] for metric, rows in estimates.items() if label in rows}
-        cells = {column.key: measured_cell(records, column.key, found.get(column.key)) for column in columns}
-        out.append(_row(block, label, records, marks, cells, found))
+    for row in block.rows:
+        cells = metric_cells(row.records, columns, found[row.label])
+        out.append(table_row(row, cells, found[row.label], kept=block.keep))
     facts = finished[0].facts
     sizes = [
         f"{name}: {facts[f'scene.{name}.ships']} ships in {facts[f'scene.{name}.scenes']} scenes" for name in names
     ]
-    return Section(
-        f"{block.title}: by {finished[0].spec['protocol']['strata']}", "; ".join(sizes) + ".", columns, tuple(out)
-    )
-
-
-def _row(
-    block: ShipBlock,
-    label: str,
-    records: Sequence[Record],
-    marks: tuple[str, ...],
-    cells: Mapping[str, TableCell],
-    evidence: Mapping[str, RowEvidence],
-) -> Row:
-    kept = tuple(records) if block.keep else ()
-    return Row(label, cells, seeds_text(records), row_command(records), {}, marks, kept, evidence, row_link(records))
+    subject = f"by {finished[0].spec['protocol']['strata']}"
+    return Section(block.label, subject, "; ".join(sizes) + ".", columns, tuple(out))
 
 
 def _detector(record: Record) -> str:

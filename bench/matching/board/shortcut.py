@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.boards.tables import Column, Group, Row, Section, TableCell, aggregate, seeds_text
+from bench.boards.tables import Column, RowRecords, Section, TableCell, TableRow, aggregate, seeds_text
 from bench.execution.records import Record
 from bench.matching.scoring.metrics import pair_metrics
 from bench.matching.scoring.pairs import HARD, POSITIVE, UNIFORM
@@ -146,11 +146,11 @@ def on_drawn_pairs(samples: Mapping[str, Any], scenes: Scenes) -> dict[str, floa
 
 
 # -- the section of a board --------------------------------------------------------------------------------------------
-def shortcut_section(title: str, rows: Sequence[Group], samples: Samples) -> Section | None:
+def shortcut_section(block: str, rows: Sequence[RowRecords], samples: Samples) -> Section | None:
     """Return the section that stands under every matching board; None where no row is finished.
 
     Args:
-        title: of the block. rows: all rows of the block. samples: record -> its per-sample arrays, None where they are
+        block: its label. rows: all rows of the block. samples: record -> its per-sample arrays, None where they are
             not at hand.
     """
     finished = [record for _, group, _ in rows for record in group if record.status == "finished"]
@@ -158,7 +158,7 @@ def shortcut_section(title: str, rows: Sequence[Group], samples: Samples) -> Sec
         return None
     arrays = next((found for record in finished if (found := samples(record)) is not None), None)
     scenes = None if arrays is None else scenes_of(arrays)
-    models: list[Row] = []
+    models: list[TableRow] = []
     shares: dict[str, float] = {}
     drawn: dict[str, float] = {}
     if arrays is not None and scenes is not None and scenes.known.any():
@@ -166,14 +166,13 @@ def shortcut_section(title: str, rows: Sequence[Group], samples: Samples) -> Sec
         hard = finished[0].facts.get("hard_negatives") == "scene"
         shares = {**expected(arrays, scenes), **({"hard.accuracy": 0.5} if hard else {})}
         models = [_model("the scene alone, expected", shares), _model("the scene alone, pairs as drawn", drawn)]
-    told = tuple(_row(*row) for row in sorted(rows, key=lambda row: not _is_radiometry(row[1])))
+    own = tuple(_row(*row) for row in sorted(rows, key=lambda row: not _is_radiometry(row[1])))
     after = [_said_of_scenes(scenes, {**shares, **drawn}, rows), _said_of_radiometry(rows), *_said_of_hard(rows)]
-    return Section(
-        f"{title}: how far shortcuts go", _note(finished[0], models), _COLUMNS, (*models, *told), after=tuple(after)
-    )
+    note = _note(finished[0], models)
+    return Section(block, "how far shortcuts go", note, _COLUMNS, (*models, *own), after=tuple(after))
 
 
-def _note(record: Record, models: Sequence[Row]) -> str:
+def _note(record: Record, models: Sequence[TableRow]) -> str:
     hard = {"scene": "another patch of the same scene", "cluster": "another patch of the same low-level cluster"}
     kind = hard.get(str(record.facts.get("hard_negatives")))
     scene = (
@@ -193,18 +192,18 @@ def _note(record: Record, models: Sequence[Row]) -> str:
     ).strip()
 
 
-def _model(label: str, metrics: Mapping[str, float]) -> Row:
+def _model(label: str, metrics: Mapping[str, float]) -> TableRow:
     values = dict(metrics)
     if "hard.accuracy" in values and "uniform.accuracy" in values:
         values[_DROP] = values["hard.accuracy"] - values["uniform.accuracy"]
-    return Row(label, {column.key: TableCell(values.get(column.key)) for column in _COLUMNS}, "–", "")
+    return TableRow(label, {column.key: TableCell(values.get(column.key)) for column in _COLUMNS}, "–", "")
 
 
-def _row(label: str, records: Sequence[Record], marks: tuple[str, ...]) -> Row:
+def _row(label: str, records: Sequence[Record], marks: tuple[str, ...]) -> TableRow:
     cells = {
         column.key: _drop(records) if column.key == _DROP else aggregate(records, column.key) for column in _COLUMNS
     }
-    return Row(label, cells, seeds_text(records), "", {}, marks)
+    return TableRow(label, cells, seeds_text(records), "", {}, marks)
 
 
 def _drop(records: Sequence[Record]) -> TableCell:
@@ -222,7 +221,7 @@ def _is_radiometry(records: Sequence[Record]) -> bool:
     return bool(method["matcher"] == RADIOMETRY and method["control"] == "none")
 
 
-def _means(rows: Sequence[Group], metric: str) -> dict[str, float]:
+def _means(rows: Sequence[RowRecords], metric: str) -> dict[str, float]:
     """Return label -> mean over seeds, of the rows where it is known, the greatest first."""
     found = {label: aggregate(records, metric).value for label, records, _ in rows}
     return dict(
@@ -234,7 +233,7 @@ def _listed(means: Mapping[str, float]) -> str:
     return ", ".join(f"{label} {value:.3f}" for label, value in means.items())
 
 
-def _said_of_scenes(scenes: Scenes | None, model: Mapping[str, float], rows: Sequence[Group]) -> str:
+def _said_of_scenes(scenes: Scenes | None, model: Mapping[str, float], rows: Sequence[RowRecords]) -> str:
     """Return what knowing the scene is worth here, and which rows are not above it."""
     if scenes is None:
         return "What knowing the source scene would score is not known: no row's per-sample scores are at hand."
@@ -268,7 +267,7 @@ def _said_of_scenes(scenes: Scenes | None, model: Mapping[str, float], rows: Seq
     return f"{text} {same if below else 'Every row is above it.'} {retrieved if found else ''}".strip()
 
 
-def _said_of_radiometry(rows: Sequence[Group]) -> str:
+def _said_of_radiometry(rows: Sequence[RowRecords]) -> str:
     """Return how far radiometry alone goes, and which rows are not above it."""
     bars = _means([row for row in rows if _is_radiometry(row[1])], "uniform.accuracy")
     if not bars:
@@ -286,7 +285,7 @@ def _said_of_radiometry(rows: Sequence[Group]) -> str:
     )
 
 
-def _said_of_hard(rows: Sequence[Group]) -> list[str]:
+def _said_of_hard(rows: Sequence[RowRecords]) -> list[str]:
     """Return what is left on hard negatives; nothing where there are none."""
     left = _means(rows, "hard.accuracy")
     if not left:

@@ -7,26 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bench.boards.evidence import Contest, Evidence, RowEvidence
-from bench.boards.tables import (
-    Block,
-    Column,
-    Row,
-    Section,
-    Table,
-    TableCell,
-    contest_cells,
-    contest_columns,
-    contest_note,
-    cost_section,
-    group_blocks,
-    marked_rows,
-    measured_cell,
-    row_command,
-    row_link,
-    seeds_text,
+from bench.boards.comparisons import (
+    comparison_cells,
+    comparison_columns,
+    comparison_note,
+    metric_cell,
+    metric_cells,
     sources,
 )
+from bench.boards.costs import cost_section
+from bench.boards.evidence import Evidence, RowComparison, RowEvidence
+from bench.boards.tables import Block, Column, RowRecords, Section, Table, TableRow, group_blocks, group_rows, table_row
 from bench.execution.records import Record
 from bench.matching.board.reported import find_reported, judge
 from bench.matching.board.shortcut import shortcut_section
@@ -78,14 +69,14 @@ def matching_table(title: str, description: str, records: Sequence[Record], evid
     shortcuts go.
     """
     sections: list[Section] = []
-    for dataset, group in group_blocks(records):
-        rows = marked_rows(group, evidence)
-        block = PairBlock(dataset, rows, evidence)
+    for label, group in group_blocks(records):
+        rows = group_rows(group, evidence.parts)
+        block = PairBlock(label, rows, evidence)
         sections += [_decisions(block), _rankings(block)]
-        shortcut = shortcut_section(dataset, rows, evidence.samples)
+        shortcut = shortcut_section(label, rows, evidence.samples)
         sections += [] if shortcut is None else [shortcut]
-        sections += [cost_section(dataset, rows)] if evidence.cost else []
-    return Table(title, description, tuple(sections), {})
+        sections += [cost_section(label, rows)] if evidence.cost else []
+    return Table(title, description, tuple(sections))
 
 
 def _decisions(block: PairBlock) -> Section:
@@ -93,70 +84,60 @@ def _decisions(block: PairBlock) -> Section:
     own.
     """
     numbers = tuple(Column(f"uniform.{metric}", _LABELS[metric]) for metric in DECISIONS)
-    main = block.evidence.contest(MAIN, block.measured)
+    main = block.compare(MAIN)
     chosen, fixed = (
-        {name: block.evidence.estimates(f"{prefix}{name}", block.measured) for name in DECISIONS}
+        block.estimates([f"{prefix}{name}" for name in DECISIONS if f"{prefix}{name}" != MAIN])
         for prefix in ("uniform.", "uniform.fixed.")
     )
-    chosen["accuracy"] = dict(main.rows)
-    out: list[Row] = []
+    out: list[TableRow] = []
     after: dict[str, None] = {}
-    for label, records, marks in block.rows:
-        row, told = _decision_row(label, label, records, marks, "uniform.", chosen)
-        out.append(replace(row, cells={**row.cells, **contest_cells(main, label)}))
-        after |= dict.fromkeys(told)
-        threshold = _fixed_threshold(records)
+    for each in block.rows:
+        label = each.label
+        evidence = {**chosen[label], **({MAIN: main.rows[label]} if label in main.rows else {})}
+        row, notes = _decision_row(each, "uniform.", evidence)
+        out.append(replace(row, cells={**row.cells, **comparison_cells(main, label)}))
+        after |= dict.fromkeys(notes)
+        threshold = _fixed_threshold(each.records)
         if threshold is not None:
-            row, told = _decision_row(label, f"{label}, at {threshold:g}", records, marks, "uniform.fixed.", fixed)
-            out.append(replace(row, cells={**row.cells, **contest_cells(Contest(MAIN), label)}))
-            after |= dict.fromkeys(told)
+            shown = each._replace(label=f"{label}, at {threshold:g}")
+            row, notes = _decision_row(shown, "uniform.fixed.", fixed[label])
+            out.append(replace(row, cells={**row.cells, **comparison_cells(RowComparison(MAIN), label)}))
+            after |= dict.fromkeys(notes)
     note = (
         f"{_size(block)} Decisions at the threshold chosen on the validation part; rows “at …” use the method's own"
         " fixed threshold."
     )
-    columns = (numbers[0], *contest_columns(main, "accuracy"), *numbers[1:])
+    columns = (numbers[0], *comparison_columns(main, "accuracy"), *numbers[1:])
     reported = (PAPER, VERDICT) if any(row.reported for row in out) else ()
-    lead, after_all = contest_note(main, "accuracy", block.cluster), (*after, *sources(main, block.cluster))
-    return Section(
-        f"{block.title}: is it a match?", note.strip(), columns, tuple(out), reported, lead=lead, after=after_all
-    )
+    lead, said = comparison_note(main, "accuracy", block.cluster), (*after, *sources(main, block.cluster))
+    return Section(block.label, "is it a match?", note.strip(), columns, tuple(out), reported, lead=lead, after=said)
 
 
-def _decision_row(
-    label: str,
-    shown: str,
-    records: list[Record],
-    marks: tuple[str, ...],
-    prefix: str,
-    found: Mapping[str, Mapping[str, RowEvidence]],
-) -> tuple[Row, list[str]]:
-    """Return a row of Table II's form under the name `shown`, and what is to be said of its verdict below the table.
+def _decision_row(row: RowRecords, prefix: str, evidence: Mapping[str, RowEvidence]) -> tuple[TableRow, list[str]]:
+    """Return a row of Table II's form, and the notes on its verdict that stand below the table.
 
     Args:
         prefix: of the metrics, "uniform." or "uniform.fixed."; they stand in the same columns.
-        found: metric -> label -> what the statistics say.
+        evidence: metric -> what the statistics say.
     """
-    own = {name: rows[label] for name, rows in found.items() if label in rows}
-    cells = {f"uniform.{name}": measured_cell(records, f"{prefix}{name}", own.get(name)) for name in DECISIONS}
-    verdict = judge(records, {name: own[name].estimate if name in own else None for name in DECISIONS[:3]})
-    reported, told = {}, []
+    records = row.records
+    own = {name: evidence.get(f"{prefix}{name}") for name in DECISIONS}
+    cells = {f"uniform.{name}": metric_cell(records, f"{prefix}{name}", own[name]) for name in DECISIONS}
+    verdict = judge(records, {name: found.estimate if (found := own[name]) else None for name in DECISIONS[:3]})
+    reported, notes = {}, []
     method = records[0].spec["method"]
     published = find_reported(records[0].spec["dataset"]["name"], method["matcher"], method["backbone"])
     if published is not None and verdict is not None:
         numbers = " / ".join(f"{published.metrics[metric]:.3f}" for metric in DECISIONS[:3])
         reported = {PAPER: numbers, VERDICT: verdict.short}
-        told = [f"{shown}: {verdict.full}", *verdict.footnotes]
-    return _row(shown, records, marks, cells, {f"{prefix}{name}": each for name, each in own.items()}, reported), told
+        notes = [f"{row.label}: {verdict.full}", *verdict.footnotes]
+    return table_row(row, cells, evidence, reported), notes
 
 
 def _rankings(block: PairBlock) -> Section:
     """Threshold-free metrics, hard negatives, and retrieval on the gallery that all methods share."""
-    found = {metric: block.evidence.estimates(metric, block.measured) for metric in _WITH_INTERVAL}
-    out = []
-    for label, records, marks in block.rows:
-        evidence = {metric: rows[label] for metric, rows in found.items() if label in rows}
-        cells = {column.key: measured_cell(records, column.key, evidence.get(column.key)) for column in _RANKED}
-        out.append(_row(label, records, marks, cells, evidence))
+    found = block.estimates(_WITH_INTERVAL)
+    out = [table_row(row, metric_cells(row.records, _RANKED, found[row.label]), found[row.label]) for row in block.rows]
     note = ""
     if block.finished:
         first = block.finished[0]
@@ -166,21 +147,7 @@ def _rankings(block: PairBlock) -> Section:
             f" every method; “all” is the whole test part ({first.inputs['split_counts']['test']}), for methods with"
             " embeddings."
         )
-    return Section(f"{block.title}: ranking, hard negatives, retrieval", note, _RANKED, tuple(out))
-
-
-def _row(
-    label: str,
-    records: Sequence[Record],
-    marks: tuple[str, ...],
-    cells: Mapping[str, TableCell],
-    evidence: Mapping[str, RowEvidence],
-    reported: Mapping[str, str] | None = None,
-) -> Row:
-    link = row_link(records)
-    return Row(
-        label, cells, seeds_text(records), row_command(records), reported or {}, marks, tuple(records), evidence, link
-    )
+    return Section(block.label, "ranking, hard negatives, retrieval", note, _RANKED, tuple(out))
 
 
 def _fixed_threshold(records: Sequence[Record]) -> float | None:

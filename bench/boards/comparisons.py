@@ -1,0 +1,128 @@
+"""What the statistics say of the rows of a table: columns, cells and sentences. What is concluded is
+`bench.statistics.inference`'s, which rows are compared `evidence.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.boards.evidence import RowComparison, RowEvidence
+from bench.boards.tables import DIFFERENCE, RANK, Column, TableCell, aggregate
+from bench.execution.records import Record
+
+if TYPE_CHECKING:
+    from bench.statistics.inference import Interval
+
+FEWEST = 5  # so many clusters or fewer can be swapped in so few ways that no difference is significant: 2 / 2^5 > 0.05
+
+
+def comparison_columns(comparison: RowComparison, label: str, digits: int = 3, rank: bool = True) -> tuple[Column, ...]:
+    """Return the columns that say what a comparison found: the difference to its reference row, and the rank."""
+    columns = [
+        Column(comparison.metric + DIFFERENCE, f"Δ {label} to {comparison.reference}", None, digits, signed=True)
+    ]
+    if not comparison.reference:
+        columns = []
+    return (*columns, *((Column(comparison.metric + RANK, "rank", None, 0),) if rank and comparison.rows else ()))
+
+
+def comparison_cells(comparison: RowComparison, label: str) -> dict[str, TableCell]:
+    """Return the cells of one row for `comparison_columns`; empty ones for a row that is not in the comparison."""
+    found = comparison.rows.get(label)
+    cells = {comparison.metric + DIFFERENCE: TableCell(None), comparison.metric + RANK: TableCell(None)}
+    if found is None:
+        return cells
+    cells[comparison.metric + RANK] = TableCell(found.rank)
+    gap = found.difference
+    if gap is None:
+        cells[comparison.metric + DIFFERENCE] = TableCell(None, note="reference")
+    elif gap.value is not None:
+        cells[comparison.metric + DIFFERENCE] = TableCell(
+            gap.value, interval=_bounds(gap.interval), marked=found.marked, note=gap.reason
+        )
+    return cells
+
+
+def metric_cells(
+    records: Sequence[Record], columns: Iterable[Column], evidence: Mapping[str, RowEvidence]
+) -> dict[str, TableCell]:
+    """Return the cells of one row for `columns`, with the intervals that are known.
+
+    Args:
+        evidence: metric -> what the statistics say of it.
+    """
+    return {column.key: metric_cell(records, column.key, evidence.get(column.key)) for column in columns}
+
+
+def metric_cell(records: Sequence[Record], key: str, found: RowEvidence | None) -> TableCell:
+    """Return mean and spread of a metric with the interval that the statistics give it."""
+    cell = aggregate(records, key)
+    interval = None if found is None else _bounds(found.estimate.interval)
+    if cell.value is None or interval is None:
+        return cell
+    # every metric with an interval is a share
+    return replace(cell, interval=(max(interval[0], 0.0), min(interval[1], 1.0)))
+
+
+def comparison_note(comparison: RowComparison, label: str, cluster: str, reference: str = "") -> str:
+    """Return the sentences above a table that say how far its differences can be believed.
+
+    Args:
+        cluster: in the singular, such as "scene". reference: how the reference row is called here; "" for its label.
+    """
+    if not comparison.rows:
+        return ""
+    count, worth = comparison.clusters
+    if count < 2:
+        return f"One {cluster} alone: no interval and no test, since nothing says how another one would come out."
+    text = f"In brackets 95 % intervals over seeds and {count} {cluster}s"
+    text += f" (worth {worth:.1f} equal ones)" if worth < 0.9 * count else ""
+    text += ", which are too narrow, as the scenes that pairs share are not known" if cluster == "pair" else ""
+    if comparison.reference and len(comparison.rows) > 1:
+        text += (
+            f"; differences are paired with `{reference or comparison.reference}`, and marked * where the swap test,"
+            " corrected for the table, separates them; rows of one rank are not separable"
+        )
+    return f"{text} (docs/statistics.md). {comparison_limits(comparison, label)}".strip()
+
+
+def comparison_limits(comparison: RowComparison, label: str, digits: int = 3) -> str:
+    """Return what a comparison cannot tell: rows of one seed, and the smallest difference that the test set can
+    resolve.
+    """
+    unknown = [
+        name for name, row in comparison.rows.items() if row.difference is not None and not row.difference.seeds_known
+    ]
+    out = [f"One seed alone, so neither marked nor ranked: {', '.join(unknown)}."] if unknown else []
+    if comparison.clusters[0] <= FEWEST and len(comparison.rows) > 1:
+        out.append(f"**With {comparison.clusters[0]} of them no difference can be told from chance.**")
+    if comparison.resolvable is not None:
+        out.append(
+            f"**Differences in {label} below about {comparison.resolvable:.{digits}f} are beyond what this test set can"
+            " resolve.**"
+        )
+    return " ".join(out)
+
+
+def sources(comparison: RowComparison, cluster: str, digits: int = 3) -> tuple[str, ...]:
+    """Return a line for each row with its two sources of variance apart, and how much hangs on a single cluster (in the
+    singular).
+    """
+    out = []
+    for label, found in comparison.rows.items():
+        each = found.estimate
+        if each.cluster_sd is None or each.leave_one_out is None:
+            continue
+        seeds = "" if each.seed_sd is None else f"± {each.seed_sd:.{digits}f} over seeds, "
+        low, high, without_low, without_high = each.leave_one_out
+        out.append(
+            f"{label}: {seeds}± {each.cluster_sd:.{digits}f} over {cluster}s; "
+            f"{low:.{digits}f} without {cluster} {without_low}, {high:.{digits}f} without {without_high}"
+        )
+    return tuple(out)
+
+
+def _bounds(interval: Interval | None) -> tuple[float, float] | None:
+    return None if interval is None else (interval.low, interval.high)
