@@ -22,12 +22,12 @@ from bench.core.store import read_json, write_json, write_text
 from bench.execution.cell import Cell
 from bench.execution.task import get_task
 from bench.suite.config import Suite
-from bench.suite.expansion import Row
+from bench.suite.expansion import RowId
 
 SUITE = "suite.json"
 
 
-def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell], rows: Sequence[Row] = ()) -> None:
+def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell], rows: Sequence[RowId] = ()) -> None:
     """Write the suite's words and the order of its rows.
 
     Args:

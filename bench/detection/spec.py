@@ -4,12 +4,12 @@ the protocol.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from bench.core.validation import Spec, check_seeds
-from bench.data.splits import SplitSpec
+from bench.core.validation import Spec
+from bench.tasks.section import DatasetEntry, MethodEntry, Section
 
 TRAINING_VERSION = (
     1  # raise when the training of networks changes (sampling, targets, losses): they are then trained again
@@ -64,47 +64,27 @@ class Merging(Spec):
     contained: float = Field(default=0.7, gt=0, le=1)
 
 
-class ShipsEntry(Spec):
+class ShipsEntry(DatasetEntry):
     """One data set of a suite.
 
     Attributes:
-        dataset: registry name; `options` are the reader's.
-        splits: split label -> how the scenes are parted; each is a block of the board, each fold of "folds" one of its
-            own.
-        sar_scaling: how native values become [0, 1]; null means by data type (see `bench.data.scaling`).
         tiles: for every detector that looks at tiles.
-        root: where the data lie; context only. `--root` and the environment win over it.
     """
 
-    dataset: str
-    title: str = ""
-    options: dict[str, Any] = {}
-    splits: dict[str, SplitSpec] = Field(min_length=1)
-    sar_scaling: str | None = None
     tiles: Tiles = Field(default_factory=lambda: Tiles.model_validate({}))
-    root: str | None = None
 
 
-class DetectorEntry(Spec):
+class DetectorEntry(MethodEntry):
     """One detector of the board, one row or column for each of its pretrainings.
 
     Attributes:
-        detector, options: registry name and the detector's own options.
-        backbone: registry name; null for the detector's first.
+        detector: registry name. backbone: null for the detector's first.
         pretrain: arms: "none", "imagenet", "osm", "osm-shuffled", "osm-dense", "osm-dense-shuffled", "checkpoint:PATH";
             with "+compute" behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
-        precision: arithmetic of training (docs/many-gpus.md, section 2); predictions are fp32 always.
-        datasets: run on these only (labels "data set" or "data set/split"); null means all.
-        seeds: null means the suite's.
     """
 
     detector: str
-    backbone: str | None = None
     pretrain: tuple[str, ...] = ("none",)
-    options: dict[str, Any] = {}
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    datasets: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] | None = None
 
     @field_validator("pretrain", mode="before")
     @classmethod
@@ -117,11 +97,6 @@ class DetectorEntry(Spec):
         if not arms or len(set(arms)) < len(arms):
             raise ValueError(f"pretrain needs one or more different arms; got {list(arms)}")
         return arms
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return None if seeds is None else check_seeds(seeds)
 
 
 class OsmSource(Spec):
@@ -162,17 +137,15 @@ class DetectionProtocol(Spec):
     strata: str | None = None
 
 
-class DetectionSection(Spec):
+class DetectionSection(Section):
     """The `detection:` section of a suite.
 
     Attributes:
-        reference: row ("detector/pretraining", or the detector alone where it takes none) that differences on the board
-            are taken against; null: the first row, in detection the detector's first pretraining. It enters no key.
+        reference: "detector/pretraining", or the detector alone where it takes none; null: the first row, in detection
+            the detector's first pretraining.
     """
 
     protocol: DetectionProtocol = Field(default_factory=lambda: DetectionProtocol.model_validate({}))
     osm: OsmSource = Field(default_factory=lambda: OsmSource.model_validate({}))
     datasets: dict[str, ShipsEntry] = Field(min_length=1)
     methods: dict[str, DetectorEntry] = Field(min_length=1)
-    reference: str | None = None
-    note: str = ""

@@ -9,40 +9,39 @@ from typing import Any
 
 from bench.boards.evidence import Evidence
 from bench.boards.tables import Table
-from bench.core.errors import BenchError, MissingInputs
-from bench.core.registries import BACKBONES, DETECTORS
-from bench.core.store import canonical_hash, read_json
+from bench.core.errors import MissingInputs
+from bench.core.registries import DETECTORS
 from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
-from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import ScalingParams
 from bench.detection.data import LoadedShips, count_shared_files, count_ships, fit_sar_scaling, load_ships
 from bench.detection.detectors.base import Detector, FitData, Setup
-from bench.detection.expand import expand_section
-from bench.detection.pretraining import find_initial, initial_weights
+from bench.detection.expand import ArmRow, arms_of, chosen_backbone, row_labels, with_backbone
+from bench.detection.pretraining import find_initial, initial_weights, matching_cell
 from bench.detection.spec import (
     COMPUTE,
     METRICS_VERSION,
     PREDICT_VERSION,
     TRAINING_VERSION,
     DetectionSection,
+    DetectorEntry,
     Merging,
+    ShipsEntry,
     Tiles,
 )
-from bench.detection.submission.submission import Submission, read_submission
-from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
+from bench.detection.submission.submission import read_submission
+from bench.execution.cell import Cell, Identity, Origin, Selection
 from bench.execution.known_answers import Known
-from bench.execution.records import MODEL, PREDICTIONS, TRAIN, Record, find_model
-from bench.execution.task import Job, Scores, Task, get_task
-from bench.models.states import load_state, save_state
+from bench.execution.records import PREDICTIONS, Record, find_model
+from bench.execution.task import Job, Scores
 from bench.statistics.resampling import Resampled
-from bench.submissions.sheets import FORMATS, existing_file
 from bench.suite.config import Suite
-from bench.suite.data_plan import PlannedData, plan_data, plugin_sha256
-from bench.suite.smoke import replaced_by
+from bench.suite.data_plan import PlannedData, plan_data
+from bench.suite.expansion import MethodRow
+from bench.tasks.base import Inputs, SectionTask
 
 
-class DetectionTask(Task):
+class DetectionTask(SectionTask):
     """Where are the ships in a SAR scene?"""
 
     name = "detection"
@@ -50,91 +49,140 @@ class DetectionTask(Task):
     Section = DetectionSection
     filters = ("dataset", "split", "method", "detector", "backbone", "pretrain")
 
-    def expand(self, suite: Suite, section: DetectionSection, selection: Selection, origin: Origin) -> list[Cell]:
-        return expand_section(suite, section, selection, origin)
+    component, registry = "detector", DETECTORS
+    kind, smallest = "ships", 1
+    decodes = ("scenes", "scene")
+    metrics_version = METRICS_VERSION
 
-    def identify(self, cell: Cell, workspace: Workspace) -> Identity:
-        plan, files, sources = _find_inputs(cell, workspace)
-        dataset, method, protocol = cell.spec["dataset"], cell.spec["method"], cell.spec["protocol"]
-        detector = DETECTORS.get(method["detector"])
-        hashes = {name: file_sha256(path, workspace.cache) for name, path in files.items()}
-        extra = _extra_pixels(cell, sources)
-        plugin = plugin_sha256(detector, workspace)
-        train = canonical_hash(
-            {
-                "task": self.name,
-                "method": {**method, "pretrain": None, "pretrained_by": None},
-                "detector_version": detector.version,
-                **({} if plugin is None else {"plugin_sha256": plugin}),
-                "training_version": TRAINING_VERSION if detector.trains else None,
-                "backbone_version": BACKBONES.get(method["backbone"]).version if method["backbone"] else None,
-                "files": hashes,
-                "starts_from": [source.keys.train for source in sources] if extra == 0 else [],
-                "extra_pixels": extra,
-                "data": plan.identity(),
-                "scaling": [SCALING_VERSION, dataset["sar_scaling"]],
-                "tiles": dataset["tiles"],
-                "seed": cell.seed,
-            }
-        )
-        kept = {name: protocol[name] for name in ("merging", "score_floor", "strata")}
-        predict = canonical_hash({"train": train, **kept, "predict_version": PREDICT_VERSION})
-        score = canonical_hash({"predict": predict, "protocol": protocol["name"], "metrics_version": METRICS_VERSION})
-        inputs = {
-            "data": plan.identity(),
-            "files_sha256": hashes,
-            "split_counts": plan.counts(),
-            "split_summary": plan.split.summary,
-            "ships": count_ships(plan),
+    # -- cells ---------------------------------------------------------------------------------------------------------
+    def labels(self, section: DetectionSection) -> list[str]:
+        return row_labels(section)
+
+    def backbone_of(self, method: DetectorEntry) -> str | None:
+        return chosen_backbone(method)
+
+    def takes_backbone(self, method: DetectorEntry, name: str) -> bool:
+        return name in DETECTORS.get(method.detector).backbones
+
+    def rows_of(
+        self, label: str, method: DetectorEntry, names: Mapping[str, str], where: str, selection: Selection
+    ) -> list[MethodRow]:
+        method = with_backbone(method, where)
+        rows: list[MethodRow] = []
+        for arm in arms_of(method, selection.filters.get("pretrain"), where):
+            takes = bool(DETECTORS.get(method.detector).backbones)
+            shown, more = (f"{label}/{arm.label}", {"pretrain": arm.text}) if takes else (label, {})
+            row = self.row(shown, method, {**names, **more}, where, selection.smoke, {"pretrain": arm.path})
+            rows.append(ArmRow(**vars(row), arm=arm))
+        return rows
+
+    def required(
+        self,
+        row: ArmRow,
+        section: DetectionSection,
+        suite: Suite,
+        seed: int | None,
+        selection: Selection,
+        origin: Origin,
+    ) -> tuple[Cell, ...]:
+        if not row.arm.needs_matching:
+            return ()
+        backbone = str(row.method.backbone)
+        return (matching_cell(row.arm, section.osm, suite, backbone, seed, selection, origin, row.where),)
+
+    def dataset_spec(self, entry: ShipsEntry) -> dict[str, Any]:
+        return {"tiles": entry.tiles.model_dump(mode="json")}
+
+    def method_spec(self, row: ArmRow, required: tuple[Cell, ...]) -> dict[str, Any]:
+        return {"pretrain": row.arm.label, "pretrained_by": required[0].row_key if required else None}
+
+    # -- keys ----------------------------------------------------------------------------------------------------------
+    def train_identity(self, cell: Cell, found: Inputs) -> dict[str, Any]:
+        extra = _extra_pixels(cell, found)
+        return {
+            "method": {**cell.spec["method"], "pretrain": None, "pretrained_by": None},
+            "training_version": TRAINING_VERSION if self.component_of(cell).trains else None,
+            "files": dict(found.hashes),
+            "starts_from": [source.keys.train for source in found.sources] if extra == 0 else [],
+            "extra_pixels": extra,
+            "tiles": cell.spec["dataset"]["tiles"],
+        }
+
+    def predict_identity(self, cell: Cell) -> dict[str, Any]:
+        kept = {name: cell.spec["protocol"][name] for name in ("merging", "score_floor", "strata")}
+        return {**kept, "predict_version": PREDICT_VERSION}
+
+    def inputs(self, cell: Cell, found: Inputs, workspace: Workspace) -> dict[str, Any]:
+        extra = _extra_pixels(cell, found)
+        pretraining = [plan_data(required, workspace) for required in cell.requires] if extra == 0 else []
+        return {
+            "files_sha256": dict(found.hashes),
+            "ships": count_ships(found.plan),
             "pretrained_by": [
-                _source(required, source) for required, source in zip(cell.requires, sources, strict=True)
+                _source(required, source) for required, source in zip(cell.requires, found.sources, strict=True)
             ],
             "extra_pixels": extra,
+            **count_shared_files(found.plan, pretraining),
         }
-        pretraining = [plan_data(required, workspace) for required in cell.requires] if extra == 0 else []
-        inputs |= count_shared_files(plan, pretraining)
-        if replaced_by(files.get("initial")) is not None:
-            inputs["replaced_weights"] = replaced_by(files["initial"])
-        requires = tuple(
-            (required.task, source.keys.train) for required, source in zip(cell.requires, sources, strict=True)
+
+    def size(self, cell: Cell, found: Inputs) -> int:
+        return _trained_tiles(cell.spec["method"]["options"]) + _test_tiles(
+            found.plan, cell.spec["dataset"]["tiles"]["size_px"]
         )
-        samples = _trained_tiles(method["options"]) + _test_tiles(plan, dataset["tiles"]["size_px"])
-        return Identity(Keys(train, predict, score), inputs, samples, plan.data_key(), requires)
 
-    def prepare(self, job: Job) -> None:
-        _load(job)
+    def plan(self, cell: Cell, workspace: Workspace) -> PlannedData:
+        plan = super().plan(cell, workspace)
+        strata = cell.spec["protocol"]["strata"]
+        if strata:
+            plan.index.column(strata)  # refuses, with the nearest, what the set does not have
+        return plan
 
-    def train(self, job: Job) -> dict[str, Any]:
-        if _is_submitted(job.cell):
-            return {"outputs": {}}  # nothing is trained, so nothing is looked at
-        data, method = _load(job), job.cell.spec["method"]
-        scaling = fit_sar_scaling(data, job.cell.spec["dataset"]["sar_scaling"])
-        detector = _detector(job, scaling, data)
-        initial = initial_weights(_initial_file(job))
+    def initial_file(self, cell: Cell, workspace: Workspace) -> Path | None:
+        return find_initial(cell, workspace)
+
+    def check_submission(self, cell: Cell, plan: PlannedData) -> None:
+        read_submission(cell, [plan.index.items[i] for i in plan.split.test.tolist()], plan.identity())
+
+    # -- stages --------------------------------------------------------------------------------------------------------
+    def open(self, plan: PlannedData, cache: Path, progress: Any) -> LoadedShips:
+        return load_ships(plan, cache, progress)
+
+    def fit_scaling(self, cell: Cell, data: LoadedShips) -> ScalingParams:
+        return fit_sar_scaling(data, cell.spec["dataset"]["sar_scaling"])
+
+    def scaling_to_json(self, scaling: ScalingParams) -> dict[str, Any]:
+        return asdict(scaling)
+
+    def scaling_from_json(self, raw: Any) -> ScalingParams:
+        return ScalingParams(**raw)
+
+    def build(self, job: Job, scaling: ScalingParams, data: LoadedShips) -> Detector:
+        spec, dataset, cls = job.cell.spec, data.plan.dataset, self.component_of(job.cell)
+        detector: Detector = cls(cls.Options.model_validate(spec["method"]["options"]))
+        tiles = Tiles.model_validate(spec["dataset"]["tiles"])
+        merging = Merging.model_validate(spec["protocol"]["merging"])
+        backbone = spec["method"]["backbone"]
+        detector.prepare(Setup(backbone, scaling, tiles, merging, job.context, dataset.gsd_m, dataset.sar_scale))
+        return detector
+
+    def fit(self, component: Detector, job: Job, data: LoadedShips, scaling: ScalingParams) -> dict[str, Any]:
+        initial = initial_weights(_start(job))
+        seed, precision = job.cell.seed or 0, job.cell.spec["method"]["precision"]
         extra = int(job.identity.inputs["extra_pixels"])
-        facts = detector.fit(
-            FitData(data.train, data.validation, job.cell.seed or 0, initial, method["precision"], extra),
-        )
+        facts = component.fit(FitData(data.train, data.validation, seed, initial, precision, extra))
         if initial is not None:
             facts["initial_weights"] = {"sha256": file_sha256(initial.path, None), "branch": initial.branch}
-        state = detector.state()
-        outputs = {}
-        if state:
-            save_state(job.folder / MODEL, state)
-            outputs["weights_sha256"] = file_sha256(job.folder / MODEL, None)
-        return {**facts, "scaling": asdict(scaling), "outputs": outputs}
+        return facts
 
-    def predict(self, job: Job) -> dict[str, Any]:
-        from bench.detection.predict import predict_cell, predict_submission
+    def predict_with(self, component: Detector, job: Job, data: LoadedShips) -> dict[str, Any]:
+        from bench.detection.predict import predict_cell
 
-        data = _load(job)
-        if _is_submitted(job.cell):
-            return predict_submission(job, data)
-        scaling = ScalingParams(**read_json(job.folder / TRAIN)["facts"]["scaling"])
-        detector = _detector(job, scaling, data)
-        if (job.folder / MODEL).is_file():
-            detector.load_state(load_state(job.folder / MODEL))
-        return predict_cell(job, data, detector)
+        return predict_cell(job, data, component)
+
+    def predict_submission(self, job: Job, data: LoadedShips) -> dict[str, Any]:
+        from bench.detection.predict import predict_submission
+
+        return predict_submission(job, data)
 
     def score(self, folder: Path) -> Scores:
         from bench.detection.scoring.predictions import load_predictions
@@ -145,7 +193,7 @@ class DetectionTask(Task):
     def draw(self, job: Job) -> list[Path]:
         from bench.detection.board.figures import draw_cell
 
-        return draw_cell(job.folder, job.cell.describe(), _load(job).test)
+        return draw_cell(job.folder, job.cell.describe(), self.load(job).test)
 
     def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
         from bench.detection.scoring.resampled import resampled
@@ -165,50 +213,13 @@ class DetectionTask(Task):
         return known_predictions()
 
 
-def _find_inputs(cell: Cell, workspace: Workspace) -> tuple[PlannedData, dict[str, Path], list[Identity]]:
-    """Return the planned data, the files that the cell names, and the identities of the cells that it requires.
-
-    Raises:
-        MissingInputs: what is missing of any, told together.
-    """
-    missing: list[str] = []
-    plan, files, sources = None, {}, []
-    try:
-        plan = plan_data(cell, workspace, "ships", smallest=1)
-        if cell.spec["protocol"]["strata"]:
-            plan.index.column(cell.spec["protocol"]["strata"])  # refuses, with the nearest, what the set does not have
-    except BenchError as error:
-        missing.append(str(error))
-    try:
-        initial = find_initial(cell, workspace)
-        files = {} if initial is None else {"initial": initial}
-        if "results" in cell.origin.places:
-            files["results"] = existing_file(Path(cell.origin.places["results"]), FORMATS)
-            if plan is not None:
-                read_submission(cell, [plan.index.items[i] for i in plan.split.test.tolist()], plan.identity())
-    except BenchError as error:
-        missing.append(str(error))
-    for required in cell.requires:
-        try:
-            sources.append(get_task(required.task).identify(required, workspace))
-        except MissingInputs as error:
-            missing += error.messages
-    if plan is None or missing:
-        raise MissingInputs(missing)
-    return plan, files, sources
-
-
-def _is_submitted(cell: Cell) -> bool:
-    return issubclass(DETECTORS.get(cell.spec["method"]["detector"]), Submission)
-
-
-def _extra_pixels(cell: Cell, sources: Sequence[Identity]) -> int:
+def _extra_pixels(cell: Cell, found: Inputs) -> int:
     """Return the backbone input pixels that the compute-matched control trains longer: what the OSM pretraining saw in
     both branches.
     """
     if not cell.spec["method"]["pretrain"].endswith(COMPUTE):
         return 0
-    pixels = sources[0].inputs.get("training_pixels")
+    pixels = found.sources[0].inputs.get("training_pixels")
     if not pixels:
         raise MissingInputs(
             [f"{cell.describe()}: the cost of {cell.requires[0].describe()} is unknown; give its row an input_px"]
@@ -240,26 +251,7 @@ def _test_tiles(plan: PlannedData, size_px: int) -> int:
     )
 
 
-def _load(job: Job) -> LoadedShips:
-    """Open the decoded scenes, building the cache with progress on the first call."""
-    plan = plan_data(job.cell, job.workspace, "ships", smallest=1)
-    with job.context.progress.whole("decode scenes", "scene") as report:
-        return load_ships(plan, job.workspace.cache, report)
-
-
-def _detector(job: Job, scaling: ScalingParams, data: LoadedShips) -> Detector:
-    spec = job.cell.spec
-    cls = DETECTORS.get(spec["method"]["detector"])
-    detector: Detector = cls(cls.Options.model_validate(spec["method"]["options"]))
-    dataset = data.plan.dataset
-    tiles, merging = Tiles.model_validate(spec["dataset"]["tiles"]), Merging.model_validate(spec["protocol"]["merging"])
-    detector.prepare(
-        Setup(spec["method"]["backbone"], scaling, tiles, merging, job.context, dataset.gsd_m, dataset.sar_scale)
-    )
-    return detector
-
-
-def _initial_file(job: Job) -> Path | None:
+def _start(job: Job) -> Path | None:
     """Return the file that the backbone starts from: a published one, a checkpoint, or the model of the required
     matching cell.
     """

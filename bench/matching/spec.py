@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from bench.core.validation import Spec, check_seeds
-from bench.data.splits import SplitSpec
+from bench.core.validation import Spec
+from bench.tasks.section import DatasetEntry, MethodEntry, Section
 
 TRAINING_VERSION = (
     1  # raise when the training of networks changes (batches, engine, losses): they are then trained again
@@ -16,57 +16,33 @@ METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is t
 PAIRS_VERSION = 1  # raise when the drawing of test pairs changes: every cell is then predicted and scored again
 
 
-class DatasetEntry(Spec):
+class PairsEntry(DatasetEntry):
     """One data set of a suite.
 
     Attributes:
-        dataset: registry name; `options` are the reader's.
-        splits: split label -> how the samples are parted; each is a block of the board.
-        sar_scaling, optical_scaling: how native values become [0, 1]; null means by data type (see
-            `bench.data.scaling`).
-        root: where the data lie; context only. `--root` and the environment win over it.
+        optical_scaling: as `sar_scaling`, for the optical images.
     """
 
-    dataset: str
-    title: str = ""
-    options: dict[str, Any] = {}
-    splits: dict[str, SplitSpec] = Field(min_length=1)
-    sar_scaling: str | None = None
     optical_scaling: str | None = None
-    root: str | None = None
 
 
-class MethodEntry(Spec):
+class MatcherEntry(MethodEntry):
     """One row of the board.
 
     Attributes:
-        matcher, options: registry name and the matcher's own options.
-        backbone: registry name, for matchers with a network.
+        matcher: registry name.
         init: initial weights of the backbones: "none" (random), "imagenet", or the path of a checkpoint in any
             supported layout. A two-branch checkpoint of this task (`model.safetensors`) initialises each view's
             backbone with its own.
         init_branch: prefix under which the backbone stands in that checkpoint, e.g. "backbone." of a detector; "" for
             the whole file.
         control: "shuffled" trains on shuffled pairs: on a clean split the row must collapse to chance.
-        precision: arithmetic of training (docs/many-gpus.md, section 2); predictions are fp32 always.
-        datasets: run on these only (labels "data set" or "data set/split"); null means all.
-        seeds: null means the suite's.
     """
 
     matcher: str
-    backbone: str | None = None
     init: str = "none"
     init_branch: str = ""
-    options: dict[str, Any] = {}
     control: Literal["none", "shuffled"] = "none"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    datasets: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return None if seeds is None else check_seeds(seeds)
 
 
 class Protocol(Spec):
@@ -96,15 +72,9 @@ class Protocol(Spec):
         return value
 
 
-class MatchingSection(Spec):
-    """The `matching:` section of a suite.
-
-    Attributes:
-        reference: row that differences on the board are taken against; null: the first row. It enters no key.
-    """
+class MatchingSection(Section):
+    """The `matching:` section of a suite."""
 
     protocol: Protocol = Field(default_factory=lambda: Protocol.model_validate({}))
-    datasets: dict[str, DatasetEntry] = Field(min_length=1)
-    methods: dict[str, MethodEntry] = Field(min_length=1)
-    reference: str | None = None
-    note: str = ""
+    datasets: dict[str, PairsEntry] = Field(min_length=1)
+    methods: dict[str, MatcherEntry] = Field(min_length=1)

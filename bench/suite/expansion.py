@@ -1,40 +1,37 @@
-"""A suite -> cells: asking each task for the cells of its section, and what the tasks share in that: choosing blocks,
-restricting rows, and parting spec from places.
+"""A suite -> cells. Every task's section is the product of data sets x splits x rows x seeds, written here once.
 
-A block is one data set with one split. Labels and folders never enter a spec: a spec goes into keys and records.
+What differs between tasks is asked of the task (`Sections`): its rows, what a row adds to the spec, which cells it
+requires. Labels and folders never enter a spec: a spec goes into keys and records.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from bench.core.errors import BenchError, NotSelected, nearest
+from bench.core.options import option_values
+from bench.core.registries import DATASETS
 from bench.core.validation import validate
-from bench.data.splits import SplitSpec
-from bench.execution.cell import Cell, Origin, Selection
+from bench.execution.cell import Cell, Mode, Origin, Selection
 from bench.execution.task import Task, get_task
 from bench.suite.config import Suite
-from bench.suite.smoke import SMOKE_SEEDS
+from bench.suite.selection import (
+    Block,
+    allowed,
+    bare,
+    check_reference,
+    check_restriction,
+    chosen_seeds,
+    places_of,
+    select_blocks,
+    split_spec,
+    with_folds,
+)
 
-Filters = Mapping[str, tuple[str, ...]]
-Row = tuple[str, str, str]  # of a board: task, data set with split, method
-
-
-class Entry(Protocol):
-    """What the entry of a data set looks like in every task's section."""
-
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def options(self) -> dict[str, Any]: ...
-    @property
-    def splits(self) -> dict[str, SplitSpec]: ...
-    @property
-    def root(self) -> str | None: ...
+RowId = tuple[str, str, str]  # of a board: task, data set with split, method
 
 
 # -- the cells of a suite ----------------------------------------------------------------------------------------------
@@ -71,11 +68,11 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
     return cells
 
 
-def board_order(suite: Suite, origin: Origin) -> tuple[Row, ...]:
+def board_order(suite: Suite, origin: Origin) -> tuple[RowId, ...]:
     """Return the rows of the whole suite in board order, whatever is selected; of a section that cannot be expanded as
     a whole, none.
     """
-    rows: dict[Row, None] = {}
+    rows: dict[RowId, None] = {}
     for name, words in suite.tasks.items():
         try:
             task = get_task(name)
@@ -154,121 +151,124 @@ def _concerned(tasks: Sequence[str], selection: Selection) -> list[str]:
 
 
 # -- the cells of a section --------------------------------------------------------------------------------------------
-def select_blocks(datasets: Mapping[str, Any], filters: Filters) -> list[tuple[str, str, Any]]:
-    """Return (data set label, split label, entry) for each block that passes --dataset and --split.
+@dataclass(frozen=True)
+class MethodRow:
+    """One row of a section, before it meets data and seeds.
+
+    Attributes:
+        label: names the row on the board.
+        method: the entry in the section (`bench.tasks.section.MethodEntry`), its backbone written out.
+        component: the registered class.
+        options: of the component, every default written out, JSON-able.
+        names: the options of the command line that select the row again.
+        places: files that the row names, by the name of their place; null for none.
+        where: the entry in the config, for messages: "s1s2: matching.methods.bnn".
+    """
+
+    label: str
+    method: Any
+    component: Any
+    options: Mapping[str, Any]
+    names: Mapping[str, str]
+    places: Mapping[str, str | None]
+    where: str
+
+
+class Sections(Protocol):
+    """What a task says of its section (`bench.tasks.base.SectionTask`)."""
+
+    name: ClassVar[str]
+    component: ClassVar[str]  # the key of a method's entry that names its component: "matcher"
+
+    def labels(self, section: Any) -> list[str]:
+        """Return the labels of all rows, whatever is selected."""
+
+    def rows(self, suite: Suite, section: Any, selection: Selection) -> Sequence[Any]:
+        """Return the rows (`MethodRow`) that pass the selection, in board order."""
+
+    def required(
+        self, row: Any, section: Any, suite: Suite, seed: int | None, selection: Selection, origin: Origin
+    ) -> tuple[Cell, ...]:
+        """Return the cells whose training a cell of this row starts from."""
+
+    def dataset_spec(self, entry: Any) -> dict[str, Any]:
+        """Return what the spec of a data set holds beside name, options, split and SAR scaling."""
+
+    def method_spec(self, row: Any, required: tuple[Cell, ...]) -> dict[str, Any]:
+        """Return what the spec of a method holds beside component, backbone, options and precision."""
+
+
+def expand_section(task: Sections, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:
+    """Return the cells of one section in board order: data set, split, row, seed.
 
     Raises:
-        BenchError: an unknown name (the nearest are listed), or nothing left.
+        BenchError: an unknown component, backbone, data set or label; options that a component does not know; an empty
+            selection.
     """
-    blocks = [(label, split, entry) for label, entry in datasets.items() for split in entry.splits]
-    if "dataset" in filters:
-        known = {label for label, _, _ in blocks} | {entry.dataset for _, _, entry in blocks}
-        check_known("dataset", filters["dataset"], known)
-        blocks = [b for b in blocks if {b[0], b[2].dataset} & set(filters["dataset"])]
-    if "split" in filters:
-        names = {b[:2]: split_names(b[1], b[2].splits[b[1]]) for b in blocks}
-        check_known("split", filters["split"], set().union(*names.values()))
-        blocks = [b for b in blocks if names[b[:2]] & set(filters["split"])]
-    if not blocks:
-        raise NotSelected(f"no data set of the suite fits {shown(filters)}; it has: {', '.join(datasets)}")
-    return blocks
-
-
-def check_restriction(task: str, label: str, names: Sequence[str] | None, datasets: Mapping[str, Any]) -> None:
-    """Raise BenchError where a row's `datasets` names a block that the section does not have."""
-    splits = [(data, split, entry.splits[split]) for data, entry in datasets.items() for split in entry.splits]
-    known = {
-        *datasets,
-        *(f"{data}/{name}" for data, split, spec in splits for name in split_names(split, spec) - {spec.kind}),
+    check_reference(task.name, section.reference, task.labels(section))
+    rows = task.rows(suite, section, selection)
+    datasets = {
+        label: entry.model_copy(update={"splits": with_folds(entry.splits)})
+        for label, entry in section.datasets.items()
     }
-    for name in names or ():
-        if name not in known:
-            raise BenchError(f"{task}.methods.{label}.datasets: unknown data set {name!r}{nearest(name, known)}")
+    for label, method in section.methods.items():
+        check_restriction(task.name, label, method.datasets, datasets)
+    return [
+        _cell(task, suite, section, selection, origin, block, row, seed)
+        for block in select_blocks(datasets, selection.filters)
+        for row in rows
+        if allowed(row.method.datasets, block)
+        for seed in (chosen_seeds(row.method.seeds, suite, selection) if row.component.seeded else (None,))
+    ]
 
 
-def allowed(names: Sequence[str] | None, data_label: str, split_label: str, spec: SplitSpec) -> bool:
-    """Return whether a row restricted to `names` runs on a block; None restricts nothing."""
-    return names is None or bool(
-        {data_label, *(f"{data_label}/{name}" for name in split_names(split_label, spec))} & set(names)
+def _cell(
+    task: Sections,
+    suite: Suite,
+    section: Any,
+    selection: Selection,
+    origin: Origin,
+    block: Block,
+    row: MethodRow,
+    seed: int | None,
+) -> Cell:
+    required = task.required(row, section, suite, seed, selection, origin)
+    return Cell(
+        task=task.name,
+        suite=suite.name,
+        dataset=block.label,
+        method=row.label,
+        seed=seed,
+        spec=_spec(task, section, block, row, required),
+        origin=replace(
+            origin,
+            plugins=suite.plugins,
+            names={"dataset": block.data, "split": block.split, **row.names},
+            places=places_of(block, origin.folder, row.places),
+        ),
+        mode=Mode(selection.limit, selection.smoke),
+        requires=required,
     )
 
 
-def with_folds(splits: Mapping[str, SplitSpec]) -> dict[str, SplitSpec]:
-    """Return the splits with each that leaves its fold open written out: "cv" of three folds as "cv-1of3", "cv-2of3",
-    "cv-3of3".
-    """
-    out = {}
-    for label, spec in splits.items():
-        if spec.kind == "folds" and spec.fold is None:
-            for fold in range(spec.folds or 0):
-                out[f"{label}-{fold + 1}of{spec.folds}"] = spec.model_copy(update={"fold": fold})
-        else:
-            out[label] = spec
-    return out
-
-
-def fold_of(label: str) -> tuple[str, int] | None:
-    """Return ("cv", 0) of "cv-1of3", None of a split that is no written-out fold."""
-    found = re.fullmatch(r"(.+)-(\d+)of(\d+)", label)
-    return (found[1], int(found[2]) - 1) if found else None
-
-
-def split_names(label: str, spec: SplitSpec) -> set[str]:
-    """Return what a split is selected by: its label, its kind, and of a fold the label of all folds."""
-    fold = fold_of(label) if spec.kind == "folds" else None
-    return {label, spec.kind} | ({fold[0]} if fold else set())
-
-
-def check_known(kind: str, wanted: Iterable[str], known: Iterable[str]) -> None:
-    """Raise NotSelected, with the nearest names, where a filter names what the section does not have."""
-    known = set(known)
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise NotSelected(
-            f"--{kind} {unknown[0]!r} is not in this suite{nearest(unknown[0], known)}", kind, unknown, known
-        )
-
-
-def check_reference(task: str, label: str | None, rows: Iterable[str]) -> None:
-    """Raise BenchError, with the nearest rows, where a section's `reference` is none of its rows."""
-    rows = list(rows)
-    if label is not None and label not in rows:
-        raise BenchError(f"{task}.reference: the section has no row {label!r}{nearest(label, rows)}")
-
-
-def chosen_seeds(own: tuple[int, ...] | None, suite: Suite, selection: Selection) -> tuple[int, ...]:
-    """Return the seeds of a row: the command line's, else its own, else the suite's; of these a smoke run takes the
-    first two.
-    """
-    if selection.seeds is not None:
-        return selection.seeds
-    seeds = own or suite.seeds
-    return seeds[:SMOKE_SEEDS] if selection.smoke else seeds
-
-
-def shown(filters: Filters) -> str:
-    """Return the filters as the user wrote them."""
-    return " ".join(f"--{name} {' '.join(values)}" for name, values in filters.items())
-
-
-def split_spec(spec: SplitSpec) -> dict[str, Any]:
-    """Return the spec of a split; of a split file only the bare name, since its content is hashed."""
-    values = spec.model_dump(mode="json")
-    return values if values["path"] is None else {**values, "path": Path(values["path"]).name}
-
-
-def bare(option: Any) -> Any:
-    """Return a data set's option as it is, of an absolute path only the name: the manifest has what it holds."""
-    return Path(option).name if isinstance(option, str) and Path(option).is_absolute() else option
-
-
-def places_of(entry: Entry, split: SplitSpec, folder: Path, **named: str | None) -> dict[str, str]:
-    """Return the files and folders that the config names; relative ones are looked up beside the config first.
-
-    They are kept out of the spec, so that no key and no record depends on where something lies: "root", "split" (a
-    split file), what `named` adds, and "options.NAME" for options that are absolute paths.
-    """
-    paths = {"root": entry.root, "split": split.path, **named}
-    beside = {key: folder / value for key, value in paths.items() if value}
-    absolute = {f"options.{key}": value for key, value in entry.options.items() if bare(value) != value}
-    return {key: str(path if path.exists() else paths[key]) for key, path in beside.items()} | absolute
+def _spec(task: Sections, section: Any, block: Block, row: MethodRow, required: tuple[Cell, ...]) -> dict[str, Any]:
+    """Return all that defines the measurement: every default written out, no label and no folder in it."""
+    entry, method = block.entry, row.method
+    options = validate(DATASETS.get(entry.dataset).Options, entry.options, f"{entry.dataset} options")
+    return {
+        "dataset": {
+            "name": entry.dataset,
+            "options": {key: bare(value) for key, value in option_values(options).items()},
+            "split": split_spec(block.split_spec),
+            "sar_scaling": entry.sar_scaling,
+            **task.dataset_spec(entry),
+        },
+        "method": {
+            task.component: getattr(method, task.component),
+            "backbone": method.backbone,
+            "options": {key: Path(value).name if key == "results" else value for key, value in row.options.items()},
+            "precision": method.precision,
+            **task.method_spec(row, required),
+        },
+        "protocol": section.protocol.model_dump(mode="json"),
+    }

@@ -17,7 +17,7 @@ from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash
 from bench.execution.records import Record
 from bench.execution.task import get_task
-from bench.suite.expansion import fold_of
+from bench.suite.selection import fold_of
 from bench.tools.lineage import SHOWN_HASH, Source
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from bench.execution.plan import make_plan
 from bench.execution.task import get_task
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
+from bench.tasks import base as task_base
 
 SUITE: dict[str, Any] = {
     "name": "keys",
@@ -138,12 +139,12 @@ def test_labels_and_words_change_nothing(tmp_path: Path, workspace: Workspace, b
 
 
 @pytest.mark.parametrize(
-    ("constant", "same"),
+    ("holder", "constant", "same"),
     [
-        ("METRICS_VERSION", ("train", "predict")),
-        ("PAIRS_VERSION", ("train",)),
-        ("TRAINING_VERSION", ()),
-        ("SCALING_VERSION", ()),
+        (matching_task.MatchingTask, "metrics_version", ("train", "predict")),
+        (matching_task, "PAIRS_VERSION", ("train",)),
+        (matching_task, "TRAINING_VERSION", ()),
+        (task_base, "SCALING_VERSION", ()),
     ],
 )
 def test_versions_change_their_stage_and_what_follows(
@@ -151,10 +152,11 @@ def test_versions_change_their_stage_and_what_follows(
     workspace: Workspace,
     base: Keys,
     monkeypatch: pytest.MonkeyPatch,
+    holder: Any,
     constant: str,
     same: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(matching_task, constant, 99)
+    monkeypatch.setattr(holder, constant, 99)
     keys = keys_of(tmp_path, SUITE, workspace)
     assert tuple(name for name in ("train", "predict", "score") if getattr(keys, name) == getattr(base, name)) == same
 

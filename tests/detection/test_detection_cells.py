@@ -343,7 +343,7 @@ def test_each_part_of_the_spec_changes_the_stage_that_it_can_change(
         assert other.train == base.train and other.predict != base.predict
     other = put(("detection", "protocol"), name="det/mine")
     assert other.predict == base.predict and other.score != base.score
-    monkeypatch.setattr(detection_task, "METRICS_VERSION", 99)
+    monkeypatch.setattr(detection_task.DetectionTask, "metrics_version", 99)
     other = keys_of(tmp_path, SUITE, workspace)
     assert other.predict == base.predict and other.score != base.score
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.core.store import canonical_hash
 from bench.execution.records import Record
-from bench.suite.expansion import fold_of
+from bench.suite.selection import fold_of
 
 
 def merge_folds(records: Sequence[Record]) -> tuple[list[Record], dict[str, list[Record]]]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from bench.core.validation import validate
 from bench.core.workspace import Workspace
-from bench.detection.expand import expand_section
 from bench.detection.spec import DetectionSection, DetectorEntry
 from bench.execution.cell import Cell, Origin, Selection
+from bench.execution.task import get_task
 from bench.submissions.sheets import FORMATS, METHOD, Request, check_name, existing_file, one_block, submitted_cell
 from bench.suite.config import Suite
 
@@ -23,7 +23,7 @@ def block_cell(suite: Suite, origin: Origin, filters: dict[str, tuple[str, ...]]
     """
     section = _section(suite)
     alone = section.model_copy(update={"reference": None, "methods": {METHOD: DetectorEntry(detector="cfar")}})
-    return one_block(expand_section(suite, alone, Selection(filters), origin))
+    return one_block(get_task("detection").expand(suite, alone, Selection(filters), origin))
 
 
 def submission_cell(suite: Suite, origin: Origin, request: Request) -> Cell:
@@ -35,11 +35,17 @@ def submission_cell(suite: Suite, origin: Origin, request: Request) -> Cell:
     section = _section(suite)
     path = existing_file(request.file, FORMATS)
     check_name(
-        request.name, {*section.methods, *(cell.method for cell in expand_section(suite, section, Selection(), origin))}
+        request.name,
+        {
+            *section.methods,
+            *(cell.method for cell in get_task("detection").expand(suite, section, Selection(), origin)),
+        },
     )
     entry = DetectorEntry(detector=METHOD, options={"results": str(path.resolve()), **request.options})
     alone = section.model_copy(update={"reference": None, "methods": {request.name: entry}})
-    return submitted_cell(one_block(expand_section(suite, alone, Selection(dict(request.filters)), origin)), request)
+    return submitted_cell(
+        one_block(get_task("detection").expand(suite, alone, Selection(dict(request.filters)), origin)), request
+    )
 
 
 def check_submission(cell: Cell, workspace: Workspace) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Origin, Selection
+from bench.execution.task import get_task
 from bench.matching.data import load_data
-from bench.matching.expand import expand_section
 from bench.matching.scoring.pairs import view_features
 from bench.matching.scoring.sampling import Drawn, draw
-from bench.matching.spec import MatchingSection, MethodEntry
+from bench.matching.spec import MatcherEntry, MatchingSection
 from bench.matching.submission.submission import OURS, read_submission
 from bench.submissions.sheets import FORMATS, METHOD, Request, check_name, existing_file, one_block, submitted_cell
 from bench.suite.config import Suite
@@ -27,8 +27,8 @@ def block_cell(suite: Suite, origin: Origin, filters: dict[str, tuple[str, ...]]
         BenchError: unknown data set or split, or several blocks to choose from.
     """
     section = _section(suite)
-    alone = section.model_copy(update={"reference": None, "methods": {METHOD: MethodEntry(matcher="cfog")}})
-    return one_block(expand_section(suite, alone, Selection(filters), origin))
+    alone = section.model_copy(update={"reference": None, "methods": {METHOD: MatcherEntry(matcher="cfog")}})
+    return one_block(get_task("matching").expand(suite, alone, Selection(filters), origin))
 
 
 def submission_cell(suite: Suite, origin: Origin, request: Request) -> Cell:
@@ -40,9 +40,11 @@ def submission_cell(suite: Suite, origin: Origin, request: Request) -> Cell:
     section = _section(suite)
     path = existing_file(request.file, (*FORMATS, OURS))
     check_name(request.name, section.methods)
-    entry = MethodEntry(matcher=METHOD, options={"results": str(path.resolve()), **request.options})
+    entry = MatcherEntry(matcher=METHOD, options={"results": str(path.resolve()), **request.options})
     alone = section.model_copy(update={"reference": None, "methods": {request.name: entry}})
-    return submitted_cell(one_block(expand_section(suite, alone, Selection(dict(request.filters)), origin)), request)
+    return submitted_cell(
+        one_block(get_task("matching").expand(suite, alone, Selection(dict(request.filters)), origin)), request
+    )
 
 
 def check_submission(cell: Cell, workspace: Workspace) -> None:

@@ -1,0 +1,316 @@
+"""A task whose methods are registered components, measured on data sets with splits: what every such task shares.
+
+Owns the expansion of its section, the skeleton of a cell's keys and inputs, and the stages train and predict. A task
+says how its data are opened, how a component is built, fitted and asked, and what else enters a key.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from bench.core.errors import BenchError, MissingInputs, NotSelected
+from bench.core.options import option_values
+from bench.core.registries import BACKBONES
+from bench.core.registry import Registry
+from bench.core.store import canonical_hash, read_json
+from bench.core.validation import validate
+from bench.core.workspace import Workspace
+from bench.data.manifest import file_sha256
+from bench.data.scaling import VERSION as SCALING_VERSION
+from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
+from bench.execution.records import MODEL, TRAIN
+from bench.execution.task import Job, Task, get_task
+from bench.models.states import load_state, save_state
+from bench.submissions.sheets import FORMATS, METHOD, existing_file
+from bench.suite.config import Suite
+from bench.suite.data_plan import Kind, PlannedData, plan_data, plugin_sha256
+from bench.suite.expansion import MethodRow, expand_section
+from bench.suite.selection import shown
+from bench.suite.smoke import options_for, replaced_by
+from bench.tasks.rows import Methods, select_methods
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What planning finds of a cell.
+
+    Attributes:
+        plan: its data. files: name -> file that the cell names ("initial", "results"). hashes: their SHA-256.
+        sources: identities of the cells that it requires, in their order.
+    """
+
+    plan: PlannedData
+    files: Mapping[str, Path]
+    hashes: Mapping[str, str]
+    sources: Sequence[Identity]
+
+
+class SectionTask(Task):
+    """Base of a task with a section of data sets and methods (`bench.tasks.section`).
+
+    Class attributes:
+        component: the key of a method's entry that names its component, "matcher"; `registry` knows the components.
+        kind, smallest: of the data sets, and the number of samples a part from which `--limit` makes sense.
+        decodes: what loading decodes, and what is counted: ("images", "pair").
+        formats: suffixes of files that a submission of this task may have.
+        metrics_version: raise when a metric's definition changes: every cell is then scored again, none trained again.
+    """
+
+    component: ClassVar[str]
+    registry: ClassVar[Registry]
+    kind: ClassVar[Kind] = "pairs"
+    smallest: ClassVar[int] = 4
+    decodes: ClassVar[tuple[str, str]] = ("images", "pair")
+    formats: ClassVar[tuple[str, ...]] = FORMATS
+    metrics_version: ClassVar[int] = 1
+
+    # -- cells ---------------------------------------------------------------------------------------------------------
+    def expand(self, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:
+        return expand_section(self, suite, section, selection, origin)
+
+    def rows(self, suite: Suite, section: Any, selection: Selection) -> list[MethodRow]:
+        """Return the rows that pass the selection, in board order.
+
+        Raises:
+            BenchError: an unknown component or backbone, options that a component does not know.
+            NotSelected: no row passes.
+        """
+        methods = self.narrow(select_methods(self, section.methods, selection), selection)
+        rows = []
+        for label, (method, names) in methods.items():
+            where = f"{suite.name}: {self.name}.methods.{label}"
+            rows += self.rows_of(label, method, names, where, selection)
+        if not rows:
+            wanted, known = shown(selection.filters), ", ".join(section.methods)
+            raise NotSelected(f"no method of the suite fits {wanted}; it has: {known}")
+        return rows
+
+    def narrow(self, methods: Methods, selection: Selection) -> Methods:
+        """Return the methods that pass the task's further filters."""
+        return methods
+
+    def labels(self, section: Any) -> list[str]:
+        """Return the labels of all rows of the section, whatever is selected."""
+        return list(section.methods)
+
+    def default_row(self, name: str, others: Sequence[Any]) -> tuple[str, Any]:
+        """Return label and entry of a row with a component's default options; `others` are the section's entries."""
+        entry = type(self).Section.model_fields["methods"].annotation.__args__[1]  # type: ignore[union-attr]
+        return name, entry.model_validate({self.component: name})
+
+    def backbone_of(self, method: Any) -> str | None:
+        """Return the backbone of a row."""
+        name: str | None = method.backbone
+        return name
+
+    def takes_backbone(self, method: Any, name: str) -> bool:
+        """Return whether a row can be built on the backbone `name`."""
+        return bool(method.backbone)
+
+    def rows_of(
+        self, label: str, method: Any, names: Mapping[str, str], where: str, selection: Selection
+    ) -> list[MethodRow]:
+        """Return the rows of one entry, checked; one unless the task makes several of it."""
+        return [self.row(label, method, names, where, selection.smoke, {})]
+
+    def row(
+        self,
+        label: str,
+        method: Any,
+        names: Mapping[str, str],
+        where: str,
+        smoke: bool,
+        places: Mapping[str, str | None],
+    ) -> MethodRow:
+        """Return one row, its options validated and written out."""
+        component = self.registry.get(getattr(method, self.component))
+        options = options_for(validate(component.Options, method.options, f"{where}.options"), smoke)
+        files = {**places, "results": method.options.get("results")}
+        return MethodRow(label, method, component, option_values(options), names, files, where)
+
+    def required(
+        self, row: Any, section: Any, suite: Suite, seed: int | None, selection: Selection, origin: Origin
+    ) -> tuple[Cell, ...]:
+        """Return the cells whose training a cell of this row starts from; none by default."""
+        return ()
+
+    def dataset_spec(self, entry: Any) -> dict[str, Any]:
+        """Return what the spec of a data set holds beside name, options, split and SAR scaling."""
+        return {}
+
+    def method_spec(self, row: Any, required: tuple[Cell, ...]) -> dict[str, Any]:
+        """Return what the spec of a method holds beside component, backbone, options and precision."""
+        return {}
+
+    # -- keys ----------------------------------------------------------------------------------------------------------
+    def identify(self, cell: Cell, workspace: Workspace) -> Identity:
+        found = self._find_inputs(cell, workspace)
+        plan, component, backbone = found.plan, self.component_of(cell), cell.spec["method"]["backbone"]
+        plugin = plugin_sha256(component, workspace)
+        train = canonical_hash(
+            {
+                "task": self.name,
+                f"{self.component}_version": component.version,
+                **({} if plugin is None else {"plugin_sha256": plugin}),
+                "backbone_version": BACKBONES.get(backbone).version if backbone else None,
+                "data": plan.identity(),
+                "scaling": [SCALING_VERSION, *self.scalings(cell)],
+                "seed": cell.seed,
+                **self.train_identity(cell, found),
+            }
+        )
+        predict = canonical_hash({"train": train, **self.predict_identity(cell)})
+        name = cell.spec["protocol"]["name"]
+        score = canonical_hash({"predict": predict, "protocol": name, "metrics_version": self.metrics_version})
+        inputs = {
+            "data": plan.identity(),
+            "split_counts": plan.counts(),
+            "split_summary": plan.split.summary,
+            **self.inputs(cell, found, workspace),
+        }
+        replaced = replaced_by(found.files.get("initial"))
+        if replaced is not None:
+            inputs["replaced_weights"] = replaced
+        requires = tuple(
+            (required.task, source.keys.train) for required, source in zip(cell.requires, found.sources, strict=True)
+        )
+        return Identity(Keys(train, predict, score), inputs, self.size(cell, found), plan.data_key(), requires)
+
+    def scalings(self, cell: Cell) -> list[str | None]:
+        """Return the named scalings of the cell's views."""
+        return [cell.spec["dataset"]["sar_scaling"]]
+
+    def train_identity(self, cell: Cell, found: Inputs) -> dict[str, Any]:
+        """Return what else can change the outcome of the training: the method, its files, the task's versions."""
+        return {"method": dict(cell.spec["method"]), "files": dict(found.hashes)}
+
+    def predict_identity(self, cell: Cell) -> dict[str, Any]:
+        """Return what can change the predictions of a trained component."""
+        return {}
+
+    def inputs(self, cell: Cell, found: Inputs, workspace: Workspace) -> dict[str, Any]:
+        """Return further facts of the inputs for the record; they enter no key."""
+        return {}
+
+    def size(self, cell: Cell, found: Inputs) -> int:
+        """Return the number of samples that a cell trains on and predicts, for estimates of cost."""
+        return sum(found.plan.counts().values())
+
+    def _find_inputs(self, cell: Cell, workspace: Workspace) -> Inputs:
+        """Return what a cell reads and starts from.
+
+        Raises:
+            MissingInputs: all that is missing, in one error.
+        """
+        missing: list[str] = []
+        plan, files, sources = None, {}, []
+        try:
+            plan = self.plan(cell, workspace)
+        except BenchError as error:
+            missing.append(str(error))
+        try:
+            initial = self.initial_file(cell, workspace)
+            files = {} if initial is None else {"initial": initial}
+            if "results" in cell.origin.places:
+                files["results"] = existing_file(Path(cell.origin.places["results"]), self.formats)
+                if plan is not None:
+                    self.check_submission(cell, plan)
+        except BenchError as error:
+            missing.append(str(error))
+        for required in cell.requires:
+            try:
+                sources.append(get_task(required.task).identify(required, workspace))
+            except MissingInputs as error:
+                missing += error.messages
+        if plan is None or missing:
+            raise MissingInputs(missing)
+        return Inputs(plan, files, {name: file_sha256(path, workspace.cache) for name, path in files.items()}, sources)
+
+    def plan(self, cell: Cell, workspace: Workspace) -> PlannedData:
+        """Return the planned data of a cell. Raises BenchError where they are missing or do not suit it."""
+        return plan_data(cell, workspace, self.kind, self.smallest)
+
+    def initial_file(self, cell: Cell, workspace: Workspace) -> Path | None:
+        """Return the file of the initial weights, None for a random start. Raises BenchError where it is missing."""
+        return None
+
+    def check_submission(self, cell: Cell, plan: PlannedData) -> None:
+        """Raise BenchError where the file of a submitted cell does not fit its data, as far as planning can tell."""
+
+    # -- stages --------------------------------------------------------------------------------------------------------
+    def prepare(self, job: Job) -> None:
+        self.load(job)
+
+    def train(self, job: Job) -> dict[str, Any]:
+        if self.is_submitted(job.cell):
+            return {"outputs": {}}  # nothing is trained, so no image is read
+        data = self.load(job)
+        scaling = self.fit_scaling(job.cell, data)
+        component = self.build(job, scaling, data)
+        facts = self.fit(component, job, data, scaling)
+        state = component.state()
+        outputs = {}
+        if state:
+            save_state(job.folder / MODEL, state)
+            outputs["weights_sha256"] = file_sha256(job.folder / MODEL, None)
+        return {**facts, "scaling": self.scaling_to_json(scaling), "outputs": outputs}
+
+    def predict(self, job: Job) -> dict[str, Any]:
+        data = self.load(job)
+        if self.is_submitted(job.cell):
+            return self.predict_submission(job, data)
+        scaling = self.scaling_from_json(read_json(job.folder / TRAIN)["facts"]["scaling"])
+        component = self.build(job, scaling, data)
+        if (job.folder / MODEL).is_file():
+            component.load_state(load_state(job.folder / MODEL))
+        return self.predict_with(component, job, data)
+
+    def component_of(self, cell: Cell) -> Any:
+        """Return the registered class of a cell's method."""
+        return self.registry.get(cell.spec["method"][self.component])
+
+    def is_submitted(self, cell: Cell) -> bool:
+        """Return whether the predictions of a cell come from another tool."""
+        return bool(cell.spec["method"][self.component] == METHOD)
+
+    def load(self, job: Job) -> Any:
+        """Open the decoded data of a job, decoding them with progress on the first call."""
+        what, unit = self.decodes
+        with job.context.progress.whole(f"decode {what}", unit) as report:
+            return self.open(self.plan(job.cell, job.workspace), job.workspace.cache, report)
+
+    @abstractmethod
+    def open(self, plan: PlannedData, cache: Path, progress: Any) -> Any:
+        """Return the parts of the data as views on the decoded cache."""
+
+    @abstractmethod
+    def fit_scaling(self, cell: Cell, data: Any) -> Any:
+        """Return the scaling of pixel values, its statistics taken from the training part alone."""
+
+    @abstractmethod
+    def scaling_to_json(self, scaling: Any) -> Any:
+        """Return a scaling as it stands in a record."""
+
+    @abstractmethod
+    def scaling_from_json(self, raw: Any) -> Any:
+        """Return the scaling that stands in a record."""
+
+    @abstractmethod
+    def build(self, job: Job, scaling: Any, data: Any) -> Any:
+        """Return the cell's component, prepared but neither fitted nor loaded."""
+
+    @abstractmethod
+    def fit(self, component: Any, job: Job, data: Any, scaling: Any) -> dict[str, Any]:
+        """Fit the component; return facts for the record."""
+
+    @abstractmethod
+    def predict_with(self, component: Any, job: Job, data: Any) -> dict[str, Any]:
+        """Write the predictions file of a fitted component; return facts for the record."""
+
+    def predict_submission(self, job: Job, data: Any) -> dict[str, Any]:
+        """Write the predictions file from what another tool handed in; return facts for the record."""
+        raise BenchError(f"the task {self.name} takes no predictions of other tools")

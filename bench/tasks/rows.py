@@ -1,0 +1,62 @@
+"""Which rows of a section are meant: the filters on methods, components and backbones, the same for every task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench.core.registries import BACKBONES
+from bench.execution.cell import Selection
+from bench.suite.selection import check_known
+
+if TYPE_CHECKING:
+    from bench.tasks.base import SectionTask
+
+Methods = dict[str, tuple[Any, dict[str, str]]]  # row label -> its entry, and the options that select it again
+
+
+def select_methods(task: SectionTask, methods: Mapping[str, Any], selection: Selection) -> Methods:
+    """Return the entries of a section that pass --method, the task's own filter such as --matcher, and --backbone.
+
+    A component without a row of its own joins with its default options; a backbone without one re-targets the rows that
+    can be built on it: `bench run matching --backbone resnet50` works on every suite.
+
+    Raises:
+        BenchError: an unknown component or backbone.
+        NotSelected: a row that the section does not have.
+    """
+    filters = selection.filters
+    chosen: Methods = {label: (method, {"method": label}) for label, method in methods.items()}
+    if "method" in filters:
+        check_known("method", filters["method"], chosen)
+        chosen = {label: found for label, found in chosen.items() if label in filters["method"]}
+    if task.component in filters:
+        chosen = _with_components(task, chosen, filters[task.component])
+    if "backbone" in filters:
+        chosen = _with_backbones(task, chosen, filters["backbone"])
+    return chosen
+
+
+def _with_components(task: SectionTask, methods: Methods, wanted: Sequence[str]) -> Methods:
+    names = {label: getattr(method, task.component) for label, (method, _) in methods.items()}
+    out = {label: found for label, found in methods.items() if names[label] in wanted}
+    for name in wanted:
+        task.registry.entry(name)
+        if name not in names.values():
+            label, entry = task.default_row(name, [method for method, _ in methods.values()])
+            out[label] = (entry, {task.component: name})
+    return out
+
+
+def _with_backbones(task: SectionTask, methods: Methods, wanted: Sequence[str]) -> Methods:
+    for name in wanted:
+        BACKBONES.entry(name)
+    mine = {label: task.backbone_of(method) for label, (method, _) in methods.items()}
+    out = {label: found for label, found in methods.items() if mine[label] in wanted}
+    for name in sorted(set(wanted) - set(mine.values())):
+        for label, (method, how) in methods.items():
+            if task.takes_backbone(method, name):
+                own = method.backbone
+                renamed = label.replace(own, name) if own and own in label else f"{label}-{name}"
+                out.setdefault(renamed, (method.model_copy(update={"backbone": name}), {**how, "backbone": name}))
+    return out
