@@ -128,3 +128,13 @@ def test_whole_configs_in_the_text_are_valid(tmp_path: Path) -> None:
                 validate(MatchingSection, suite.tasks["matching"], path.name)
                 checked += 1
     assert checked >= 1
+
+
+def test_the_example_of_the_statistics_page_runs() -> None:
+    (code,) = blocks((ROOT / "docs" / "statistics.md").read_text(encoding="utf-8"), "python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    difference, table = done.stdout.splitlines()
+    assert difference.startswith("Difference(") and table.startswith("Analysis(")
