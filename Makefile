@@ -6,20 +6,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 EXTRAS := $(VENV)/.extras-ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# so that no opencv-python comes beside opencv-python-headless
+STANDIN := stand-ins/opencv-python
 
 .PHONY: setup demo test slow check boards clean
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(STANDIN)/pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))" || { echo "Python 3.11 to 3.13 is needed: make setup PYTHON=python3.12"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	if ls -d $(VENV)/lib/*/site-packages/opencv_python.libs >/dev/null 2>&1; then $(BIN)/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless; fi
+	$(INSTALL) ./$(STANDIN) -e ".[dev]"
 	touch $(STAMP)
 
 $(EXTRAS): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,ultralytics,timm,slurm,geo]"
+	$(INSTALL) -e ".[dev,ultralytics,timm,slurm,geo]"
 	touch $(EXTRAS)
 
 demo: setup

@@ -40,6 +40,7 @@ EXECUTION_ONLY = {  # imported when a cell runs, never while planning
     "bench/training/loader.py",
     "bench/training/engine.py",
     "bench/training/hooks.py",
+    "bench/training/mmengine_parts.py",
     "bench/training/parallel.py",
     "bench/training/precision.py",
     "bench/training/state.py",

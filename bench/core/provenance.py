@@ -24,6 +24,11 @@ PACKAGES = (
     "opencv-python",
     "safetensors",
 )
+# Distributions that hold the same modules: one of them serves whoever asks for another.
+SAME_MODULES = (
+    ("mmcv-lite", "mmcv"),
+    ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+)
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any] | None:
@@ -52,14 +57,33 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the versions of Python, of this package and of what it computes with (null where not installed)."""
+    """Return the versions of Python, of this package and of what it computes with (null where not installed).
+
+    A distribution that stands in for another of PACKAGES is recorded under the name of that one.
+    """
     out: dict[str, str | None] = {"python": platform.python_version()}
     for package in ("saropt-bench", *PACKAGES):
-        try:
-            out[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            out[package] = None
+        served_by = serving(package)
+        out[package] = None if served_by is None else installed(served_by)
     return out
+
+
+def installed(name: str) -> str | None:
+    """Return the version of an installed distribution; None where there is none, or one without any module (such as
+    `stand-ins/opencv-python`, which only carries a name).
+    """
+    try:
+        found = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    empty = found.files is not None and all(".dist-info" in file.parts[0] for file in found.files)
+    return None if empty else found.version
+
+
+def serving(name: str) -> str | None:
+    """Return the installed distribution that has the modules of the one called `name`: itself where it is installed."""
+    group = next((group for group in SAME_MODULES if name in group), (name,))
+    return next((each for each in (name, *group) if installed(each) is not None), None)
 
 
 def hardware(device: str, threads: int, processes: int = 1) -> dict[str, Any]:

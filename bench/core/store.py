@@ -5,7 +5,6 @@ Owns how bytes reach the disk; what they mean is the business of `records.py` an
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -154,28 +153,35 @@ def folder_lock(folder: Path, wait: bool = True) -> Iterator[bool]:
     """Hold an exclusive lock on `folder`; yield whether it was free (with `wait=False`, False means somebody else has
     it).
 
-    The lock is the kernel's (flock on `folder/.lock`), so it goes with its process, however that ends.
+    The lock is the kernel's (flock on `folder/.lock`), so it goes with its process, however that ends. It is never the
+    mere existence of a file, which a killed process would leave behind; the file stays.
+
+    Raises:
+        BenchError: the folder cannot be written to, or its file system has no locks.
     """
+    from filelock import FileLock, Timeout
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = open(folder / ".lock", "a")  # noqa: SIM115 - closed below, after the yield
+        open(folder / ".lock", "a").close()
     except OSError as error:
         raise BenchError(
             f"cannot write to {folder}: {error.strerror or error}; choose another output folder"
         ) from error
+    lock = FileLock(folder / ".lock", timeout=-1 if wait else 0, fallback_to_soft=False)
     try:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            free = True
-        except BlockingIOError:
-            free = False
-        except OSError as error:  # a network file system without locks
-            raise BenchError(
-                f"cannot lock {folder}: {error.strerror or error}; choose an output folder on a local disk"
-            ) from error
-        yield free
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except OSError as error:  # a network file system without locks
+        raise BenchError(
+            f"cannot lock {folder}: {error.strerror or error}; choose an output folder on a local disk"
+        ) from error
+    try:
+        yield True
     finally:
-        stream.close()
+        lock.release()
 
 
 def finite_or_none(value: float | None) -> float | None:

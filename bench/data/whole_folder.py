@@ -8,7 +8,6 @@ folder.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -81,6 +80,8 @@ def replace_folder(final: Path, build: Callable[[Path], None]) -> None:
     Raises:
         BenchError: the place cannot be written to or is full.
     """
+    from filelock import lock_descriptor
+
     prefix = f".{final.name}.tmp-"
     with disk_errors(final.parent):
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ def replace_folder(final: Path, build: Callable[[Path], None]) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=final.parent))
         handle = os.open(temporary, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_descriptor(handle)
             os.chmod(temporary, 0o755)
             build(temporary)
             if final.exists():
@@ -102,12 +103,12 @@ def replace_folder(final: Path, build: Callable[[Path], None]) -> None:
 
 
 def _remove_unless_locked(folder: Path) -> None:
+    from filelock import lock_descriptor
+
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
-        pass
+        if lock_descriptor(handle, blocking=False):
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(handle)
 

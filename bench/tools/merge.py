@@ -201,6 +201,9 @@ def _copy(folder: Path, target: Path, record: Record, models: bool) -> None:
 def _reading(folder: Path) -> Iterator[bool]:
     """Keep workers off a cell of another runs folder while it is read, writing nothing there; yield whether it was
     free.
+
+    The lock is shared, which filelock's are not: it wants no right to write, also on NFS, and two takeovers may read
+    one cell. `folder_lock` takes its own by the same call (flock), so that each keeps the other out.
     """
     try:
         stream = open(folder / ".lock", "rb")  # noqa: SIM115 - closed below, after the yield

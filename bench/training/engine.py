@@ -15,10 +15,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.optim import OptimWrapper
-from mmengine.registry import DefaultScope
-from mmengine.runner import Runner
 from torch import nn
 
 from bench.core.context import ExecutionContext
@@ -29,6 +25,7 @@ from bench.models.weights import load_into
 from bench.training.api import EpochBatches, TrainResult, TrainSpec, Validate, spec_values
 from bench.training.hooks import CheckpointHook, EpochHook, ProgressHook, Session, Trainee
 from bench.training.loader import make_loader
+from bench.training.mmengine_parts import DefaultScope, MessageHub, MMLogger, OptimWrapper, Runner
 from bench.training.parallel import Ranks, ranks_of
 from bench.training.precision import compiled, wrapped
 from bench.training.ranks import ReleasedError

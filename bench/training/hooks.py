@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from bench.core.context import ExecutionContext
@@ -25,6 +22,7 @@ from bench.core.progress import Bar
 from bench.core.store import finite_or_none
 from bench.training.api import Row, TrainSpec, Validate, reseed
 from bench.training.loader import FAILED, EpochSampler, map_tensors, to_device
+from bench.training.mmengine_parts import Hook, OptimWrapper, Runner
 from bench.training.parallel import SHARE, Ranks, alone, distributed
 from bench.training.state import TrainState, TrainStore
 

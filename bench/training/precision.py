@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor, nn
 
 from bench.core.errors import BenchError, first_line
+from bench.training.mmengine_parts import AmpOptimWrapper, OptimWrapper
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

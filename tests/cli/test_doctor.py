@@ -175,6 +175,32 @@ def test_every_declared_dependency_is_looked_at_against_its_range(monkeypatch: p
     assert by_name(examine_packages())["python"].state == "warn"
 
 
+def test_distributions_that_stand_in_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def examined(**versions: str) -> dict[str, Finding]:
+        def known(name: str) -> str | None:
+            return versions.get(name.replace("-", "_"), None if "opencv" in name or "mmcv" in name else "2.99")
+
+        monkeypatch.setattr(packages, "installed", known)
+        monkeypatch.setattr("bench.core.provenance.installed", known)
+        return by_name(examine_packages())
+
+    found = examined(opencv_python="4.12", mmcv="2.1.0")
+    assert found["opencv-python-headless"].state == found["mmcv-lite"].state == "ok"
+    assert "4.12  (wanted >=4.10,<6" in found["opencv-python-headless"].text
+    assert found["opencv-python-headless"].text.endswith("opencv-python stands in)")
+    assert not [name for name in found if " and " in name]
+    found = examined(opencv_python="4.12", opencv_python_headless="4.12")
+    assert found["opencv-python and opencv-python-headless"].state == "ok"
+    assert found["opencv-python-headless"].state == "ok" and found["mmcv-lite"].fails
+    found = examined(opencv_python="4.12", opencv_python_headless="4.13", mmcv="2.1.0", mmcv_lite="2.1.0")
+    for name, wanted in (
+        ("opencv-python and opencv-python-headless", "opencv-python-headless"),
+        ("mmcv and mmcv-lite", "mmcv-lite"),
+    ):
+        assert found[name].state == "warn" and f"then install {wanted} again" in found[name].advice
+    assert examined()["opencv-python-headless"].fails
+
+
 def test_an_installed_wheel_is_asked_what_it_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "toy-1.0.dist-info").mkdir()
     lines = ["Name: toy", "Version: 1.0", "Requires-Python: >=3.11", "Requires-Dist: numpy>=2", "Provides-Extra: dev"]
@@ -344,7 +370,7 @@ def test_folders_are_tried_where_they_will_be(tmp_path: Path, monkeypatch: pytes
     def refuse(*_: Any) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(places.fcntl, "flock", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
     assert (
         try_folder(tmp_path) == "cannot be locked (flock): two runs would not see each other (Operation not supported)"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.core.provenance import git_state, hardware, peak_memory_bytes, versions
+from bench.core.provenance import PACKAGES, git_state, hardware, installed, peak_memory_bytes, serving, versions
 from bench.execution.worker import without_paths
 
 
@@ -95,3 +95,28 @@ def test_the_peak_memory_is_that_of_the_process_not_of_its_parent() -> None:
         cwd=Path(__file__).resolve().parents[2],
     )
     assert 2**20 < int(done.stdout) < 400 * 2**20 and peak_memory_bytes() > len(ballast)
+
+
+def test_what_stands_in_for_a_package_is_recorded_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records keep their keys whichever build of OpenCV or mmcv is installed; a distribution that only carries the name
+    of another has no say.
+    """
+    site = tmp_path / "site"
+    for name, version, file in (
+        ("opencv_python", "9.0+headless", ""),
+        ("opencv_python_headless", "9.1", "cv2/__init__.py,,\n"),
+        ("mmcv", "2.1.7", "mmcv/__init__.py,,\n"),
+    ):
+        folder = site / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        folder.joinpath("METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n"
+        )
+        folder.joinpath("RECORD").write_text(f"{folder.name}/METADATA,,\n{file}")
+    monkeypatch.setattr(sys, "path", [str(site)])  # nothing else is installed
+    found = versions()
+    assert found["opencv-python"] == "9.1" and found["mmcv-lite"] == "2.1.7" and found["torch"] is None
+    assert set(found) == {"python", "saropt-bench", *PACKAGES}
+    assert installed("opencv-python") is None and serving("opencv-python") == "opencv-python-headless"

@@ -35,7 +35,6 @@ PLAIN = (
     "safetensors",
     "matplotlib",
     "pycocotools",
-    "faster-coco-eval",
     "cfog",
     "cfar",
 )

@@ -140,14 +140,6 @@ def pycocotools_evaluates(device: str) -> str:
     return "AP50 of a known case, equal to ours"
 
 
-def faster_coco_evaluates(device: str) -> str:
-    """One evaluation of known outcome."""
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    _evaluates(COCO, COCOeval_faster, iouType="bbox")
-    return "AP50 of a known case"
-
-
 def cfog(device: str) -> str:
     """A patch is nearer to itself than to another one."""
     from bench.matching.matchers.cfog import Cfog, CfogOptions

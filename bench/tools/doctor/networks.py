@@ -194,7 +194,9 @@ def mmcv_operators(device: str) -> str:
     served = mmcv_bridge.install()
     import mmdet
     import mmdet.models
+    from mmengine.utils import get_installed_path
 
+    require(Path(get_installed_path("mmdet")).is_dir(), "mmengine does not find where mmdet is installed")
     how = "compiled mmcv" if served == "compiled" else "mmcv without compiled operators, torchvision's in their place"
     return f"mmdet {mmdet.__version__} on {how}"
 

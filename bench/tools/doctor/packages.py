@@ -13,19 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import __version__
-from bench.core.provenance import git_state
+from bench.core.provenance import SAME_MODULES, git_state, installed, serving
 from bench.tools.doctor import Finding
 
 SECTION = "Packages"
 NAME = "saropt-bench"
-CLASHES = (
-    ("mmcv", "mmcv-lite", "uninstall both, then install mmcv-lite again: they write into one folder"),
-    (
-        "opencv-python",
-        "opencv-python-headless",
-        "uninstall both, then install opencv-python again: they write into one folder",
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -58,9 +50,8 @@ def examine_packages() -> Iterator[Finding]:
         yield from _dependency(requirement, declared.tested)
     for extra, requirements in declared.extras.items():
         yield _extra(extra, requirements)
-    for one, other, advice in CLASHES:
-        if installed(one) and installed(other):
-            yield Finding(SECTION, f"{one} and {other}", "warn", "both are installed", advice)
+    for group in SAME_MODULES:
+        yield from _clash(group)
 
 
 def read_declared() -> Declared:
@@ -87,14 +78,6 @@ def read_declared() -> Declared:
     return Declared(
         str(metadata["Requires-Python"] or ""), tuple(text for found, text in of_extra if not found), extras, {}
     )
-
-
-def installed(name: str) -> str | None:
-    """Return the version of an installed distribution, None where there is none."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _tested(path: Path) -> dict[str, str]:
@@ -124,18 +107,37 @@ def _dependency(requirement: str, tested: dict[str, str]) -> Iterator[Finding]:
     wanted = Requirement(requirement)
     if wanted.marker is not None and not wanted.marker.evaluate():
         return
-    version, text = installed(wanted.name), requirement.partition(";")[0].strip().removeprefix(wanted.name)
+    text = requirement.partition(";")[0].strip().removeprefix(wanted.name)
+    name = serving(wanted.name)
+    version = None if name is None else installed(name)
     if version is None:
         yield Finding(SECTION, wanted.name, "missing", f"wanted {text}", _install([requirement], tested))
         return
     known = tested.get(wanted.name.lower())
     other = f", tested with {known}" if known is not None and known != version else ""
+    other += f", {name} stands in" if name != wanted.name else ""
     if version in wanted.specifier or wanted.specifier.contains(version, prereleases=True):
         yield Finding(SECTION, wanted.name, "ok", f"{version}  (wanted {text}{other})")
     else:
         yield Finding(
             SECTION, wanted.name, "warn", f"{version} is outside {text}{other}", _install([requirement], tested)
         )
+
+
+def _clash(group: Sequence[str]) -> Iterator[Finding]:
+    """Yield what follows from several distributions that write the same files; two builds of OpenCV of one version do
+    no harm, and pip installs both where packages ask for both names.
+    """
+    there = {name: version for name in group if (version := installed(name)) is not None}
+    if len(there) < 2:
+        return
+    name = " and ".join(sorted(there))
+    if "mmcv" not in there and len(set(there.values())) == 1:
+        yield Finding(SECTION, name, "ok", "both installed, of one version: either serves", needed=False)
+        return
+    first = group[0] if "mmcv" in there else "opencv-python-headless"
+    advice = f"they write into one folder: uninstall them all, then install {first} again"
+    yield Finding(SECTION, name, "warn", "all installed: " + ", ".join(there.values()), advice)
 
 
 def _extra(name: str, requirements: Sequence[str]) -> Finding:

@@ -4,13 +4,14 @@ room is there.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import lock_descriptor
 
 from bench.core.workspace import Workspace
 from bench.tools.doctor import Finding
@@ -112,7 +113,7 @@ def try_folder(folder: Path) -> str:
             first.write_bytes(b"x" * 4096)
             done = "cannot be locked (flock): two runs would not see each other"
             with first.open("a") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_descriptor(stream.fileno(), blocking=False)
             done = "cannot rename files"
             os.replace(first, second)
     except OSError as error:

@@ -34,7 +34,6 @@ PROBES: dict[str, Probe] = {
     "safetensors": libraries.safetensors_file,
     "matplotlib": libraries.matplotlib_draws,
     "pycocotools": libraries.pycocotools_evaluates,
-    "faster-coco-eval": libraries.faster_coco_evaluates,
     "cfog": libraries.cfog,
     "cfar": libraries.cfar,
     "components": libraries.components,

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.core.errors import BenchError, first_line
+from bench.training import pkg_resources_bridge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,10 +46,12 @@ class OperatorBridge(ModuleType):
 
 def install() -> Literal["compiled", "bridge"]:
     """Make `mmcv._ext` importable, and with it `mmdet.models`; return what serves it. Calling again changes nothing.
+    Every use of mmdet, and so of mmengine, begins here: `pkg_resources` is served as well.
 
     Raises:
         BenchError: mmcv is not installed, or has compiled operators that cannot be loaded.
     """
+    pkg_resources_bridge.install()
     try:
         found = importlib.import_module(NAME)
     except ModuleNotFoundError as error:
