@@ -85,10 +85,10 @@ def captured_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext
 
 def captured_detector(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Captured, Any, Any]:
     """Return what a trained detector hands over to `train`, the detector itself, and the first test scene (H, W)."""
-    from bench.detection.data import load_ships
     from bench.suite.data_plan import plan_data
+    from bench.tasks.data import load_scenes
 
-    data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
+    data = load_scenes(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
     detector, fit_data = prepared_detector(cell, data, context)
     with _capturing():
         try:

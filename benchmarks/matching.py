@@ -168,10 +168,10 @@ def reading(args: argparse.Namespace, place: Path) -> Line:
 
 
 def _decoded(cell: Any, workspace: Workspace) -> tuple[Any, Any]:
-    from bench.matching.data import load_data
     from bench.suite.data_plan import plan_data
+    from bench.tasks.data import load_pairs
 
-    data = load_data(plan_data(cell, workspace), workspace.cache)
+    data = load_pairs(plan_data(cell, workspace), workspace.cache)
     return data.train.index, data.train.cache
 
 

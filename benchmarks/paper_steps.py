@@ -196,15 +196,15 @@ def _detection_work(cell: Cell, scenes_root: Path | None, cache: Path) -> Work:
 def _counted_tiles(cell: Cell, options: Any, tiles: Any, root: Path, cache: Path) -> tuple[int, int]:
     """Return the tiles of an epoch and those that are predicted, of a set at hand."""
     from bench.data.scaling import ScalingParams
-    from bench.detection.data import load_ships
     from bench.detection.tiles.batches import Sampling, TileBatches
     from bench.detection.tiles.tiling import tile_grid
     from bench.suite.data_plan import plan_data
+    from bench.tasks.data import load_scenes
 
     if not root.is_dir():
         raise BenchError(f"{root} is not a folder; give the folder that holds {SCENES}")
     workspace = Workspace(cache / "runs", cache / "boards", {SCENES: root}, {"BENCH_CACHE": str(cache)})
-    data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
+    data = load_scenes(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
     sampling = Sampling(
         options.sampling,
         options.batch_size,

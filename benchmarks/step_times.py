@@ -32,8 +32,8 @@ from bench.execution.cell import Cell
 from bench.training.api import EpochBatches, TrainResult, TrainSpec, resolve_device
 
 if TYPE_CHECKING:
-    from bench.detection.data import LoadedShips
     from bench.detection.detectors.base import Detector, FitData
+    from bench.tasks.data import LoadedScenes
 
 
 @dataclass(frozen=True)
@@ -226,13 +226,14 @@ def time_cell(cell: Cell, workspace: Workspace, folder: Path, how: How) -> Times
 def fit_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
     """Fit the cell's matcher; return what embeds a block of pairs, and their number."""
     from bench.core.registries import MATCHERS
-    from bench.matching.data import fit_scalings, load_data
+    from bench.matching.data import fit_scalings
     from bench.matching.matchers.base import FitData, Setup
     from bench.matching.matchers.trained import EMBED_BLOCK
     from bench.suite.data_plan import plan_data
+    from bench.tasks.data import load_pairs
 
     spec, method = cell.spec["dataset"], cell.spec["method"]
-    data = load_data(plan_data(cell, workspace), workspace.cache)
+    data = load_pairs(plan_data(cell, workspace), workspace.cache)
     scaling = fit_scalings(data, spec["sar_scaling"], spec["optical_scaling"])
     cls = MATCHERS.get(method["matcher"])
     matcher = cls(cls.Options.model_validate(method["options"]))
@@ -245,23 +246,23 @@ def fit_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> 
 
 def _detection(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
     """Fit the cell's detector; return what looks at a scene, and the number of its tiles."""
-    from bench.detection.data import load_ships
     from bench.detection.tiles.tiling import tile_grid
     from bench.suite.data_plan import plan_data
+    from bench.tasks.data import load_scenes
 
-    data = load_ships(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
+    data = load_scenes(plan_data(cell, workspace, "ships", smallest=1), workspace.cache)
     detector, fit_data = prepared_detector(cell, data, context)
     detector.fit(fit_data)
     scene = np.array(data.test.image(0))
     return lambda: detector.predict(scene), len(tile_grid(scene.shape[0], scene.shape[1], detector.setup.tiles))
 
 
-def prepared_detector(cell: Cell, data: LoadedShips, context: ExecutionContext) -> tuple[Detector, FitData]:
+def prepared_detector(cell: Cell, data: LoadedScenes, context: ExecutionContext) -> tuple[Detector, FitData]:
     """Return the cell's detector, prepared and not fitted, and what it is fitted on."""
     from bench.core.registries import DETECTORS
-    from bench.detection.data import fit_sar_scaling
     from bench.detection.detectors.base import FitData, Setup
     from bench.detection.spec import Merging, Tiles
+    from bench.tasks.data import fit_sar_scaling
 
     spec, method = cell.spec["dataset"], cell.spec["method"]
     tiles, merging = Tiles.model_validate(spec["tiles"]), Merging.model_validate(cell.spec["protocol"]["merging"])

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.boards.evidence import RowComparison, RowEvidence
-from bench.boards.tables import DIFFERENCE, RANK, Column, TableCell, aggregate
+from bench.boards.tables import DIFFERENCE, RANK, Block, Column, Section, TableCell, aggregate, table_row
 from bench.execution.records import Record
 
 if TYPE_CHECKING:
@@ -64,6 +64,25 @@ def metric_cell(records: Sequence[Record], key: str, found: RowEvidence | None) 
         return cell
     # every metric with an interval is a share
     return replace(cell, interval=(max(interval[0], 0.0), min(interval[1], 1.0)))
+
+
+def compared_section(block: Block, subject: str, note: str, columns: tuple[Column, ...], cluster: str) -> Section:
+    """Return the plainest table of a block: its rows compared by the first column, the other columns beside it.
+
+    Args:
+        cluster: what is resampled, in the singular, such as "scene".
+    """
+    first, *others = columns
+    main = block.compare(first.key)
+    found = block.estimates([column.key for column in others])
+    rows = []
+    for row in block.rows:
+        evidence = {**found[row.label], **({first.key: main.rows[row.label]} if row.label in main.rows else {})}
+        cells = {**metric_cells(row.records, columns, evidence), **comparison_cells(main, row.label)}
+        rows.append(table_row(row, cells, evidence))
+    shown = (first, *comparison_columns(main, first.label, first.digits), *others)
+    lead, after = comparison_note(main, first.label, cluster), sources(main, cluster)
+    return Section(block.label, subject, note, shown, tuple(rows), lead=lead, after=after)
 
 
 def comparison_note(comparison: RowComparison, label: str, cluster: str, reference: str = "") -> str:

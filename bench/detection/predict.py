@@ -13,7 +13,6 @@ import numpy as np
 from bench.core.errors import BenchError
 from bench.data.manifest import file_sha256
 from bench.data.ships.view import SceneView
-from bench.detection.data import LoadedShips
 from bench.detection.detectors.base import Detections, Detector, ScenePrediction
 from bench.detection.scoring.predictions import (
     DetectionPredictions,
@@ -26,16 +25,17 @@ from bench.detection.submission.submission import read_submission
 from bench.detection.tiles.tiling import boxes_in
 from bench.execution.records import PREDICTIONS
 from bench.execution.task import Job
+from bench.tasks.data import LoadedScenes
 
 
-def predict_cell(job: Job, data: LoadedShips, detector: Detector) -> dict[str, Any]:
+def predict_cell(job: Job, data: LoadedScenes, detector: Detector) -> dict[str, Any]:
     """Predict the validation and test scenes and write the predictions file; return facts for the record."""
     validation, _ = _predict_part(job, data.validation, detector)
     test, cost = _predict_part(job, data.test, detector)
     return _write(job, data, validation, test, {"cost": cost})
 
 
-def predict_submission(job: Job, data: LoadedShips) -> dict[str, Any]:
+def predict_submission(job: Job, data: LoadedScenes) -> dict[str, Any]:
     """Take the test scenes' boxes from the results file of another tool.
 
     Raises:
@@ -69,7 +69,7 @@ def _outside(boxes: np.ndarray, height: int, width: int) -> bool:
 
 def _write(
     job: Job,
-    data: LoadedShips,
+    data: LoadedScenes,
     validation: Sequence[ScenePrediction],
     test: Sequence[ScenePrediction],
     facts: dict[str, Any],

@@ -14,7 +14,7 @@ from bench.core.registries import DETECTORS
 from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import ScalingParams
-from bench.detection.data import LoadedShips, count_shared_files, count_ships, fit_sar_scaling, load_ships
+from bench.detection.data import count_shared_files, count_ships
 from bench.detection.detectors.base import Detector, FitData, Setup
 from bench.detection.expand import ArmRow, arms_of, chosen_backbone, row_labels, with_backbone
 from bench.detection.pretraining import find_initial, initial_weights, matching_cell
@@ -39,6 +39,7 @@ from bench.suite.config import Suite
 from bench.suite.data_plan import PlannedData, plan_data
 from bench.suite.expansion import MethodRow
 from bench.tasks.base import Inputs, SectionTask
+from bench.tasks.data import LoadedScenes, fit_sar_scaling
 
 
 class DetectionTask(SectionTask):
@@ -144,10 +145,7 @@ class DetectionTask(SectionTask):
         read_submission(cell, [plan.index.items[i] for i in plan.split.test.tolist()], plan.identity())
 
     # -- stages --------------------------------------------------------------------------------------------------------
-    def open(self, plan: PlannedData, cache: Path, progress: Any) -> LoadedShips:
-        return load_ships(plan, cache, progress)
-
-    def fit_scaling(self, cell: Cell, data: LoadedShips) -> ScalingParams:
+    def fit_scaling(self, cell: Cell, data: LoadedScenes) -> ScalingParams:
         return fit_sar_scaling(data, cell.spec["dataset"]["sar_scaling"])
 
     def scaling_to_json(self, scaling: ScalingParams) -> dict[str, Any]:
@@ -156,7 +154,7 @@ class DetectionTask(SectionTask):
     def scaling_from_json(self, raw: Any) -> ScalingParams:
         return ScalingParams(**raw)
 
-    def build(self, job: Job, scaling: ScalingParams, data: LoadedShips) -> Detector:
+    def build(self, job: Job, scaling: ScalingParams, data: LoadedScenes) -> Detector:
         spec, dataset, cls = job.cell.spec, data.plan.dataset, self.component_of(job.cell)
         detector: Detector = cls(cls.Options.model_validate(spec["method"]["options"]))
         tiles = Tiles.model_validate(spec["dataset"]["tiles"])
@@ -165,7 +163,7 @@ class DetectionTask(SectionTask):
         detector.prepare(Setup(backbone, scaling, tiles, merging, job.context, dataset.gsd_m, dataset.sar_scale))
         return detector
 
-    def fit(self, component: Detector, job: Job, data: LoadedShips, scaling: ScalingParams) -> dict[str, Any]:
+    def fit(self, component: Detector, job: Job, data: LoadedScenes, scaling: ScalingParams) -> dict[str, Any]:
         initial = initial_weights(_start(job))
         seed, precision = job.cell.seed or 0, job.cell.spec["method"]["precision"]
         extra = int(job.identity.inputs["extra_pixels"])
@@ -174,12 +172,12 @@ class DetectionTask(SectionTask):
             facts["initial_weights"] = {"sha256": file_sha256(initial.path, None), "branch": initial.branch}
         return facts
 
-    def predict_with(self, component: Detector, job: Job, data: LoadedShips) -> dict[str, Any]:
+    def predict_with(self, component: Detector, job: Job, data: LoadedScenes) -> dict[str, Any]:
         from bench.detection.predict import predict_cell
 
         return predict_cell(job, data, component)
 
-    def predict_submission(self, job: Job, data: LoadedShips) -> dict[str, Any]:
+    def predict_submission(self, job: Job, data: LoadedScenes) -> dict[str, Any]:
         from bench.detection.predict import predict_submission
 
         return predict_submission(job, data)

@@ -11,19 +11,19 @@ from bench.data.cache import PairView
 from bench.data.manifest import file_sha256
 from bench.execution.records import PREDICTIONS
 from bench.execution.task import Job
-from bench.matching.data import LoadedData
 from bench.matching.matchers.base import Matcher, View
 from bench.matching.matchers.distances import matrix, paired
 from bench.matching.scoring.pairs import PairList, view_features
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
 from bench.matching.scoring.sampling import Drawn, draw
 from bench.matching.submission.submission import read_submission
+from bench.tasks.data import LoadedPairs
 
 READ_BLOCK = 256  # images in memory at once
 SIDE_BLOCK = 48  # images a side whose pairs are scored together by matchers without embeddings
 
 
-def predict_cell(job: Job, data: LoadedData, matcher: Matcher) -> dict[str, Any]:
+def predict_cell(job: Job, data: LoadedPairs, matcher: Matcher) -> dict[str, Any]:
     """Score the drawn pairs of validation and test and the sampled gallery; write the predictions file; return
     facts.
     """
@@ -39,7 +39,7 @@ def predict_cell(job: Job, data: LoadedData, matcher: Matcher) -> dict[str, Any]
     return facts_of(job, drawn)
 
 
-def predict_submission(job: Job, data: LoadedData) -> dict[str, Any]:
+def predict_submission(job: Job, data: LoadedPairs) -> dict[str, Any]:
     """Take the distances of the drawn pairs and of the gallery from the file of another tool.
 
     Raises:
@@ -74,14 +74,14 @@ def facts_of(job: Job, drawn: Drawn) -> dict[str, Any]:
     }
 
 
-def _work(matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray) -> int:
+def _work(matcher: Matcher, data: LoadedPairs, lists: dict[str, PairList], gallery: np.ndarray) -> int:
     if matcher.embeds:
         return 2 * (len(data.validation) + len(data.test))
     return sum(len(pairs) for pairs in lists.values()) + len(gallery) ** 2
 
 
 def _by_embeddings(
-    matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray, bar: Any
+    matcher: Matcher, data: LoadedPairs, lists: dict[str, PairList], gallery: np.ndarray, bar: Any
 ) -> Predictions:
     """Embed every image once; distances follow from the embeddings alone."""
     name = matcher.embedding_distance()
@@ -115,7 +115,7 @@ def _embed_all(matcher: Matcher, part: PairView, view: View, bar: Any) -> np.nda
 
 
 def _by_pairs(
-    matcher: Matcher, data: LoadedData, lists: dict[str, PairList], gallery: np.ndarray, bar: Any
+    matcher: Matcher, data: LoadedPairs, lists: dict[str, PairList], gallery: np.ndarray, bar: Any
 ) -> Predictions:
     """Score the drawn pairs and the gallery's matrix block by block; each block reads its images once."""
     parts = {}

@@ -19,7 +19,7 @@ from bench.execution.cell import Cell, Selection
 from bench.execution.known_answers import Known
 from bench.execution.records import PREDICTIONS, Record
 from bench.execution.task import Job, Scores
-from bench.matching.data import LoadedData, fit_scalings, load_data
+from bench.matching.data import fit_scalings
 from bench.matching.expand import INITS, check_method, with_controls
 from bench.matching.matchers.base import FitData, Matcher, Scalings, Setup
 from bench.matching.spec import (
@@ -33,10 +33,10 @@ from bench.matching.spec import (
 from bench.matching.submission.submission import OURS
 from bench.statistics.resampling import Resampled
 from bench.submissions.sheets import FORMATS
-from bench.suite.data_plan import PlannedData
 from bench.suite.expansion import MethodRow
 from bench.suite.smoke import find_initial_weights
 from bench.tasks.base import Inputs, SectionTask
+from bench.tasks.data import LoadedPairs
 from bench.tasks.rows import Methods
 
 
@@ -127,10 +127,7 @@ class MatchingTask(SectionTask):
         return path
 
     # -- stages --------------------------------------------------------------------------------------------------------
-    def open(self, plan: PlannedData, cache: Path, progress: Any) -> LoadedData:
-        return load_data(plan, cache, progress)
-
-    def fit_scaling(self, cell: Cell, data: LoadedData) -> Scalings:
+    def fit_scaling(self, cell: Cell, data: LoadedPairs) -> Scalings:
         return fit_scalings(data, *self.scalings(cell))
 
     def scaling_to_json(self, scaling: Scalings) -> dict[str, Any]:
@@ -139,13 +136,13 @@ class MatchingTask(SectionTask):
     def scaling_from_json(self, raw: Any) -> Scalings:
         return Scalings(ScalingParams(**raw["sar"]), ScalingParams(**raw["optical"]))
 
-    def build(self, job: Job, scaling: Scalings, data: LoadedData) -> Matcher:
+    def build(self, job: Job, scaling: Scalings, data: LoadedPairs) -> Matcher:
         method, cls = job.cell.spec["method"], self.component_of(job.cell)
         matcher: Matcher = cls(cls.Options.model_validate(method["options"]))
         matcher.prepare(Setup(method["backbone"], scaling, job.context))
         return matcher
 
-    def fit(self, component: Matcher, job: Job, data: LoadedData, scaling: Scalings) -> dict[str, Any]:
+    def fit(self, component: Matcher, job: Job, data: LoadedPairs, scaling: Scalings) -> dict[str, Any]:
         from bench.matching.matchers.batches import derangement
 
         method, seed, n = job.cell.spec["method"], job.cell.seed or 0, len(data.train)
@@ -164,12 +161,12 @@ class MatchingTask(SectionTask):
         )
         return {**facts, "constant_images": {view: len(ids) for view, ids in data.train.store.constant.items()}}
 
-    def predict_with(self, component: Matcher, job: Job, data: LoadedData) -> dict[str, Any]:
+    def predict_with(self, component: Matcher, job: Job, data: LoadedPairs) -> dict[str, Any]:
         from bench.matching.predict import predict_cell
 
         return predict_cell(job, data, component)
 
-    def predict_submission(self, job: Job, data: LoadedData) -> dict[str, Any]:
+    def predict_submission(self, job: Job, data: LoadedPairs) -> dict[str, Any]:
         from bench.matching.predict import predict_submission
 
         return predict_submission(job, data)

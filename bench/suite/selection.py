@@ -82,7 +82,11 @@ def check_restriction(task: str, label: str, names: Sequence[str] | None, datase
     splits = [(data, split, entry.splits[split]) for data, entry in datasets.items() for split in entry.splits]
     known = {
         *datasets,
-        *(f"{data}/{name}" for data, split, spec in splits for name in split_names(split, spec) - {spec.kind}),
+        *(
+            f"{data}/{name}"
+            for data, split, spec in splits
+            for name in split_names(split, spec) - ({spec.kind} - {split})
+        ),
     }
     for name in names or ():
         if name not in known:

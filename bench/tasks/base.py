@@ -31,6 +31,7 @@ from bench.suite.data_plan import Kind, PlannedData, plan_data, plugin_sha256
 from bench.suite.expansion import MethodRow, expand_section
 from bench.suite.selection import shown
 from bench.suite.smoke import options_for, replaced_by
+from bench.tasks.data import load_pairs, load_scenes
 from bench.tasks.rows import Methods, select_methods
 
 
@@ -283,21 +284,23 @@ class SectionTask(Task):
         with job.context.progress.whole(f"decode {what}", unit) as report:
             return self.open(self.plan(job.cell, job.workspace), job.workspace.cache, report)
 
-    @abstractmethod
     def open(self, plan: PlannedData, cache: Path, progress: Any) -> Any:
         """Return the parts of the data as views on the decoded cache."""
+        return (load_pairs if self.kind == "pairs" else load_scenes)(plan, cache, progress)
 
-    @abstractmethod
     def fit_scaling(self, cell: Cell, data: Any) -> Any:
-        """Return the scaling of pixel values, its statistics taken from the training part alone."""
+        """Return the scaling of pixel values, its statistics taken from the training part alone; None for a task that
+        works on values as they are stored.
+        """
+        return None
 
-    @abstractmethod
     def scaling_to_json(self, scaling: Any) -> Any:
         """Return a scaling as it stands in a record."""
+        return scaling
 
-    @abstractmethod
     def scaling_from_json(self, raw: Any) -> Any:
         """Return the scaling that stands in a record."""
+        return raw
 
     @abstractmethod
     def build(self, job: Job, scaling: Any, data: Any) -> Any:

@@ -14,16 +14,16 @@ import numpy as np
 from bench.boards.figures import BLUE, ORANGE, RED, grey_levels, plain_axes, training_curves, write_figures
 from bench.data.cache import PairView
 from bench.execution.records import PREDICTIONS, RECORD, load_record
-from bench.matching.data import LoadedData
 from bench.matching.scoring.metrics import recall_at_k, roc_auc, roc_curve
 from bench.matching.scoring.pairs import HARD, POSITIVE, UNIFORM
 from bench.matching.scoring.predictions import PartPredictions, Predictions, load_predictions
 from bench.matching.scoring.retrieval import overlap_mask, retrieval_from_matrix
+from bench.tasks.data import LoadedPairs
 
 SHOWN = 8  # pairs in a picture
 
 
-def draw_cell(folder: Path, title: str, data: LoadedData) -> list[Path]:
+def draw_cell(folder: Path, title: str, data: LoadedPairs) -> list[Path]:
     """Write the pictures of one cell into `folder/figures`; return their paths."""
     from matplotlib.figure import Figure
 

@@ -4,11 +4,12 @@ computes.
 
 from __future__ import annotations
 
+from functools import partial
+
 from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Origin, Selection
 from bench.execution.task import get_task
-from bench.matching.data import load_data
 from bench.matching.scoring.pairs import view_features
 from bench.matching.scoring.sampling import Drawn, draw
 from bench.matching.spec import MatcherEntry, MatchingSection
@@ -16,6 +17,7 @@ from bench.matching.submission.submission import OURS, read_submission
 from bench.submissions.sheets import FORMATS, METHOD, Request, check_name, existing_file, one_block, submitted_cell
 from bench.suite.config import Suite
 from bench.suite.data_plan import PlannedData, plan_data
+from bench.tasks.data import load_pairs
 
 OPTIONS = ("threshold",)  # of the command line, that only this task's submissions take
 
@@ -66,9 +68,8 @@ def draw_block(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Drawn]:
 
     plan = plan_data(cell, workspace)
     with Progress().whole("decode images", "pair") as report:
-        drawn = draw(
-            plan, cell.spec["protocol"], lambda part: view_features(load_data(plan, workspace.cache, report).part(part))
-        )
+        parts = partial(load_pairs, plan, workspace.cache, report)
+        drawn = draw(plan, cell.spec["protocol"], lambda part: view_features(parts().part(part)))
     return plan, drawn
 
 
