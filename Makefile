@@ -1,5 +1,5 @@
 # make setup   environment in .venv        make demo   runs the quickstart on embedded data
-# make test    sets up and runs the tests  make check  lint and types
+# make test    sets up and runs the tests  make check  lint, types, directions of imports
 # make boards  rebuilds the boards from their entries and fails where they differ from git's
 PYTHON ?= python3
 VENV := .venv
@@ -39,6 +39,7 @@ check: $(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 boards: setup
 	$(BIN)/bench leaderboard
@@ -46,4 +47,4 @@ boards: setup
 	test -z "$$(git ls-files --others --exclude-standard -- leaderboards)" # a board or an entry that is not committed
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .grimp_cache .import_linter_cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,14 @@ def test_planning_modules_import_nothing_heavy_at_the_top(path: Path) -> None:
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         assert not {module.split(".")[0] for module in modules} & HEAVY, f"line {node.lineno}"
+
+
+def test_imports_keep_to_their_contracts() -> None:
+    """The contracts of pyproject.toml: rooms import downhill, tasks know nothing of each other, views need no network."""
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kept, 0 broken" in done.stdout
 
 
 def test_no_machine_path_is_committed() -> None:
