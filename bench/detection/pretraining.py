@@ -140,12 +140,21 @@ def matching_cell(
         )
     if not arm.shuffled:
         return true[0]
-    data, row = true[0].origin.names["dataset"], true[0].origin.names
-    if backbone in controls:
-        found = cells(method=controls[backbone])
+    return _shuffled_cell(cells, true[0], controls.get(backbone), arm, backbone, where)
+
+
+def _shuffled_cell(
+    cells: Callable[..., list[Cell]], true: Cell, named: str | None, arm: Arm, backbone: str, where: str
+) -> Cell:
+    """Return the control of a true row: the row that the suite names, else its twin with `control: shuffled`, else the
+    true row trained on shuffled pairs, as a row of its own.
+    """
+    if named is not None:
+        found = cells(method=named)
     else:
-        twins = cells(dataset=data, split=row["split"], method=None, control="shuffled", backbone=backbone)
-        found = [cell for cell in twins if _twin(cell, true[0])] or _retargeted(cells, true[0])
+        data, split = true.origin.names["dataset"], true.origin.names["split"]
+        twins = cells(dataset=data, split=split, method=None, control="shuffled", backbone=backbone)
+        found = [cell for cell in twins if _twin(cell, true)] or _retargeted(cells, true)
     if not found:
         key = "detection.osm.dense_shuffled" if arm.dense else "detection.osm.shuffled"
         raise BenchError(

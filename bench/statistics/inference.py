@@ -10,10 +10,8 @@ its neighbours.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -31,14 +29,13 @@ from bench.statistics.intervals import (
     smallest_found,
     swap_p,
 )
+from bench.statistics.resamples import Resamples
 from bench.statistics.resampling import Clusters, Resampled
 
-DRAWS, SWAPS, ALL_SWAPS_UP_TO, LEVEL = 2000, 9999, 12, 0.95
-MANY_CLUSTERS, SWAPS_OF_MANY = 128, 1999
+ALL_SWAPS_UP_TO, LEVEL = 12, 0.95
 # where so many random swaps leave p above this, further ones would sharpen what decides nothing
 FIRST_SWAPS, STOP_ABOVE_P = (2000, 0.2)
 _BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
-_LOOKED_AT = 512  # swaps that the resolvable difference is found with
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +153,7 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
         raise BenchError(f"reference row {reference} of a table of {len(rows)} rows")
     if not rows:
         return Analysis((), (), (), (), None)
-    count, resamples = len(rows), _Resamples(rows[0].clusters)
+    count, resamples = len(rows), Resamples(rows[0].clusters)
     pairs = {
         (i, j): _compare(rows[i], rows[j], resamples, reference in (i, j))
         for i in range(count)
@@ -218,84 +215,13 @@ def holm(p: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
     return rejected
 
 
-# -- resamples ---------------------------------------------------------------------------------------------------------
-class _Resamples:
-    """The draws, swaps and leave-one-outs of one test set, made once for all rows of a table."""
-
-    def __init__(self, clusters: Clusters) -> None:
-        self.clusters = clusters
-        self._without: dict[int, tuple[Resampled, np.ndarray]] = {}
-
-    @cached_property
-    def draws(self) -> np.ndarray:
-        return draws(self.clusters)
-
-    @cached_property
-    def swaps(self) -> np.ndarray:
-        """(1 + SWAPS, C) bool, at random but for the first, which swaps nothing; fewer where there are very many
-        clusters.
-        """
-        count = SWAPS if len(self.clusters) <= MANY_CLUSTERS else SWAPS_OF_MANY
-        take = (
-            _generator(self.clusters, "swaps")
-            .integers(0, 2, (1 + count, len(self.clusters)), dtype=np.uint8)
-            .astype(bool)
-        )
-        take[0] = False
-        return take
-
-    @cached_property
-    def signs(self) -> np.ndarray:
-        """(n, C) of 1 and -1: all swaps that differ by more than their sign where these are few, else the first of the
-        random ones.
-        """
-        count = len(self.clusters)
-        if 2 ** (count - 1) > _LOOKED_AT:
-            return 1.0 - 2.0 * self.swaps[:_LOOKED_AT]
-        return 1.0 - 2.0 * ((np.arange(2 ** (count - 1))[:, None] >> np.arange(count)) & 1)
-
-    def without(self, result: Resampled) -> np.ndarray:
-        """Return the metric (C,) without each cluster in turn; NaN where undefined."""
-        if id(result) not in self._without:  # the result is kept, so that its id stays its own
-            count, parts = len(self.clusters), []
-            for start in range(0, count, 256):
-                weights = np.ones((min(256, count - start), count))
-                weights[np.arange(len(weights)), np.arange(start, start + len(weights))] = 0
-                parts.append(result.values(weights))
-            self._without[id(result)] = result, np.concatenate(parts)
-        return self._without[id(result)][1]
-
-
-def draws(clusters: Clusters, count: int = DRAWS) -> np.ndarray:
-    """Return `count` resamples, (count, C) float64 weights: in each stratum as many clusters as it has, drawn with
-    replacement.
-
-    The same for every row over these clusters: the generator is seeded by their names.
-    """
-    generator, out = _generator(clusters, "draws"), np.zeros((count, len(clusters)))
-    for stratum in np.unique(clusters.stratum):
-        members = np.flatnonzero(clusters.stratum == stratum)
-        out[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=count)
-    return out
-
-
-def _generator(clusters: Clusters, purpose: str) -> np.random.Generator:
-    text = "\0".join(
-        [
-            purpose,
-            *(f"{name}\0{stratum}" for name, stratum in zip(clusters.names, clusters.stratum.tolist(), strict=True)),
-        ]
-    )
-    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
-
-
 # -- one row -----------------------------------------------------------------------------------------------------------
 def estimate(row: MetricRow) -> Estimate:
     """Return the number of one row, with its spread over seeds and clusters."""
-    return _estimate(row, _Resamples(row.clusters))
+    return _estimate(row, Resamples(row.clusters))
 
 
-def _estimate(row: MetricRow, resamples: _Resamples) -> Estimate:
+def _estimate(row: MetricRow, resamples: Resamples) -> Estimate:
     clusters = row.clusters
     each = [result.value for result in row.results]
     known = np.array([value for value in each if value is not None])
@@ -336,10 +262,10 @@ def compare(a: MetricRow, b: MetricRow) -> Difference:
     Raises:
         BenchError: the rows have different clusters, or results of different metrics.
     """
-    return _compare(a, b, _Resamples(a.clusters))
+    return _compare(a, b, Resamples(a.clusters))
 
 
-def _compare(a: MetricRow, b: MetricRow, resamples: _Resamples, wanted: bool = True) -> Difference:
+def _compare(a: MetricRow, b: MetricRow, resamples: Resamples, wanted: bool = True) -> Difference:
     """Return the paired difference; `wanted`: with what could be resolved, which takes as long as the rest."""
     a.results[0].check(b.results[0])
     seeds, pairs = _paired(a, b)
@@ -386,7 +312,7 @@ def _paired(a: MetricRow, b: MetricRow) -> tuple[tuple[int | None, ...], list[tu
     return seeds, [(mine[seed], theirs[seed]) for seed in seeds]
 
 
-def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: _Resamples) -> tuple[np.ndarray, bool]:
+def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: Resamples) -> tuple[np.ndarray, bool]:
     """Return (differences with clusters swapped whole, for all seeds together; whether these stand for all swaps).
     First, nothing is.
 
@@ -419,7 +345,7 @@ def _swapped(pairs: Sequence[tuple[Resampled, Resampled]], resamples: _Resamples
 
 
 def _resolvable(
-    parts: np.ndarray | None, by_seed: Scatter | None, scatter: Scatter | None, resamples: _Resamples
+    parts: np.ndarray | None, by_seed: Scatter | None, scatter: Scatter | None, resamples: Resamples
 ) -> float | None:
     size = resamples.clusters.size
     if parts is None or not size.sum():

@@ -16,11 +16,11 @@ from command_line import Bench
 import bench.detection.scoring.average_precision as ap
 import bench.detection.scoring.evaluator as evaluator
 import bench.detection.scoring.score as ship_scoring
+import bench.matching.scoring.expected as pair_selftest
 import bench.matching.scoring.metrics as metrics
 import bench.matching.scoring.predictions as predictions
 import bench.matching.scoring.resampled as evidence
 import bench.matching.scoring.score as pair_scoring
-import bench.matching.scoring.selftest as pair_selftest
 import bench.statistics.inference as statistics
 import bench.statistics.resampling as resampling
 from bench.cli.main import main
@@ -80,7 +80,7 @@ def test_a_metric_without_a_known_number_fails(monkeypatch: pytest.MonkeyPatch) 
         scores = score(given)
         return replace(scores, metrics={**scores.metrics, "uniform.brier": 0.25})
 
-    monkeypatch.setattr("bench.matching.scoring.selftest.score_predictions", more)
+    monkeypatch.setattr("bench.matching.scoring.expected.score_predictions", more)
     monkeypatch.setattr("bench.matching.scoring.score.score_predictions", more)
     failed = [check for check in task_checks("matching", get_task("matching")) if not check.ok]
     assert {check.prediction for check in failed} == {COVERED} and failed[0].metric == "uniform.brier"

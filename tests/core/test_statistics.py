@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import t as student
 
 from bench.core.errors import BenchError
-from bench.statistics.inference import MetricRow, analyse, compare, draws, estimate, holm
+from bench.statistics.inference import MetricRow, analyse, compare, estimate, holm
 from bench.statistics.intervals import (
     Scatter,
     cluster_error,
@@ -22,6 +22,7 @@ from bench.statistics.intervals import (
     smallest_found,
     swap_p,
 )
+from bench.statistics.resamples import draws
 from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
 
 
