@@ -1,6 +1,4 @@
-"""docs/submitting.md: its commands run as they stand, one after the other, by the scripts beside
-it.
-"""
+"""docs/submitting.md: its commands run as they stand, one after the other, by the scripts beside it."""
 
 from __future__ import annotations
 
