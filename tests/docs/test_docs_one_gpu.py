@@ -60,5 +60,5 @@ def test_the_guide_explains_every_step() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     steps = re.findall(r"^step_(\w+)\(\)", text, flags=re.MULTILINE)
     assert f"({' '.join(steps)})" in text and len(steps) == 8
-    assert re.findall(r"^\| `(\w+)` \|", GUIDE, flags=re.MULTILINE) == steps
+    assert re.findall(r"^- `(\w+)`:", GUIDE, flags=re.MULTILINE) == steps
     assert "(examples/paper_on_one_gpu.sh)" in GUIDE and "(examples/paper_random_start.yaml)" in GUIDE
