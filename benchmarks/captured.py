@@ -23,7 +23,7 @@ from bench.core.progress import Progress
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Origin, Selection
 from bench.suite.expansion import expand
-from bench.training.api import EpochBatches, TrainSpec
+from bench.training.spec import EpochBatches, TrainSpec
 from benchmarks.step_times import fit_matcher, prepared_detector, wait_for
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.training.api import TrainSpec
+from bench.training.spec import TrainSpec
 from benchmarks.step_times import wait_for
 
 Tile = tuple[np.ndarray, np.ndarray]

@@ -153,7 +153,6 @@ def _matching_work(cell: Cell) -> Work:
     from bench.data.split_spec import SplitSpec
     from bench.data.splits import make_split
     from bench.matching.matchers.batches import PairBatches
-    from bench.matching.matchers.trained import epochs_of
 
     spec = SplitSpec.model_validate(cell.spec["dataset"]["split"])
     if spec.kind != "random":
@@ -164,7 +163,7 @@ def _matching_work(cell: Cell) -> Work:
     matcher = cls(cls.Options.model_validate(cell.spec["method"]["options"]))
     train, nothing = cast("Any", split.train), cast("Any", None)  # only its length is asked for
     batches = PairBatches(train, nothing, nothing, 0, matcher.options.batch_size, matcher._negatives(), "none")
-    epochs = epochs_of(matcher.options, batches.entries)
+    epochs = matcher.options.epochs_of(batches.entries)
     return Work(epochs * len(batches), (epochs + 1) * len(split.validation) + len(split.test))
 
 
@@ -175,7 +174,6 @@ def _detection_work(cell: Cell, scenes_root: Path | None, cache: Path) -> Work:
     from bench.core.registries import DETECTORS
     from bench.data.datasets.air_sarship import SCENES as NUMBERS
     from bench.data.datasets.air_sarship import TEST
-    from bench.detection.detectors.network_detector import epochs_of
     from bench.detection.spec import Tiles
     from bench.detection.tiles.tiling import tile_grid
 
@@ -190,7 +188,7 @@ def _detection_work(cell: Cell, scenes_root: Path | None, cache: Path) -> Work:
         per_epoch, inferred = min(every, options.per_epoch or every), each * len(TEST)
     else:
         raise BenchError(f"{cell.describe()}: the length of an epoch of crops depends on the ships; give --scenes-root")
-    return Work(epochs_of(options, per_epoch) * -(-per_epoch // options.batch_size), inferred)
+    return Work(options.epochs_of(per_epoch) * -(-per_epoch // options.batch_size), inferred)
 
 
 def _counted_tiles(cell: Cell, options: Any, tiles: Any, root: Path, cache: Path) -> tuple[int, int]:

@@ -29,7 +29,8 @@ from bench.core.errors import BenchError
 from bench.core.progress import Progress
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell
-from bench.training.api import EpochBatches, TrainResult, TrainSpec, resolve_device
+from bench.training.api import resolve_device
+from bench.training.spec import EpochBatches, TrainResult, TrainSpec
 
 if TYPE_CHECKING:
     from bench.detection.detectors.base import Detector, FitData
@@ -228,7 +229,7 @@ def fit_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> 
     from bench.core.registries import MATCHERS
     from bench.matching.data import fit_scalings
     from bench.matching.matchers.base import FitData, Setup
-    from bench.matching.matchers.trained import EMBED_BLOCK
+    from bench.matching.matchers.network_matcher import EMBED_BLOCK
     from bench.suite.data_plan import plan_data
     from bench.tasks.data import load_pairs
 

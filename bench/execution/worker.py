@@ -3,7 +3,7 @@
 Owns the order of the stages, the one boundary at which any exception becomes a failed record, the log file, and the
 lock that keeps two processes off one cell. The runner starts it locally; a cluster job starts the very same command.
 Started N times by a launcher such as torchrun, rank 0 is this worker, and the others help it to train
-(`training_ranks.py`).
+(`bench.training.ranks`).
 """
 
 from __future__ import annotations

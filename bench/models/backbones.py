@@ -86,7 +86,7 @@ class BackboneFacts:
 
         Its `forward` maps (N, 3, H, W) float32 to the last stage (N, out_channels[3], H/32, W/32); `forward_stages`
         returns all four. The weights are drawn from torch's global generator: seed it first
-        (`bench.training.api.reseed`).
+        (`bench.training.randomness.reseed`).
         """
         module, _, attribute = self.target.partition(":")
         network: nn.Module = getattr(importlib.import_module(module), attribute)()

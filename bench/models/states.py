@@ -12,23 +12,6 @@ from bench.core.errors import BenchError, first_line
 from bench.core.store import atomic_write
 
 
-class Stateful:
-    """A method whose fitted state, if it keeps one, is named arrays. By default it keeps none."""
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Return the fitted state as named arrays (kept as safetensors)."""
-        return {}
-
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take over a state that `state` returned.
-
-        Raises:
-            BenchError: the state is another network's.
-        """
-        if state:
-            raise BenchError(f"{type(self).__name__} keeps no state, but one was given; is it another method's?")
-
-
 def save_state(path: Path, state: dict[str, np.ndarray]) -> None:
     """Write the state of a method, atomically; equal arrays give equal bytes.
 

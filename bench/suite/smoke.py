@@ -14,10 +14,9 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel
 
 from bench.core.store import atomic_write
 from bench.core.workspace import Workspace
@@ -32,46 +31,6 @@ STAND_IN = "smoke-random-"  # names of replaced weight files begin with it
 SMOKE_SEEDS = 2
 PAIRS = {"train": 4, "validation": 8, "test": 8}  # samples a part; few to train on, some to draw negatives from
 SCENES, SCENE_PIXELS = 2, 4_000_000  # at most so many scenes a part, and fewer where they are large; one at least
-CAPS = {
-    "epochs": 2,
-    "per_epoch": 2,
-    "warmup_epochs": 1,
-    "batch_size": 4,
-    "entries": 8,
-    "samples": 4,
-    "iterations": 2,
-    "steps": 2,
-    "max_iters": 2,
-}
-Options = TypeVar("Options", bound=BaseModel)
-
-
-# -- iterations --------------------------------------------------------------------------------------------------------
-def capped(options: Options, **more: Any) -> Options:
-    """Return a component's options with a couple of iterations: the usual fields (`CAPS`) at most as large as the cap.
-
-    A field that is not there, not a number or small enough stays as it is. `more` sets further fields.
-
-    Raises:
-        pydantic.ValidationError: the options refuse the small values; the component needs a `smoke` method of its own.
-    """
-    values = {name: getattr(options, name) for name in type(options).model_fields}
-    for name, cap in CAPS.items():
-        value = values.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > cap:
-            values[name] = cap
-    return type(options).model_validate({**values, **more})
-
-
-def options_for(options: Options, smoke: bool) -> Options:
-    """Return the options that a cell gets: as written, or in a smoke run what their `smoke()` returns (`capped` without
-    one).
-    """
-    if not smoke:
-        return options
-    hook = getattr(options, "smoke", None)
-    cut: Options = hook() if callable(hook) else capped(options)
-    return cut
 
 
 # -- samples -----------------------------------------------------------------------------------------------------------

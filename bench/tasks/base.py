@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.core.errors import BenchError, MissingInputs, NotSelected
-from bench.core.options import option_values
+from bench.core.options import option_values, options_for
 from bench.core.registries import BACKBONES
 from bench.core.registry import Registry
 from bench.core.store import canonical_hash, read_json
@@ -30,7 +30,7 @@ from bench.suite.config import Suite
 from bench.suite.data_plan import Kind, PlannedData, plan_data, plugin_sha256
 from bench.suite.expansion import MethodRow, expand_section
 from bench.suite.selection import shown
-from bench.suite.smoke import options_for, replaced_by
+from bench.suite.smoke import replaced_by
 from bench.tasks.data import load_pairs, load_scenes
 from bench.tasks.rows import Methods, select_methods
 

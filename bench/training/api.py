@@ -1,150 +1,25 @@
 """Training a network: the one place that builds an mmengine Runner, for every task.
 
-Owns what a training is (`TrainSpec`), what it needs (`EpochBatches`, a model with `loss`), what it leaves, and exact
-resume: a training that is killed at any moment and started again ends in the same weights and the same curves.csv, bit
-for bit on the same CPU, as one that never stopped, whatever the number of workers. To that end nothing random depends
-on more than (seed, epoch, sample index): batches are pure functions of (epoch, indices), every global generator is set
-anew before each epoch, and learning rates are a function of the iteration. The machinery inside is in
-`training_engine.py`, what is kept on disk in `training_state.py`, several processes in `training_ranks.py` and
-`training_parallel.py`. Does not build models or data.
+Owns the call (`train`), what a training leaves on disk, and exact resume: a training that is killed at any moment and
+started again ends in the same weights and the same curves.csv, bit for bit on the same CPU, as one that never stopped,
+whatever the number of workers. To that end nothing random depends on more than (seed, epoch, sample index): batches are
+pure functions of (epoch, indices), every global generator is set anew before each epoch, and learning rates are a
+function of the iteration. What a training is stands in `spec.py`, the machinery inside in `engine.py`, what is kept on
+disk in `state.py`, several processes in `ranks.py` and `parallel.py`. Does not build models or data.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import random
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from bench.core.errors import BenchError, nearest
+from bench.core.errors import BenchError
+from bench.training.spec import EpochBatches, TrainResult, TrainSpec, Validate, require
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from bench.core.context import ExecutionContext
-
-OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad")
-SCHEDULES = ("constant", "cosine", "step")
-PRECISIONS = ("fp32", "bf16", "fp16")
-
-Row = dict[str, float | None]
-Validate = Callable[["nn.Module", int], Mapping[str, float | None]]
-
-
-@dataclass(frozen=True)
-class TrainSpec:
-    """How to train; all of it changes the result and belongs into a train key (`asdict` gives plain JSON values).
-
-    Attributes:
-        epochs: passes over the batches, at least 1.
-        batch_size: most samples that one batch may hold, over all processes that train together; a larger one is
-            refused.
-        optimizer: {"type": one of OPTIMIZERS, "lr": ..., and further arguments of torch.optim's class}.
-        schedule: "constant"; "cosine": lr * (1 + cos(pi e / epochs)) / 2 in epoch e = 0, 1, ...; "step": times
-            `step_factor` from each epoch of `step_epochs` on. Constant within an epoch.
-        step_epochs: finished epochs after which the rate drops, for "step" only.
-        step_factor: what the rate is multiplied with there.
-        warmup_epochs: over this many first epochs (a fraction is allowed) the rate also rises linearly, iteration by
-            iteration.
-        clip_norm: largest total gradient norm, or None for no clipping.
-        precision: "fp32", or mixed precision "bf16" / "fp16".
-        channels_last: keep network and images in channels-last memory format.
-        seed: of everything random in the training.
-        compile: run the model's backbones as torch.compile makes them, while they train.
-    """
-
-    epochs: int
-    batch_size: int
-    optimizer: dict[str, Any] = field(default_factory=lambda: {"type": "SGD", "lr": 0.01})
-    schedule: str = "constant"
-    step_epochs: tuple[int, ...] = ()
-    step_factor: float = 0.1
-    warmup_epochs: float = 0.0
-    clip_norm: float | None = None
-    precision: str = "fp32"
-    channels_last: bool = False
-    seed: int = 0
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"epochs is {self.epochs}; at least 1")
-        _require(self.batch_size >= 1, f"batch_size is {self.batch_size}; at least 1")
-        kind, lr = self.optimizer.get("type"), self.optimizer.get("lr")
-        _require(kind in OPTIMIZERS, f"unknown optimizer type {kind!r}{nearest(str(kind), OPTIMIZERS)}")
-        _require(
-            isinstance(lr, float | int) and math.isfinite(lr) and lr > 0, f"optimizer lr is {lr!r}; a number above 0"
-        )
-        _require(self.schedule in SCHEDULES, f"unknown schedule {self.schedule!r}{nearest(self.schedule, SCHEDULES)}")
-        _require(
-            bool(self.step_epochs) == (self.schedule == "step"),
-            "step_epochs goes with schedule 'step', and only with it",
-        )
-        _require(
-            self.precision in PRECISIONS, f"unknown precision {self.precision!r}{nearest(self.precision, PRECISIONS)}"
-        )
-        _require(0 <= self.warmup_epochs <= self.epochs, f"warmup_epochs is {self.warmup_epochs}; from 0 to epochs")
-        _require(self.clip_norm is None or self.clip_norm > 0, f"clip_norm is {self.clip_norm}; above 0, or null")
-
-    def learning_rate(self, iteration: int, per_epoch: int) -> float:
-        """Return the learning rate of the 0-based global `iteration` where an epoch has `per_epoch` iterations."""
-        epoch = iteration // per_epoch
-        factor = 1.0
-        if self.schedule == "cosine":
-            factor = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
-        elif self.schedule == "step":
-            factor = self.step_factor ** sum(epoch >= e for e in self.step_epochs)
-        warm = math.ceil(self.warmup_epochs * per_epoch)
-        if iteration < warm:
-            factor *= (iteration + 1) / (warm + 1)
-        return float(self.optimizer["lr"]) * factor
-
-
-class EpochBatches(Protocol):
-    """The training data: ready-made batches, each a pure function of (epoch, indices).
-
-    With workers, `fetch` runs in other processes: it must not use or change state, and draws randomness from a
-    generator made of (seed, epoch, sample index) alone. Epochs count from 0 here. Where N processes train together,
-    each fetches its share of a batch, of at least `smallest_share` samples if there is such an attribute, else 1.
-    """
-
-    def __len__(self) -> int:
-        """Return the number of batches of an epoch, the same in every epoch."""
-        ...
-
-    def indices(self, epoch: int) -> list[np.ndarray]:
-        """Return the sample indices of each batch of `epoch`, in order; `shuffled_batches` makes such a list."""
-        ...
-
-    def fetch(self, epoch: int, batch_indices: np.ndarray) -> dict[str, Any]:
-        """Return one batch: arrays or tensors (or lists of them) by name, images as (N, C, H, W)."""
-        ...
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a training did. The weights are in the model that was passed in.
-
-    Attributes:
-        history: the rows of curves.csv: "epoch" (from 1), "lr" (of the epoch's last iteration), "loss" (total), the
-            model's other values (means over the iterations), validation metrics as "val_NAME"; unknown is None.
-        resumed_from: finished epochs that were taken over from an earlier, interrupted run; None for none.
-        seconds: wall time of the training, parts before an interruption included as far as they reached a checkpoint.
-        peak_memory_bytes: of CUDA memory on a CUDA device, else the largest resident size of this process so far.
-        samples_per_second: training throughput of this process without validation; None where it trained nothing.
-        best_epoch: epoch (from 1) whose weights were selected; None with select="last".
-    """
-
-    history: tuple[Row, ...]
-    resumed_from: int | None
-    seconds: float
-    peak_memory_bytes: int
-    samples_per_second: float | None
-    best_epoch: int | None
 
 
 def train(
@@ -164,27 +39,27 @@ def train(
     Args:
         model: has `loss(batch: dict[str, Tensor]) -> dict[str, Tensor]`; entries with "loss" in their name are summed
             and minimised, others only recorded. Parameters that need no gradient are left alone. With spec.compile also
-            `compilable()` (`training_precision.compiled`). What a loss needs for several processes:
-            `training_parallel`.
+            `compilable()` (`precision.compiled`). What a loss needs for several processes:
+            `parallel.py`.
         validate: called after each epoch with the model (in evaluation mode, without gradients) and the epoch (from 1);
             returns metrics.
         select: keep the last epoch's weights, or the best by the validation metric `monitor` (higher is better, ties
             keep the earliest).
 
     In a rank other than 0 the function returns only where rank 0 trains once more; else it raises
-    `training_ranks.ReleasedError`.
+    `ranks.ReleasedError`.
 
     Raises:
         BenchError: a device, precision or compiler that does not exist here, a loss or weight that is not finite (with
             epoch and iteration), a checkpoint of another training, a folder that cannot be written to.
     """
-    from bench.training import engine as training_engine
+    from bench.training import engine
 
     device = resolve_device(context.device)
-    _require((select == "best") == (monitor is not None), "monitor goes with select 'best', and only with it")
-    _require(select == "last" or validate is not None, "select 'best' needs a validation part")
-    _require(len(batches) > 0, "the training part gives no batch; lower batch_size or widen the split")
-    return training_engine.run(model, batches, spec, context, device, validate, monitor)
+    require((select == "best") == (monitor is not None), "monitor goes with select 'best', and only with it")
+    require(select == "last" or validate is not None, "select 'best' needs a validation part")
+    require(len(batches) > 0, "the training part gives no batch; lower batch_size or widen the split")
+    return engine.run(model, batches, spec, context, device, validate, monitor)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -206,41 +81,3 @@ def resolve_device(name: str) -> torch.device:
         have = f"{count} CUDA device{'s' if count != 1 else ''}"
         raise BenchError(f"device {name!r} does not exist: this machine has {have}; use {'cuda:0' if count else 'cpu'}")
     return torch.device("cuda", index)
-
-
-def reseed(seed: int, *key: int | str) -> None:
-    """Set Python's, NumPy's and torch's global generators from (seed, *key) alone."""
-    import torch
-
-    text = "/".join(str(part) for part in (seed, *key))
-    digest = hashlib.sha256(text.encode()).digest()
-    random.seed(digest)
-    np.random.seed(int.from_bytes(digest[:4], "little"))
-    torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int, drop_last: bool = True) -> list[np.ndarray]:
-    """Return the positions 0..count-1 in an order drawn from (seed, epoch), cut into batches of `batch_size`.
-
-    Args:
-        drop_last: leave out a last, smaller batch (batch normalisation suffers from tiny ones), unless it is the only
-            one.
-    """
-    order = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch]))).permutation(count)
-    batches = [order[start : start + batch_size] for start in range(0, count, batch_size)]
-    if drop_last and len(batches) > 1 and len(batches[-1]) < batch_size:
-        batches.pop()
-    return batches
-
-
-def spec_values(spec: TrainSpec) -> dict[str, Any]:
-    """Return `spec` as plain JSON values; `compile`, which came later, only where it is on: checkpoints from before it
-    go on.
-    """
-    values = asdict(spec)
-    return values if spec.compile else {name: value for name, value in values.items() if name != "compile"}
-
-
-def _require(good: bool, message: str) -> None:
-    if not good:
-        raise BenchError(message)

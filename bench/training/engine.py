@@ -1,7 +1,7 @@
 """Inside of `training.train`: the mmengine Runner without its console log, environment dump and dated folders.
 
 mmengine runs the loop, calls the hooks, steps the optimiser and does mixed precision. What decides about exact resume
-is ours: see `training_hooks.py`, `training_data.py` and `training_state.py`. Imported at execution time only.
+is ours: see `hooks.py`, `loader.py` and `state.py`. Imported at execution time only.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from bench.core.errors import BenchError, first_line
 from bench.core.provenance import peak_memory_bytes
 from bench.core.store import canonical_hash
 from bench.models.weights import load_into
-from bench.training.api import EpochBatches, TrainResult, TrainSpec, Validate, spec_values
 from bench.training.hooks import CheckpointHook, EpochHook, ProgressHook, Session, Trainee
 from bench.training.loader import make_loader
 from bench.training.mmengine_parts import DefaultScope, MessageHub, MMLogger, OptimWrapper, Runner
 from bench.training.parallel import Ranks, ranks_of
 from bench.training.precision import compiled, wrapped
 from bench.training.ranks import ReleasedError
+from bench.training.spec import EpochBatches, TrainResult, TrainSpec, Validate, spec_values
 from bench.training.state import TrainState, TrainStore
 
 _SCRATCH = ".mmengine"

@@ -2,7 +2,7 @@
 Runner trains.
 
 Owns reseeding, learning rates, the loss and its checks, progress, and the order in which an epoch is committed to disk.
-Does not build the Runner (`training_engine.py`) nor write files itself (`training_state.py`). Imported at execution
+Does not build the Runner (`engine.py`) nor write files itself (`state.py`). Imported at execution
 time only.
 """
 
@@ -20,10 +20,11 @@ from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError, nearest
 from bench.core.progress import Bar
 from bench.core.store import finite_or_none
-from bench.training.api import Row, TrainSpec, Validate, reseed
 from bench.training.loader import FAILED, EpochSampler, map_tensors, to_device
 from bench.training.mmengine_parts import Hook, OptimWrapper, Runner
 from bench.training.parallel import SHARE, Ranks, alone, distributed
+from bench.training.randomness import reseed
+from bench.training.spec import Row, TrainSpec, Validate
 from bench.training.state import TrainState, TrainStore
 
 _LOSS_CHECK_CUDA = 50
@@ -193,7 +194,7 @@ class ProgressHook(Hook):
 
 
 class CheckpointHook(Hook):
-    """After an epoch: checks, validation, best weights, checkpoint, in the order `training_state.py` relies on."""
+    """After an epoch: checks, validation, best weights, checkpoint, in the order `state.py` relies on."""
 
     priority = "LOW"
 

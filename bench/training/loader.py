@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from bench.core.errors import BenchError
-from bench.training.api import EpochBatches
 from bench.training.parallel import SHARE, check_shares, share_of
+from bench.training.spec import EpochBatches
 
 FAILED = "__failed__"
 

@@ -3,7 +3,7 @@ does.
 
 A launcher (torchrun, srun, mpirun) starts `bench.worker` N times and tells each its rank by RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT. Rank 0 is the worker that a cell has always had: it alone holds the folder's lock and
-writes. The others wait until rank 0 trains, take part (`training_parallel.py`), and leave. They talk through torch's
+writes. The others wait until rank 0 trains, take part (`parallel.py`), and leave. They talk through torch's
 key-value store, never through a collective, wherever one may be busy for minutes with something else (decoding,
 validation, a checkpoint). No rank hangs: a thread of each looks every half second whether another one has failed or the
 store is gone, and ends its process then.

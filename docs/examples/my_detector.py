@@ -38,7 +38,7 @@ class BrightBlobOptions(DetectorOptions):
 @DETECTORS.register(
     "bright-blob", "bright spots against their surroundings (the template of docs/adding-a-detector.md)"
 )
-class BrightBlob(Detector):
+class BrightBlob(Detector[BrightBlobOptions]):
     """Boxes around connected pixels whose local mean exceeds the mean around them; the score is the highest contrast
     inside.
     """
@@ -51,7 +51,7 @@ class BrightBlob(Detector):
     trains: ClassVar[bool] = True  # `_fit` looks at the training scenes
     seeded: ClassVar[bool] = False  # the seed changes nothing: run once, whatever seeds the suite has
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: BrightBlobOptions) -> None:
         super().__init__(options)
         self._threshold = np.inf
 
@@ -99,4 +99,4 @@ class BrightBlob(Detector):
         inner, outer = (
             uniform_filter(values, side, mode="nearest") for side in (self.options.inner_px, self.options.outer_px)
         )
-        return np.log((inner + 1.0) / (outer + 1.0))
+        return np.asarray(np.log((inner + 1.0) / (outer + 1.0)))

@@ -38,7 +38,7 @@ class EdgeMapOptions(MatcherOptions):
 @MATCHERS.register(
     "edge-map", "coarse maps of edge strength, compared by correlation (the template of docs/adding-a-matcher.md)"
 )
-class EdgeMap(Matcher):
+class EdgeMap(Matcher[EdgeMapOptions]):
     """Distance = 1 - correlation of two edge maps, in [0, 2]; a patch without any edge is at distance 1 of
     everything.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from bench.core.registries import MATCHERS
-from bench.matching.matchers.trained import TrainedMatcher, TrainedOptions
+from bench.matching.matchers.network_matcher import TrainedMatcher, TrainedOptions
 
 if TYPE_CHECKING:
     from bench.matching.matchers.networks import PairNetwork
@@ -22,7 +22,7 @@ class SigmoidOptions(TrainedOptions):
 
 
 @MATCHERS.register("pairwise-sigmoid", "two encoders, one logistic decision for every pair of the batch")
-class PairwiseSigmoid(TrainedMatcher):
+class PairwiseSigmoid(TrainedMatcher[SigmoidOptions]):
     """Batches, augmentation, checkpoints, exact resume, embedding and state are the base class's; a subclass names
     three things.
     """

@@ -23,6 +23,7 @@ from ship_files import write_voc
 
 from bench.boards.entries import file_entries
 from bench.core.errors import BenchError
+from bench.core.options import CAPS, options_for
 from bench.core.registries import DETECTORS, MATCHERS
 from bench.data.ships.index import ShipScene
 from bench.data.ships.toy import ToyShipScenes, render_ships
@@ -33,7 +34,7 @@ from bench.models.weight_files import find_weights
 from bench.models.weights import load_initial_weights
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
-from bench.suite.smoke import CAPS, PAIRS, SCENES, few_pairs, few_scenes, options_for, write_stand_in
+from bench.suite.smoke import PAIRS, SCENES, few_pairs, few_scenes, write_stand_in
 
 PROBE = '''\
 """Two detectors that are done at once: one boxes what is bright, one breaks."""

@@ -20,7 +20,6 @@ from bench.detection.detectors.mmdet.base import MmdetOptions
 from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOptions
 from bench.detection.detectors.mmdet.models import DetectorNetwork
 from bench.detection.detectors.mmdet.yolov3 import YoloV3, YoloV3Options
-from bench.detection.detectors.network_detector import epochs_of, train_spec
 from bench.detection.scoring.evaluator import BoxTable, ap_from_matches, match
 
 
@@ -108,21 +107,21 @@ def test_yolov3_trains_and_predicts(scenes: SceneView, tmp_path: Path) -> None:
 
 
 def test_the_budget_in_tiles_sets_the_epochs_and_the_control_adds_to_it(scenes: SceneView, tmp_path: Path) -> None:
-    assert epochs_of(MmdetOptions(epochs=3), 100) == 3
-    assert epochs_of(MmdetOptions(epochs=3), 100, extra_tiles=101) == 5
-    assert epochs_of(MmdetOptions(samples=250), 100) == 3
-    assert epochs_of(MmdetOptions(samples=250), 100, extra_tiles=60) == 4
-    assert epochs_of(MmdetOptions(samples=1), 100) == 1
+    assert MmdetOptions(epochs=3).epochs_of(100) == 3
+    assert MmdetOptions(epochs=3).epochs_of(100, extra=101) == 5
+    assert MmdetOptions(samples=250).epochs_of(100) == 3
+    assert MmdetOptions(samples=250).epochs_of(100, extra=60) == 4
+    assert MmdetOptions(samples=1).epochs_of(100) == 1
     facts = faster_rcnn(context_of(tmp_path), epochs=1).fit(fit_data(scenes, extra_pixels=5 * SIZE**2 + 1))
     assert facts["extra_tiles"] == 6 and facts["epochs"] == 2 and facts["training_tiles"] == 12
 
 
 def test_options_become_a_training() -> None:
-    steps = train_spec(MmdetOptions(schedule="step", step_at=(8 / 12, 11 / 12), warmup_epochs=20), 24, 3, "fp32")
+    steps = MmdetOptions(schedule="step", step_at=(8 / 12, 11 / 12), warmup_epochs=20).train_spec(24, 3, "fp32")
     assert steps.step_epochs == (16, 22) and steps.warmup_epochs == 20 and steps.seed == 3
-    assert train_spec(MmdetOptions(warmup_epochs=20), 2, 0, "fp32").warmup_epochs == 2
-    assert "momentum" not in train_spec(MmdetOptions(optimizer="adamw"), 2, 0, "fp32").optimizer
-    assert train_spec(MmdetOptions(), 2, 0, "fp32").optimizer["momentum"] == 0.9
+    assert MmdetOptions(warmup_epochs=20).train_spec(2, 0, "fp32").warmup_epochs == 2
+    assert "momentum" not in MmdetOptions(optimizer="adamw").train_spec(2, 0, "fp32").optimizer
+    assert MmdetOptions().train_spec(2, 0, "fp32").optimizer["momentum"] == 0.9
 
 
 @pytest.mark.parametrize(

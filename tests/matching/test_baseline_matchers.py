@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,6 +182,6 @@ def test_registry_finds_them() -> None:
     from bench.matching.matchers.cfog import Cfog
 
     assert [MATCHERS.get(n) for n in ("cfog", "histogram", "random")] == [Cfog, Histogram, RandomScores]
-    classes: list[type[Matcher]] = [Cfog, Histogram, RandomScores]
+    classes: list[type[Matcher[Any]]] = [Cfog, Histogram, RandomScores]
     for kind in classes:
         kind(kind.Options())  # every option has a default

@@ -20,7 +20,6 @@ from bench.matching.matchers.bnn import Bnn, BnnOptions
 from bench.matching.matchers.distances import PAIRWISE, paired, pairwise
 from bench.matching.matchers.infonce import InfoNce, InfoNceOptions
 from bench.matching.matchers.networks import BnnHead, BnnNetwork, InfoNceNetwork
-from bench.matching.matchers.trained import epochs_of
 from bench.models.backbones import RESNET18
 from bench.models.states import load_state, save_state
 
@@ -114,7 +113,8 @@ def test_a_batch_without_a_class_has_a_finite_loss_and_gradient() -> None:
 
 def test_a_training_step_moves_both_branches_by_one_gradient(toy: PairView, scaling: Scalings, tmp_path: Path) -> None:
     """The released code runs backward twice before its second branch steps, which doubles that branch's gradient."""
-    from bench.training.api import TrainSpec, train
+    from bench.training.api import train
+    from bench.training.spec import TrainSpec
 
     torch.manual_seed(0)
     network = BnnNetwork("resnet18", 4, None, alpha=1.0, in_batch=False)
@@ -212,9 +212,9 @@ def test_the_controls_pairing_has_no_fixed_point(n: int, seed: int) -> None:
 
 
 def test_a_budget_in_entries_sets_the_epochs() -> None:
-    assert epochs_of(BnnOptions.model_validate({"epochs": 7}), 100) == 7
-    assert epochs_of(BnnOptions.model_validate({"epochs": 7, "entries": 1001}), 100) == 11
-    assert epochs_of(BnnOptions.model_validate({"entries": 1}), 100) == 1
+    assert BnnOptions.model_validate({"epochs": 7}).epochs_of(100) == 7
+    assert BnnOptions.model_validate({"epochs": 7, "entries": 1001}).epochs_of(100) == 11
+    assert BnnOptions.model_validate({"entries": 1}).epochs_of(100) == 1
 
 
 # -- fitting and state -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch import nn
 from bench.core.errors import BenchError
 from bench.core.registries import BACKBONES
 from bench.models.backbones import RESNET18, BackboneFacts
-from bench.training.api import reseed
+from bench.training.randomness import reseed
 
 NAMES = ["darknet53", "resnet18", "resnet34", "resnet50"]
 PARAMETERS = {"resnet18": 11_176_512, "resnet34": 21_284_672, "resnet50": 23_508_032, "darknet53": 40_584_928}

@@ -16,7 +16,7 @@ from bench.core.errors import BenchError
 from bench.models import keymaps
 from bench.models.backbones import DARKNET53, RESNET18
 from bench.models.weights import load_initial_weights, load_into, load_weights, save_weights, state_sha256
-from bench.training.api import reseed
+from bench.training.randomness import reseed
 
 
 @pytest.fixture(scope="module")

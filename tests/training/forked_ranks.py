@@ -28,9 +28,10 @@ from training_toys import toy_context
 from bench.execution import worker
 from bench.matching.matchers import networks
 from bench.models.weights import state_sha256
-from bench.training.api import TrainSpec, train
+from bench.training.api import train
 from bench.training.parallel import gather
 from bench.training.ranks import ReleasedError, world_from_environment
+from bench.training.spec import TrainSpec
 
 SIDE, DIM, BATCH = 40, 6, 7
 COMPARE, MORE, DETECT = "compare", "more", "detectors"
@@ -206,6 +207,7 @@ def detector(name: str) -> nn.Module:
     from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn
     from bench.detection.detectors.mmdet.yolov3 import YoloV3
 
+    cls: Any
     cls, backbone = (FasterRcnn, "resnet18") if name == "faster-rcnn" else (YoloV3, "darknet53")
     small = {"fpn_channels": 16, "rpn_channels": 16, "roi_fc": 32, "train_proposals": 50, "anchor_scales": (4.0,)}
     every = {"rpn_samples": 100_000, "roi_samples": 100_000}

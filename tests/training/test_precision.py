@@ -18,8 +18,9 @@ from bench.matching.matchers.base import Setup
 from bench.matching.matchers.dense_network import DenseNetwork
 from bench.matching.matchers.infonce import InfoNce, InfoNceOptions
 from bench.matching.matchers.networks import InfoNceNetwork
-from bench.training.api import reseed, train
+from bench.training.api import train
 from bench.training.precision import compiled
+from bench.training.randomness import reseed
 from bench.training.state import TrainStore
 
 
@@ -109,7 +110,7 @@ def test_channels_last_reaches_the_convolutions_of_a_matcher_trained_and_loaded(
     matcher = InfoNce(InfoNceOptions.model_validate({"channels_last": True, "input_px": input_px, "dim": 4}))
     matcher.prepare(Setup("resnet18", None, toy_context(tmp_path)))
     torch.manual_seed(0)
-    network = matcher._made("resnet18")
+    network = matcher._made()
     matcher._network = network
     loaded = InfoNce(matcher.options)
     loaded.prepare(Setup("resnet18", None, toy_context(tmp_path)))

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from training_toys import BATCH, ToyBatches, ToyNet, outcome, toy_context, toy_net, toy_spec
 
 from bench.core.errors import BenchError
-from bench.training.api import TrainSpec, reseed, resolve_device, shuffled_batches, train
+from bench.training.api import resolve_device, train
+from bench.training.randomness import reseed, shuffled_batches
+from bench.training.spec import TrainSpec
 from bench.training.state import discard_checkpoints
 
 SCRIPTED = {1: 0.5, 2: 0.9, 3: 0.7, 4: 0.9}

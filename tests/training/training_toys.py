@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from bench.core.context import ExecutionContext
 from bench.core.progress import Progress
 from bench.models.weights import state_sha256
-from bench.training.api import TrainSpec, reseed, shuffled_batches
+from bench.training.randomness import reseed, shuffled_batches
+from bench.training.spec import TrainSpec
 
 SAMPLES, BATCH, SIDE = 24, 6, 128
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from bench.core.errors import BenchError
-from bench.models.states import Stateful
-from bench.suite.smoke import capped
+from bench.core.method import Method, MethodOptions, OptionsT
 
 if TYPE_CHECKING:
     from bench.core.context import ExecutionContext
@@ -27,16 +26,8 @@ if TYPE_CHECKING:
     from bench.detection.spec import Merging, Tiles
 
 
-class DetectorOptions(BaseModel):
+class DetectorOptions(MethodOptions):
     """Base of every detector's options: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def smoke(self) -> Self:
-        """Return these options with a couple of iterations, for a smoke run; override where the usual names do not say
-        how many.
-        """
-        return capped(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,24 +116,18 @@ class Setup:
     sar_scale: SarScale | None = None
 
 
-class Detector(Stateful):
-    """Base class of every detector.
+class Detector(Method[OptionsT]):
+    """Base class of every detector; see `Method` for `version`, `Options`, `trains` and `seeded`.
 
     Class attributes:
-        version: raise it when the same options give other boxes; it belongs into the train key.
-        Options: pydantic model of the options (frozen, extra keys refused).
-        trains: whether `fit` learns from the training scenes; seeded: whether the result depends on the seed.
         backbones: registered backbones that it can be built on; empty for none.
     """
 
-    version: ClassVar[int] = 1
     Options: ClassVar[type[BaseModel]] = DetectorOptions
-    trains: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
     backbones: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, options: Any) -> None:
-        self.options = options
+    def __init__(self, options: OptionsT) -> None:
+        super().__init__(options)
         self._setup: Setup | None = None
 
     @property

@@ -9,12 +9,13 @@ from typing import ClassVar
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.method import OptionsT
 from bench.detection.detectors.base import Detections, Detector, ScenePrediction, check_detections
 from bench.detection.tiles.merging import merge_tiles
 from bench.detection.tiles.tiling import cut, dark_value, tile_grid
 
 
-class TiledDetector(Detector):
+class TiledDetector(Detector[OptionsT]):
     """Base of the detectors that look at tiles; a subclass writes `_predict_tiles` alone.
 
     Class attributes:

@@ -108,9 +108,9 @@ class StripRun:
                     if stage != "levels" and not self._finished(stage, number):
                         advance()
             return Found(Detections.none(), len(self.windows), len(self.windows))
-        censored = None
-        if "censor" in self.stages:
-            self._stand_out("censor", sea, looks, self.detector.options.censor_pfa, None, advance)
+        censored, censor_pfa = None, self.detector.options.censor_pfa
+        if censor_pfa is not None:
+            self._stand_out("censor", sea, looks, censor_pfa, None, advance)
             censored = self._joined("censor")[0]
         self._stand_out("grow", sea, looks, self.detector.options.grow_pfa, censored, advance)
         pixels, skipped = self._joined("grow")

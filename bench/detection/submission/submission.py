@@ -35,7 +35,7 @@ class SubmissionOptions(DetectorOptions):
     empty_images_ok: bool = False
 
 
-class Submission(Detector):
+class Submission(Detector[SubmissionOptions]):
     """A row that was computed elsewhere; `bench.detection.predict` reads its file instead of asking for predictions."""
 
     version = 1

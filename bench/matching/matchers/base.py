@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from bench.core.errors import BenchError
-from bench.models.states import Stateful
-from bench.suite.smoke import capped
+from bench.core.method import Method, MethodOptions, OptionsT
 
 if TYPE_CHECKING:
     from bench.core.context import ExecutionContext
@@ -27,16 +26,8 @@ if TYPE_CHECKING:
 View = Literal["sar", "optical"]
 
 
-class MatcherOptions(BaseModel):
+class MatcherOptions(MethodOptions):
     """Base of every matcher's options: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def smoke(self) -> Self:
-        """Return these options with a couple of iterations, for a smoke run; override where the usual names do not say
-        how many.
-        """
-        return capped(self)
 
 
 @dataclass(frozen=True)
@@ -78,28 +69,22 @@ class Setup:
     context: ExecutionContext | None = None
 
 
-class Matcher(Stateful):
-    """Base class of every matcher.
+class Matcher(Method[OptionsT]):
+    """Base class of every matcher; see `Method` for `version`, `Options`, `trains` and `seeded`.
 
     Class attributes:
-        version: raise it when the result changes for the same options; it enters the train key.
-        Options: pydantic model of the options (frozen, extra keys refused).
-        trains: whether `fit` looks at data. A matcher that does not train has no use for a control or initial weights.
-        seeded: whether the seed changes the result; others run once, whatever the suite's seeds.
+        trains: a matcher that does not train has no use for a control or initial weights.
         embeds: whether each image has an embedding (then every pair of the test set can be scored cheaply), or only
             pairs are scored.
         uses_backbone: whether the method takes `backbone:` and `init:`.
     """
 
-    version: ClassVar[int] = 1
     Options: ClassVar[type[BaseModel]] = MatcherOptions
-    trains: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
     embeds: ClassVar[bool] = False
     uses_backbone: ClassVar[bool] = False
 
-    def __init__(self, options: Any) -> None:
-        self.options = options
+    def __init__(self, options: OptionsT) -> None:
+        super().__init__(options)
         self.setup = Setup()
 
     def prepare(self, setup: Setup) -> None:

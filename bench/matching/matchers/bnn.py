@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from bench.matching.matchers.batches import Negatives
-from bench.matching.matchers.trained import TrainedMatcher, TrainedOptions
+from bench.matching.matchers.network_matcher import TrainedMatcher, TrainedOptions
 
 if TYPE_CHECKING:
     from bench.matching.matchers.networks import PairNetwork
@@ -34,7 +34,7 @@ class BnnOptions(TrainedOptions):
     negatives: Literal["uniform", "in-batch"] = "uniform"
 
 
-class Bnn(TrainedMatcher):
+class Bnn(TrainedMatcher[BnnOptions]):
     """Bridge neural network: RMS distance between two sigmoid embeddings, trained towards 0 for pairs and 1 for
     others.
     """

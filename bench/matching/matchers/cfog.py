@@ -30,7 +30,7 @@ import math
 from typing import ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bench.matching.matchers.correlation import CorrelationMatcher, CorrelationOptions, radius_of, smoothed, spread
 
@@ -47,11 +47,11 @@ class CfogOptions(CorrelationOptions):
     gradient_sigma: float = Field(default=1.0, ge=0.0, le=8.0)
 
 
-class Cfog(CorrelationMatcher):
+class Cfog(CorrelationMatcher[CfogOptions]):
     """Correlation of oriented gradients; see the module's docstring."""
 
     version: ClassVar[int] = 1
-    Options: ClassVar[type[BaseModel]] = CfogOptions
+    Options = CfogOptions
     title = "cfog"
     shrink = "max_shift_px or sigma"
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, Field
+from typing_extensions import TypeVar
 
 from bench.core.errors import BenchError
 from bench.matching.matchers.base import Matcher, MatcherOptions
@@ -47,6 +48,9 @@ class CorrelationOptions(MatcherOptions):
     sigma: float = Field(default=1.5, ge=0.0, le=16.0)
 
 
+CorrelationT = TypeVar("CorrelationT", bound=CorrelationOptions, covariant=True, default=CorrelationOptions)
+
+
 def default_max_shift(side: int) -> int:
     """Return the default shift range in px for patches whose shorter side has `side` px: 12 at 256, 8 at 128, 6 at
     64.
@@ -64,7 +68,7 @@ class Geometry:
     fft: tuple[int, int]
 
 
-class CorrelationMatcher(Matcher):
+class CorrelationMatcher(Matcher[CorrelationT]):
     """Distance = 1 - max over shifts of the normalised correlation, clipped to [0, 1]; a patch without features is at
     distance 1.
 
@@ -92,8 +96,7 @@ class CorrelationMatcher(Matcher):
     @property
     def channels(self) -> int:
         """Channels of the descriptor, one an orientation."""
-        orientations: int = self.options.orientations
-        return orientations
+        return self.options.orientations
 
     def descriptor(self, grey: np.ndarray) -> np.ndarray:
         """Return the descriptor of a grey image (H, W) as float32 (channels, H - 2 margin, W - 2 margin); zero where

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bench.core.errors import BenchError
 from bench.matching.matchers.augment import stream
 from bench.matching.matchers.base import FitData, check_images
 from bench.matching.matchers.batches import PairBatches
 from bench.matching.matchers.correlation import common_size, correlate_in_blocks, default_max_shift, spectrum_bytes
-from bench.matching.matchers.trained import NetworkMatcher, NetworkOptions, auc_among
+from bench.matching.matchers.network_matcher import NetworkMatcher, NetworkOptions, auc_among
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,13 +62,13 @@ class DenseOptions(NetworkOptions):
     crop_px: int | None = Field(None, ge=32)
 
 
-class Dense(NetworkMatcher):
+class Dense(NetworkMatcher[DenseOptions]):
     """Learned dense matcher; distance = 1 - peak correlation, clipped to [0, 1]; a patch without features is at
     distance 1.
     """
 
     version = 1
-    Options: ClassVar[type[BaseModel]] = DenseOptions
+    Options = DenseOptions
 
     def _build(self, backbone: str) -> DenseNetwork:
         from bench.matching.matchers.dense_network import DenseNetwork

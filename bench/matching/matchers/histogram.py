@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bench.core.errors import BenchError
 from bench.matching.matchers.base import FitData, Matcher, MatcherOptions, View
@@ -55,11 +55,11 @@ class HistogramOptions(MatcherOptions):
     neighbours: int = Field(default=15, ge=1)
 
 
-class Histogram(Matcher):
+class Histogram(Matcher[HistogramOptions]):
     """Grey-level and colour statistics with a linear or a k-NN model; distances from 0 up, at most 1 for `linear`."""
 
     version: ClassVar[int] = 1
-    Options: ClassVar[type[BaseModel]] = HistogramOptions
+    Options = HistogramOptions
     trains: ClassVar[bool] = True
     seeded: ClassVar[bool] = True
     embeds: ClassVar[bool] = True

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from bench.core.errors import BenchError
 from bench.core.options import later
 from bench.matching.matchers.augment import Augmentation
-from bench.matching.matchers.trained import TrainedMatcher, TrainedOptions
+from bench.matching.matchers.network_matcher import TrainedMatcher, TrainedOptions
 
 if TYPE_CHECKING:
     from bench.matching.matchers.base import FitData
@@ -60,7 +60,7 @@ class InfoNceOptions(TrainedOptions):
         return self
 
 
-class InfoNce(TrainedMatcher):
+class InfoNce(TrainedMatcher[InfoNceOptions]):
     """Contrastive two-encoder matcher; distance = 1 - cosine similarity."""
 
     version = 1

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bench.matching.matchers.correlation import CorrelationMatcher, CorrelationOptions, radius_of, smoothed, spread
 
@@ -55,15 +55,15 @@ class PhaseCongruencyOptions(CorrelationOptions):
     smooth_sigma: float = Field(default=1.0, ge=0.0, le=8.0)
 
 
-class PhaseCongruency(CorrelationMatcher):
+class PhaseCongruency(CorrelationMatcher[PhaseCongruencyOptions]):
     """Correlation of oriented phase congruency; see the module's docstring."""
 
     version: ClassVar[int] = 1
-    Options: ClassVar[type[BaseModel]] = PhaseCongruencyOptions
+    Options = PhaseCongruencyOptions
     title = "phase-congruency"
     shrink = "max_shift_px, scales or min_wavelength_px"
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: PhaseCongruencyOptions) -> None:
         super().__init__(options)
         self._known_spectra: dict[tuple[int, int], np.ndarray] = {}
 

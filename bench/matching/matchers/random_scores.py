@@ -10,7 +10,7 @@ import hashlib
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bench.core.errors import BenchError
 from bench.matching.matchers.base import FitData, Matcher, MatcherOptions, View
@@ -26,11 +26,11 @@ class RandomOptions(MatcherOptions):
     dimensions: int = Field(default=16, ge=2, le=1024)
 
 
-class RandomScores(Matcher):
+class RandomScores(Matcher[RandomOptions]):
     """Random unit vectors, compared by the cosine: distances around 1, whatever is compared."""
 
     version: ClassVar[int] = 1
-    Options: ClassVar[type[BaseModel]] = RandomOptions
+    Options = RandomOptions
     trains: ClassVar[bool] = False
     seeded: ClassVar[bool] = True
     embeds: ClassVar[bool] = True

@@ -68,7 +68,7 @@ class SubmissionOptions(MatcherOptions):
     threshold: float | None = Field(default=None, allow_inf_nan=False, ge=-_LARGEST, le=_LARGEST)
 
 
-class Submission(Matcher):
+class Submission(Matcher[SubmissionOptions]):
     """A row that was computed elsewhere; `bench.matching.predict` reads its file instead of asking for distances."""
 
     version = 1

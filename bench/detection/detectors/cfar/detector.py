@@ -33,7 +33,7 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from bench.detection.detectors.base import Detections, Detector, DetectorOptions, ScenePrediction
 from bench.detection.detectors.cfar.clutter import LOOKS_BLOCK_PX as LOOKS_ROWS
@@ -109,11 +109,11 @@ class CfarOptions(DetectorOptions):
         return self
 
 
-class Cfar(Detector):
+class Cfar(Detector[CfarOptions]):
     """Cell-averaging CFAR on whole scenes; see the module's docstring. Keeps no state and learns nothing."""
 
     version: ClassVar[int] = 1
-    Options: ClassVar[type[BaseModel]] = CfarOptions
+    Options = CfarOptions
     trains: ClassVar[bool] = False
     seeded: ClassVar[bool] = False
 

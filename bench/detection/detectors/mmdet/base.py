@@ -1,6 +1,6 @@
 """What the detectors with an mmdet network share: options of their backbones, and the transfer of one.
 
-Imports no torch at module level; the networks are in `mmdet_models.py`, training and prediction in
+Imports no torch at module level; the networks are in `models.py`, training and prediction in
 `network_detector.py`.
 """
 
@@ -9,33 +9,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypeVar
 
 from bench.core.errors import BenchError
-from bench.core.options import later
 from bench.detection.detectors.base import FitData
 from bench.detection.detectors.network_detector import NetworkDetector, NetworkOptions
+from bench.training.learned import CompileOptions
 
 if TYPE_CHECKING:
     from bench.detection.detectors.mmdet.models import DetectorNetwork
     from bench.models.weights import State
 
 
-class MmdetOptions(NetworkOptions):
+class MmdetOptions(NetworkOptions, CompileOptions):
     """Options of a detector with an mmdet network.
 
     Attributes:
         frozen_stages: as mmdet counts them; -1 trains all. norm: "train" batch norm in the backbone, or "eval": keep
             the statistics of the initial weights. A random start refuses both, since there is nothing worth keeping.
-        compile: run the backbone as torch.compile makes it while it trains; changes speed, and the last digits. The
-            first step waits for the compiler.
     """
 
     frozen_stages: int = Field(default=-1, ge=-1, le=4)
     norm: Literal["train", "eval"] = "train"
-    compile: bool = later(False)
 
 
-class MmdetDetector(NetworkDetector):
+MmdetT = TypeVar("MmdetT", bound=MmdetOptions, covariant=True, default=MmdetOptions)
+
+
+class MmdetDetector(NetworkDetector[MmdetT]):
     """Base of the detectors with an mmdet network; a subclass builds it."""
 
     Options: ClassVar[type[BaseModel]] = MmdetOptions

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from bench.detection.detectors.mmdet.base import MmdetDetector, MmdetOptions
 
@@ -36,11 +36,11 @@ class FasterRcnnOptions(MmdetOptions):
     roi_samples: int = Field(default=512, ge=2)
 
 
-class FasterRcnn(MmdetDetector):
+class FasterRcnn(MmdetDetector[FasterRcnnOptions]):
     """Faster R-CNN on ResNet-50, ResNet-18 or ResNet-34."""
 
     version = 1
-    Options: ClassVar[type[BaseModel]] = FasterRcnnOptions
+    Options = FasterRcnnOptions
     backbones = ("resnet50", "resnet18", "resnet34")
 
     def _build(self, backbone: str | None) -> DetectorNetwork:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from bench.detection.detectors.mmdet.base import MmdetDetector, MmdetOptions
 
@@ -46,11 +46,11 @@ class YoloV3Options(MmdetOptions):
         return anchors
 
 
-class YoloV3(MmdetDetector):
+class YoloV3(MmdetDetector[YoloV3Options]):
     """YOLOv3 on Darknet-53."""
 
     version = 1
-    Options: ClassVar[type[BaseModel]] = YoloV3Options
+    Options = YoloV3Options
     backbones = ("darknet53",)
 
     def _build(self, backbone: str | None) -> DetectorNetwork:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field
+from typing_extensions import TypeVar
 
 from bench.detection.detectors.network_detector import NetworkDetector, NetworkOptions
 
@@ -41,6 +42,9 @@ class UltralyticsOptions(NetworkOptions):
     dfl_gain: float = Field(default=1.5, gt=0)
 
 
+UltralyticsT = TypeVar("UltralyticsT", bound=UltralyticsOptions, covariant=True, default=UltralyticsOptions)
+
+
 class Yolo11Options(UltralyticsOptions):
     """Options of `yolo11`.
 
@@ -51,7 +55,7 @@ class Yolo11Options(UltralyticsOptions):
     size: Literal["n", "s", "m", "l", "x"] = "n"
 
 
-class UltralyticsDetector(NetworkDetector):
+class UltralyticsDetector(NetworkDetector[UltralyticsT]):
     """Base of both."""
 
     Options: ClassVar[type[BaseModel]] = UltralyticsOptions
@@ -62,10 +66,11 @@ class UltralyticsDetector(NetworkDetector):
         return {"ultralytics": library_version()}
 
 
-class YoloV3u(UltralyticsDetector):
+class YoloV3u(UltralyticsDetector[UltralyticsOptions]):
     """Darknet-53, YOLOv3's neck, ultralytics' anchor-free head."""
 
     version = 1
+    Options = UltralyticsOptions
     backbones = ("darknet53",)
 
     def _build(self, backbone: str | None) -> UltralyticsNetwork:
@@ -79,11 +84,11 @@ class YoloV3u(UltralyticsDetector):
         return load_darknet(network, state)
 
 
-class Yolo11(UltralyticsDetector):
+class Yolo11(UltralyticsDetector[Yolo11Options]):
     """YOLO11 of ultralytics, from a random start."""
 
     version = 1
-    Options: ClassVar[type[BaseModel]] = Yolo11Options
+    Options = Yolo11Options
 
     def _build(self, backbone: str | None) -> UltralyticsNetwork:
         from bench.detection.detectors.ultralytics.models import build_yolo11

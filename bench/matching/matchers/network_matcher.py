@@ -1,65 +1,70 @@
-"""What every matcher with a two-branch network shares: options, fitting through `bench.training.api`, embedding, state.
+"""What every matcher with a two-branch network shares: options, fitting, embedding; the rest is
+`bench.training.learned`.
 
 Imports no torch at module level, so that planning can read options and versions.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
+from typing_extensions import TypeVar
 
 from bench.core.errors import BenchError
-from bench.core.options import later
 from bench.matching.matchers.base import FitData, Matcher, MatcherOptions, View
 from bench.matching.matchers.batches import Negatives, PairBatches
 from bench.matching.matchers.distances import paired
+from bench.training.learned import (
+    BatchSize,
+    CompileOptions,
+    Count,
+    Momentum,
+    NetworkMethod,
+    NotNegative,
+    Positive,
+    TrainingOptions,
+    training_facts,
+)
+from bench.training.randomness import drawn_from
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from bench.data.cache import PairView
     from bench.matching.matchers.networks import PairNetwork
-    from bench.training.api import EpochBatches
+    from bench.training.spec import EpochBatches
 
 VIEWS: tuple[View, ...] = ("sar", "optical")
 EMBED_BLOCK = 32  # images a forward pass; fixed, so that predictions do not depend on a setting
 
 
-class NetworkOptions(MatcherOptions):
-    """Options of every learned matcher.
+class NetworkOptions(MatcherOptions, TrainingOptions, CompileOptions):
+    """Options of every learned matcher, beside those of `TrainingOptions` and `CompileOptions`.
 
     Attributes:
-        epochs, batch_size: `batch_size` counts entries (see `PairBatches`).
+        batch_size: counts entries (see `PairBatches`).
         entries: training budget in entries; when given, it sets the number of epochs (rounded up) instead of `epochs`,
             so that data sets of different size cost the same.
-        optimizer, lr, momentum, weight_decay: torch.optim.SGD or AdamW.
-        schedule: "constant", or "cosine" to zero over all epochs; `warmup_epochs` of linear warm-up come first.
-        clip_norm: largest gradient norm; null for none.
         augment: "none" or "dihedral" (flips and quarter turns, the same for both views).
         select: "last" epoch, or the "best" on the validation part by ROC-AUC.
-        channels_last: memory format of the convolutions; changes speed, and the last digits.
-        compile: run the backbones as torch.compile makes them while they train; changes speed, and the last digits. The
-            first step waits for the compiler.
     """
 
-    epochs: int = Field(10, ge=1)
-    entries: int | None = Field(None, ge=1)
-    batch_size: int = Field(32, ge=2)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.005, gt=0)
-    momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: Count = 10
+    entries: Count | None = None
+    batch_size: BatchSize = 32
+    momentum: Momentum = 0.0
+    weight_decay: NotNegative = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: int = Field(0, ge=0)
-    clip_norm: float | None = Field(None, gt=0)
+    clip_norm: Positive | None = None
     augment: Literal["none", "dihedral"] = "none"
     select: Literal["last", "best"] = "last"
-    channels_last: bool = False
-    compile: bool = later(False)
+
+    def budget(self) -> int | None:
+        return self.entries
 
 
 class TrainedOptions(NetworkOptions):
@@ -74,32 +79,35 @@ class TrainedOptions(NetworkOptions):
     input_px: int | None = Field(None, ge=32)
 
 
-class NetworkMatcher(Matcher):
-    """Base of the learned matchers: training, initial weights, state. A subclass builds its network: branches `sar` and
+NetworkT = TypeVar("NetworkT", bound=NetworkOptions, covariant=True, default=NetworkOptions)
+TrainedT = TypeVar("TrainedT", bound=TrainedOptions, covariant=True, default=TrainedOptions)
+
+
+class NetworkMatcher(NetworkMethod[NetworkT], Matcher[NetworkT]):
+    """Base of the learned matchers: training and initial weights. A subclass builds its network: branches `sar` and
     `optical`, each with a `backbone`.
     """
 
     Options: ClassVar[type[BaseModel]] = NetworkOptions
-    trains = True
-    seeded = True
     uses_backbone = True
-
-    def __init__(self, options: Any) -> None:
-        super().__init__(options)
-        self._network: Any = None
 
     def _build(self, backbone: str) -> Any:
         """Return the untrained network."""
         raise NotImplementedError
 
-    def _made(self, backbone: str) -> Any:
+    def _made(self) -> Any:
         """Return the untrained network, in the memory format of the options: a loaded one computes as a trained one, to
         the last digit.
         """
-        network = self._build(backbone)
+        network = self._build(self._backbone())
         if self.options.channels_last:
             network.use_channels_last()
         return network
+
+    def _backbone(self) -> str:
+        if self.setup.backbone is None:
+            raise BenchError(f"{type(self).__name__} needs a backbone")
+        return self.setup.backbone
 
     def _negatives(self) -> Negatives:
         """Return how the loss gets its negatives (see `PairBatches`)."""
@@ -138,73 +146,42 @@ class NetworkMatcher(Matcher):
         import torch
 
         from bench.data.scaling import apply_scaling
-        from bench.training.api import resolve_device
 
-        if self._network is None or self.setup.scaling is None or self.setup.context is None:
-            raise BenchError(f"{type(self).__name__} was asked to embed or to score before it was fitted or loaded")
-        device = resolve_device(self.setup.context.device)
-        network = self._network.to(device).eval()
+        network, device = self._ready(self.setup.context)
+        if self.setup.scaling is None:
+            raise BenchError(f"{type(self).__name__} was asked to predict before prepare() gave it a scaling")
+        scaling = self.setup.scaling.of(view)
         for start in range(0, len(images), EMBED_BLOCK):
-            block = np.ascontiguousarray(
-                apply_scaling(self.setup.scaling.of(view), images[start : start + EMBED_BLOCK])
-            )
+            block = np.ascontiguousarray(apply_scaling(scaling, images[start : start + EMBED_BLOCK]))
             with torch.no_grad():
                 out: Tensor = getattr(network, function)(view, torch.from_numpy(block).to(device))
             yield out
 
     def _fit(self, data: FitData) -> dict[str, Any]:
-        from bench.training.api import TrainSpec, train
-
-        options, context = self.options, data.context
         network = self._initial(data)
         batches = self._batches(data, network)
         if len(batches) == 0:
             raise BenchError(f"the training part has {len(data.train)} samples: too few for one batch")
         entries = self._pairs(data).entries
-        epochs = epochs_of(options, entries)
-        spec = TrainSpec(
-            epochs=epochs,
-            batch_size=options.batch_size,
-            optimizer=_optimizer(options),
-            schedule=options.schedule,
-            warmup_epochs=options.warmup_epochs,
-            clip_norm=options.clip_norm,
-            precision=data.precision,
-            channels_last=options.channels_last,
-            seed=data.seed,
-            compile=options.compile,
-        )
-        self._network = network
-        result = train(
+        epochs = self.options.epochs_of(entries)
+        result = self._train(
             network,
             batches,
-            spec,
-            context,
+            self.options.train_spec(epochs, data.seed, data.precision),
+            data.context,
             validate=lambda model, epoch: {"auc": self._validation_auc(data)},
-            select=options.select,
-            monitor="auc" if options.select == "best" else None,
+            monitor="auc" if self.options.select == "best" else None,
         )
         return {
-            "epochs": epochs,
-            "chosen_epoch": result.best_epoch if options.select == "best" else epochs,
-            "resumed_from_epoch": result.resumed_from,
+            **training_facts(result, epochs),
+            "chosen_epoch": epochs if result.best_epoch is None else result.best_epoch,
             "training_entries": entries * epochs,
-            "cost": {
-                "samples_per_second": result.samples_per_second,
-                "training_peak_memory_bytes": result.peak_memory_bytes,
-            },
         }
 
     def _initial(self, data: FitData) -> Any:
         """Build the network from the seed; both backbones take the initial weights, where there are any."""
-        import torch
-
-        backbone = self.setup.backbone
-        if backbone is None:
-            raise BenchError(f"{type(self).__name__} needs a backbone")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(data.seed)
-            network = self._made(backbone)
+        with drawn_from(data.seed):
+            network = self._made()
         if data.initial_weights is not None:
             from bench.models.weights import first_prefix, load_initial_weights, load_into, load_weights
 
@@ -212,30 +189,11 @@ class NetworkMatcher(Matcher):
             for view, branch in (("sar", network.sar), ("optical", network.optical)):
                 # of a checkpoint of this task: each its own
                 prefix = data.initial_branch or first_prefix(keys, [f"{view}.backbone."])
-                load_into(branch.backbone, load_initial_weights(backbone, data.initial_weights, prefix))
+                load_into(branch.backbone, load_initial_weights(self._backbone(), data.initial_weights, prefix))
         return network
 
-    def state(self) -> dict[str, np.ndarray]:
-        if self._network is None:
-            raise BenchError(f"{type(self).__name__} has no state before it is fitted")
-        return {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in self._network.state_dict().items()}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        import torch
-
-        from bench.models.weights import load_into
-
-        if self.setup.backbone is None:
-            raise BenchError(f"{type(self).__name__} needs a backbone")
-        if self.setup.context is not None:
-            torch.set_num_threads(self.setup.context.threads)
-        network = self._made(self.setup.backbone)
-        module: nn.Module = network
-        load_into(module, {name: torch.from_numpy(np.array(array)) for name, array in state.items()})
-        self._network = network
-
-
-class TrainedMatcher(NetworkMatcher):
+class TrainedMatcher(NetworkMatcher[TrainedT]):
     """Base of the learned matchers with embeddings; a subclass builds its network and names its distance."""
 
     Options: ClassVar[type[BaseModel]] = TrainedOptions
@@ -275,14 +233,3 @@ def auc_among(n: int, distances_of: Callable[[np.ndarray], np.ndarray]) -> float
     pairs = np.concatenate([np.stack([rows, np.roll(rows, shift)], axis=1) for shift in (0, *shifts)])
     auc = roc_auc(np.arange(len(pairs)) < n, distances_of(pairs))
     return 0.5 if auc is None else float(auc)
-
-
-def epochs_of(options: NetworkOptions, entries: int) -> int:
-    """Return the number of epochs over `entries` entries: as given, or as many as the budget in entries needs."""
-    return options.epochs if options.entries is None else max(1, math.ceil(options.entries / entries))
-
-
-def _optimizer(options: NetworkOptions) -> dict[str, Any]:
-    if options.optimizer == "sgd":
-        return {"type": "SGD", "lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay}
-    return {"type": "AdamW", "lr": options.lr, "weight_decay": options.weight_decay}
