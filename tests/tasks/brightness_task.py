@@ -13,13 +13,13 @@ from pydantic import Field
 
 from bench.boards.comparisons import compared_section
 from bench.boards.tables import Block, Column, Table, group_blocks, group_rows
+from bench.core.method import Method, MethodOptions
 from bench.core.registry import Registry
 from bench.core.store import save_arrays
 from bench.core.validation import Spec
 from bench.data.manifest import file_sha256
 from bench.execution.records import PREDICTIONS
 from bench.execution.task import Scores
-from bench.models.states import Stateful
 from bench.statistics.resampling import Clusters, Ratio
 from bench.tasks.base import SectionTask
 from bench.tasks.section import DatasetEntry, MethodEntry, Section
@@ -48,23 +48,24 @@ class BrightnessSection(Section):
     methods: dict[str, GuesserEntry] = Field(min_length=1)
 
 
-class PolynomialOptions(Spec):
+class PolynomialOptions(MethodOptions):
     """No guesser has options of its own but the degree of its polynomial."""
 
     degree: int = Field(0, ge=0, le=3)
 
 
 @GUESSERS.register("polynomial", "a polynomial of the optical patch's mean level")
-class Polynomial(Stateful):
+class Polynomial(Method[PolynomialOptions]):
     """Guesses by a polynomial, fitted on the training part."""
 
-    version, Options, seeded, trains = 1, PolynomialOptions, False, True
+    Options, trains = PolynomialOptions, True
 
     def __init__(self, options: PolynomialOptions) -> None:
-        self.degree, self.factors = options.degree, np.zeros(options.degree + 1)
+        super().__init__(options)
+        self.factors = np.zeros(options.degree + 1)
 
     def fit(self, optical: np.ndarray, sar: np.ndarray) -> dict[str, Any]:
-        self.factors = np.polyfit(optical, sar, self.degree)
+        self.factors = np.polyfit(optical, sar, self.options.degree)
         return {}
 
     def guess(self, optical: np.ndarray) -> np.ndarray:
