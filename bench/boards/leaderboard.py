@@ -110,12 +110,12 @@ def build_boards(boards: Path, suite_name: str, write: bool = True, cost: bool =
         mine = [record for record in records if record.task == name]
         note = words.get("notes", {}).get(name, "")
         lost = [entry for entry in entries.damaged if entry.startswith(f"{name}--")]
-        told = (
+        lost_entries = (
             f"**Entries that cannot be read, so that their rows show no mean or are missing: {', '.join(lost)}.**"
             if lost
             else ""
         )
-        description = "\n\n".join(part.strip() for part in (words["description"], note, told) if part.strip())
+        description = "\n\n".join(part.strip() for part in (words["description"], note, lost_entries) if part.strip())
         task = get_task(name)
         reference = words.get("references", {}).get(name)
         evidence = Evidence(task.resampled, partial(entry_samples, folder), reference=reference, cost=cost)

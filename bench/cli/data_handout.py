@@ -15,6 +15,9 @@ from bench.core.errors import BenchError
 from bench.core.store import atomic_write, write_json, write_text
 from bench.core.validation import validate
 from bench.core.workspace import Workspace
+from bench.execution.cell import Cell
+from bench.execution.task import get_task
+from bench.submissions.claims import claims_of
 from bench.submissions.sheets import FORMATS, existing_pyarrow
 from bench.suite.config import load_suite
 
@@ -58,11 +61,11 @@ def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
 def write_pairs(args: argparse.Namespace) -> int:
     """Write the distinct pairs of a block without labels, and beside them what they were drawn from."""
     from bench.matching.submission.submission import ASKED, handout_rows, make_asked
-    from bench.matching.submission.submit import block_cell, draw_block
+    from bench.matching.submission.submit import draw_block
 
     if args.out.suffix.lower() not in FORMATS:
         raise BenchError(f"--out {args.out}: give a name that ends in one of {', '.join(FORMATS)}")
-    cell = _block(args, "matching", block_cell)
+    cell = _block(args, "matching")
     plan, drawn = draw_block(cell, _workspace(args))
     asked = make_asked(plan.identity(), drawn)
     header, rows = handout_rows(asked, plan.index)
@@ -79,8 +82,8 @@ def write_pairs(args: argparse.Namespace) -> int:
     }
     info = args.out.with_name(args.out.name + ".info.json")
     write_json(info, about)
-    told = ", ".join(f"{number} {part}" for part, number in counts.items())
-    print(f"wrote {args.out}: {len(asked)} pairs ({told}), and {info.name} about them; the files lie in {plan.root}")
+    counted = ", ".join(f"{number} {part}" for part, number in counts.items())
+    print(f"wrote {args.out}: {len(asked)} pairs ({counted}), and {info.name} about them; the files lie in {plan.root}")
     block = " ".join(f"--{name} {cell.origin.names[name]}" for name in ("dataset", "split"))
     words = f"bench submit {args.out.name} --task matching --config {args.config} {block} --name ROW"
     print(f"add a column distance (smaller = more alike) or similarity, then: {words}")
@@ -95,13 +98,11 @@ def write_truth(args: argparse.Namespace, opened: ShipDataset | None, spec: dict
         spec: keys of a split, for `--part` of an opened data set.
     """
     from bench.detection.submission.coco_results import write_coco_truth
-    from bench.detection.submission.submission import claims_of
 
     if opened is None:
-        from bench.detection.submission.submit import block_cell
         from bench.suite.data_plan import plan_data
 
-        plan = plan_data(_block(args, "detection", block_cell), _workspace(args), "ships", smallest=1)
+        plan = plan_data(_block(args, "detection"), _workspace(args), "ships", smallest=1)
         root = plan.root
         index, info = (
             plan.index.take(plan.part("test")),
@@ -122,7 +123,6 @@ def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) 
     """Return the index of the whole data set or of one part, and the hashes that say what it is."""
     from bench.data.manifest import build_manifest
     from bench.data.splits import SplitSpec, make_split
-    from bench.detection.submission.submission import claims_of
 
     if bool(spec) != (args.part is not None):
         raise BenchError("--spec and --part belong together: the split, and which part of it")
@@ -135,7 +135,7 @@ def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) 
     return index.take(getattr(split, args.part)), {"dataset": args.name, "part": args.part, **claims}
 
 
-def _block(args: argparse.Namespace, task: str, block_cell: Any) -> Any:
+def _block(args: argparse.Namespace, task: str) -> Cell:
     """Return a cell of the one block that the options leave."""
     from bench.cli.options import origin_of
 
@@ -143,7 +143,9 @@ def _block(args: argparse.Namespace, task: str, block_cell: Any) -> Any:
     if task not in suite.tasks:
         raise BenchError(f"suite {suite.name!r} has no {task} section; it has: {', '.join(suite.tasks)}")
     filters = {name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)}
-    return block_cell(suite, origin_of(args.config, args.settings), filters)
+    submissions = get_task(task).submissions()
+    assert submissions is not None  # the two tasks that this module writes for take submissions
+    return submissions.block_cell(suite, origin_of(args.config, args.settings), filters)
 
 
 def _workspace(args: argparse.Namespace) -> Workspace:

@@ -9,9 +9,7 @@ bench docs submitting.
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
-from types import ModuleType
 
 from bench.boards.entries import ENTRIES, ENTRY_FILES, load_entries
 from bench.cli.options import Chosen, add_place_arguments, make_workspace, origin_of
@@ -23,10 +21,10 @@ from bench.data.manifest import file_sha256
 from bench.execution.cell import Cell, slot_of
 from bench.execution.job import Settings
 from bench.execution.records import Record
-from bench.submissions.sheets import Request, is_submission, reference_link
+from bench.execution.task import get_task
+from bench.submissions.request import Request, Submissions, reference_link
 from bench.suite.config import Suite, load_suite
 
-MODULES = {"matching": "bench.matching.submission.submit", "detection": "bench.detection.submission.submit"}
 EXAMPLES = """  bench submit boxes.json --task detection --config hrsid --name my-detector --reference https://example.org/paper
   bench submit pairs.csv --task matching --config s1s2 --dataset s1s2-256 --split place --name my-matcher
   bench submit seed1.parquet --task detection --config hrsid --name my-detector --seed 1 --empty-images-ok"""
@@ -80,22 +78,21 @@ def execute(args: argparse.Namespace) -> int:
     if args.seed is not None and not 0 <= args.seed <= MAX_SEED:
         raise BenchError(f"--seed {args.seed}: seeds are whole numbers from 0 to {MAX_SEED}")
     suite = load_suite(args.config, args.settings)
-    task = _task(suite, args.task)
-    submit = importlib.import_module(MODULES[task])
+    submissions = _submissions(suite, args.task)
     request = Request(
         file=args.results,
         name=args.name,
         seed=args.seed,
         reference=reference_link(args.reference),
         filters={name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)},
-        options=_options(args, task, submit),
+        options=_options(args, submissions),
     )
     origin = origin_of(args.config, args.settings)
-    cell = submit.submission_cell(suite, origin, request)
+    cell = submissions.cell(suite, origin, request)
     workspace = make_workspace(args)
     sha256 = file_sha256(args.results, workspace.cache)
-    earlier = _check_board(workspace.boards / suite.name, cell, sha256)
-    submit.check_submission(cell, workspace)
+    earlier = _check_board(workspace.boards / suite.name, submissions, cell, sha256)
+    submissions.check(cell, workspace)
     code = complete(Chosen(suite, (cell,), (), workspace, origin), Settings(figures=not args.no_figures))
     if code == 0 and earlier is not None:
         old = str(earlier.inputs.get("files_sha256", {}).get("results"))
@@ -104,28 +101,30 @@ def execute(args: argparse.Namespace) -> int:
     return code
 
 
-def _task(suite: Suite, name: str | None) -> str:
-    """Return the task that is submitted to: the given one, else the suite's only one."""
-    known = [task for task in suite.tasks if task in MODULES]
+def _submissions(suite: Suite, name: str | None) -> Submissions:
+    """Return how the task takes submissions: the given one, else the suite's only one."""
+    known = {task: found for task in suite.tasks if (found := get_task(task).submissions()) is not None}
+    if not known:
+        raise BenchError(f"suite {suite.name!r} has no task that takes submissions: {', '.join(suite.tasks)}")
     if name is None and len(known) == 1:
-        return known[0]
+        return next(iter(known.values()))
     if name is None:
         raise BenchError(f"suite {suite.name!r} has several tasks; say which with --task: {', '.join(known)}")
     if name not in known:
         raise BenchError(f"--task {name!r}: suite {suite.name!r} has no such section{nearest(name, known)}")
-    return name
+    return known[name]
 
 
-def _options(args: argparse.Namespace, task: str, submit: ModuleType) -> dict[str, object]:
+def _options(args: argparse.Namespace, submissions: Submissions) -> dict[str, object]:
     """Return the options of this task's submissions; those of the other task are refused, not passed over."""
     given = {"category": args.category, "empty_images_ok": args.empty_images_ok or None, "threshold": args.threshold}
     for name, value in given.items():
-        if value is not None and name not in submit.OPTIONS:
-            raise BenchError(f"--{name.replace('_', '-')} means nothing in {task}; leave it out")
+        if value is not None and name not in submissions.options:
+            raise BenchError(f"--{name.replace('_', '-')} means nothing in {submissions.task.name}; leave it out")
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _check_board(folder: Path, cell: Cell, sha256: str) -> Record | None:
+def _check_board(folder: Path, submissions: Submissions, cell: Cell, sha256: str) -> Record | None:
     """Return the earlier submission that this one replaces, None for a new one.
 
     Raises:
@@ -139,20 +138,22 @@ def _check_board(folder: Path, cell: Cell, sha256: str) -> Record | None:
     for record in load_entries(folder).records:
         if record.task != cell.task or slot_of(record.dataset, record.method, None).lower() != place:
             continue
-        if not is_submission(record) or record.method != cell.method:
+        if not submissions.made(record) or record.method != cell.method:
             raise BenchError(f"--name {cell.method!r}: {record.method!r} is on this board already; choose another name")
         if record.seed == cell.seed:
             earlier = record
             continue
-        told = (
+        earlier_one = (
             f"--name {cell.method!r} was submitted with {'no seed' if record.seed is None else f'seed {record.seed}'}"
         )
         remove = f"or remove {ENTRIES}/{record.task}--{record.slot}.json and .npz"
         if record.seed is None or cell.seed is None:
-            raise BenchError(f"{told}; a row has seeds for all its files or for none: give --seed alike, {remove}")
+            raise BenchError(
+                f"{earlier_one}; a row has seeds for all its files or for none: give --seed alike, {remove}"
+            )
         if record.inputs.get("files_sha256", {}).get("results") == sha256:
-            raise BenchError(f"{told} from the very same file; another seed needs predictions of its own")
+            raise BenchError(f"{earlier_one} from the very same file; another seed needs predictions of its own")
         same_block = all(record.spec[part] == cell.spec[part] for part in ("dataset", "protocol"))
         if same_block and record.spec["method"] != cell.spec["method"]:
-            raise BenchError(f"{told} and other options; submit all seeds alike, {remove}")
+            raise BenchError(f"{earlier_one} and other options; submit all seeds alike, {remove}")
     return earlier

@@ -35,6 +35,7 @@ from bench.execution.known_answers import Known
 from bench.execution.records import PREDICTIONS, Record, find_model
 from bench.execution.task import Job, Scores
 from bench.statistics.resampling import Resampled
+from bench.submissions.request import Submissions
 from bench.suite.config import Suite
 from bench.suite.data_plan import PlannedData, plan_data
 from bench.suite.expansion import MethodRow
@@ -204,6 +205,9 @@ class DetectionTask(SectionTask):
         from bench.detection.board.table import detection_table
 
         return detection_table(title, description, records, evidence)
+
+    def submissions(self) -> Submissions:
+        return Submissions(self, stand_in="cfar", options=("category", "empty_images_ok"))
 
     def selftest(self) -> Sequence[Known]:
         from bench.detection.scoring.selftest import known_predictions

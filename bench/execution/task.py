@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.execution.known_answers import Known
     from bench.execution.records import Record
     from bench.statistics.resampling import Resampled
+    from bench.submissions.request import Submissions
     from bench.suite.config import Suite
 
 
@@ -109,6 +110,10 @@ class Task(ABC):
         self, suite_name: str, title: str, description: str, records: Sequence[Record], evidence: Evidence
     ) -> Table:
         """Return the task's results table from records, and the per-sample scores that `evidence` gives access to."""
+
+    def submissions(self) -> Submissions | None:
+        """Return how the task takes predictions of other tools; None, the default, where it does not."""
+        return None
 
     def selftest(self) -> Sequence[Known]:
         """Return predictions whose numbers are known without scoring them, for `bench selftest`; none by default."""

@@ -30,9 +30,9 @@ from bench.matching.spec import (
     MatchingSection,
     PairsEntry,
 )
-from bench.matching.submission.submission import OURS
+from bench.matching.submission.submission import READ
 from bench.statistics.resampling import Resampled
-from bench.submissions.sheets import FORMATS
+from bench.submissions.request import Submissions
 from bench.suite.expansion import MethodRow
 from bench.suite.smoke import find_initial_weights
 from bench.tasks.base import Inputs, SectionTask
@@ -49,7 +49,7 @@ class MatchingTask(SectionTask):
     filters = ("dataset", "split", "method", "matcher", "backbone", "control")
 
     component, registry = "matcher", MATCHERS
-    formats = (*FORMATS, OURS)
+    formats = READ
     metrics_version = METRICS_VERSION
 
     # -- cells ---------------------------------------------------------------------------------------------------------
@@ -193,6 +193,11 @@ class MatchingTask(SectionTask):
         from bench.matching.board.table import matching_table
 
         return matching_table(title, description, records, evidence)
+
+    def submissions(self) -> Submissions:
+        from bench.matching.submission.submit import PairSubmissions
+
+        return PairSubmissions(self, stand_in="cfog", options=("threshold",))
 
     def selftest(self) -> Sequence[Known]:
         from bench.matching.scoring.selftest import known_predictions

@@ -25,7 +25,8 @@ from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
 from bench.execution.records import MODEL, TRAIN
 from bench.execution.task import Job, Task, get_task
 from bench.models.states import load_state, save_state
-from bench.submissions.sheets import FORMATS, METHOD, existing_file
+from bench.submissions.request import METHOD, submitted_file
+from bench.submissions.sheets import FORMATS
 from bench.suite.config import Suite
 from bench.suite.data_plan import Kind, PlannedData, plan_data, plugin_sha256
 from bench.suite.expansion import MethodRow, expand_section
@@ -217,7 +218,7 @@ class SectionTask(Task):
             initial = self.initial_file(cell, workspace)
             files = {} if initial is None else {"initial": initial}
             if "results" in cell.origin.places:
-                files["results"] = existing_file(Path(cell.origin.places["results"]), self.formats)
+                files["results"] = submitted_file(cell, self.formats)
                 if plan is not None:
                     self.check_submission(cell, plan)
         except BenchError as error:

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.core.errors import BenchError
-from bench.submissions.sheets import Sheet, as_number, check_claims, check_name, read_sheet, reference_link, short_hash
+from bench.submissions.claims import check_claims, claims_in, claims_of
+from bench.submissions.request import check_name, reference_link
+from bench.submissions.sheets import Sheet, as_number, lacking, read_sheet
 
 ROWS = [{"id": "a", "n": 1, "v": 0.5}, {"id": "b", "n": 2, "v": None}]
 CSV = "id,n,v\na,1,0.5\nb,2,\n"
@@ -55,7 +57,7 @@ def test_the_same_table_however_it_is_written(tmp_path: Path, case: str) -> None
     assert np.array_equal(sheet.numbers("v", "a number", empty=True), [0.5, np.nan], equal_nan=True)
     with pytest.raises(BenchError, match="(row 3|entry 1): v is empty; expected a number"):
         sheet.numbers("v", "a number")
-    assert sheet.claims() == ({"made_for": "x"} if case == "json with info" else {})
+    assert claims_in(sheet) == ({"made_for": "x"} if case == "json with info" else {})
 
 
 def test_parquet_is_the_same_table(tmp_path: Path) -> None:
@@ -148,6 +150,25 @@ def test_columns_are_exactly_the_legal_ones(tmp_path: Path) -> None:
         assert wanted in str(error.value) and str(error.value).endswith("legal is this")
 
 
+def test_rows_are_numbered_finite_and_there_once(tmp_path: Path) -> None:
+    sheet = sheet_of(tmp_path, "x.csv", "pair,v\n2,1e39\n0,-1\n2.0,7\n")
+    assert sheet.positions("pair", 3).tolist() == [2, 0, 2] and sheet.numbers("v", "a number").tolist() == [1e39, -1, 7]
+    with pytest.raises(BenchError, match="row 2: v is 1e\\+39; expected a small number"):
+        sheet.numbers("v", "a small number", largest=1e38)
+    with pytest.raises(BenchError, match="row 2: unknown pair '2'; the pairs are numbered 0 to 1"):
+        sheet.positions("pair", 2)
+    sheet.check_once(np.array([2, 0, 1]), str)
+    with pytest.raises(BenchError, match="row 4: pair 2 stands twice"):
+        sheet.check_once(np.array([2, 0, 2]), "pair {}".format)
+
+
+def test_what_a_file_lacks() -> None:
+    assert lacking(np.array([True, True]), "2 pairs", str) == ""
+    assert (
+        lacking(np.array([True, False, False]), "the 3 pairs", "pair {}".format, 7) == "2 of the 3 pairs, first pair 8"
+    )
+
+
 @settings(max_examples=150, deadline=None)
 @given(content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), name=st.sampled_from(["x.csv", "x.json"]))
 def test_any_bytes_are_a_table_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
@@ -202,7 +223,7 @@ def test_what_is_no_reference(text: str) -> None:
 
 
 def test_hashes_that_a_file_carries() -> None:
-    ours = {"manifest_sha256": "m" * 64, "split_sha256": "s" * 64, "made_for": short_hash("m", "s")}
+    ours = claims_of({"manifest": "m" * 64, "split": "s" * 64})
     path = Path("x.json")
     assert check_claims({}, ours, path, "make it") is None
     assert check_claims({"year": 2026, "manifest_sha256": None}, ours, path, "make it") is None
@@ -220,8 +241,8 @@ def test_hashes_that_a_file_carries() -> None:
 
 
 def test_made_for_is_one_value_in_all_rows(tmp_path: Path) -> None:
-    assert sheet_of(tmp_path, "x.csv", "id,made_for\na,12\nb,12\n").claims() == {"made_for": "12"}
+    assert claims_in(sheet_of(tmp_path, "x.csv", "id,made_for\na,12\nb,12\n")) == {"made_for": "12"}
     with pytest.raises(BenchError, match="row 3: made_for is '13', but '12' before"):
-        sheet_of(tmp_path, "x.csv", "id,made_for\na,12\nb,13\n").claims()
+        claims_in(sheet_of(tmp_path, "x.csv", "id,made_for\na,12\nb,13\n"))
     with pytest.raises(BenchError, match="row 3: made_for is empty"):
-        sheet_of(tmp_path, "x.csv", "id,made_for\na,12\nb,\n").claims()
+        claims_in(sheet_of(tmp_path, "x.csv", "id,made_for\na,12\nb,\n"))

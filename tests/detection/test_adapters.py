@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+from coco_files import read_coco_results, write_coco_results
 from evaluator_toys import as_scenes, random_scenes
 
 from bench.detection.detectors.base import Detections
 from bench.detection.detectors.mmdet.models import DetectorNetwork
 from bench.detection.scoring.predictions import DetectionPredictions, build_part, whole_scenes
 from bench.detection.scoring.score import score_predictions
-from bench.detection.submission.coco_results import read_coco_results, write_coco_results
 
 SIZE = 800
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from coco_files import read_coco_results, write_coco_results
 from evaluator_toys import as_scenes, random_scenes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections
 from bench.detection.scoring.predictions import DetectionPredictions, build_part, whole_scenes
 from bench.detection.scoring.score import score_predictions
-from bench.detection.submission.coco_results import read_coco_results, to_xywh, write_coco_results, write_coco_truth
+from bench.detection.submission.coco_results import to_xywh, write_coco_truth
 
 NOTHING = build_part((), ())
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from coco_files import read_coco_results
 from evaluator_toys import as_scenes, random_scenes
 
 from bench.detection.detectors.base import Detections
 from bench.detection.scoring.evaluator import IOUS, SIZES, BoxTable, ap_from_matches, match, mean_ap_from_matches
-from bench.detection.submission.coco_results import read_coco_results
 
 SIDE = 800
 

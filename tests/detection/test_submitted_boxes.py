@@ -21,8 +21,9 @@ from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections
 from bench.detection.submission.coco_results import write_coco_truth
 from bench.detection.submission.results_file import lay_on_scenes, read_box_table
-from bench.detection.submission.submission import Submitted, claims_of, read_submission
+from bench.detection.submission.submission import Submitted, read_submission
 from bench.execution.cell import Origin
+from bench.submissions.claims import claims_of
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 NOBODY = np.zeros((0, 4)), np.zeros(0, dtype=bool)
@@ -248,4 +249,4 @@ def test_any_table_is_read_or_refused_in_one_line(
     except BenchError as error:
         assert "\n" not in str(error)
     else:
-        assert sum(len(each) for each in found.detections) <= len(rows) and found.spoken_of.any()
+        assert sum(len(each) for each in found.detections) <= len(rows) and found.mentioned.any()

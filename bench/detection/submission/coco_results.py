@@ -19,32 +19,13 @@ import numpy as np
 from bench.core.errors import BenchError, nearest
 from bench.core.store import write_text
 from bench.data.ships.index import ShipScene
-from bench.detection.detectors.base import Detections
-from bench.detection.submission.results_file import FAR, Results, lay_on_scenes
-from bench.submissions.sheets import as_number, read_json_file, short
+from bench.detection.submission.results_file import FAR, SIZES, Results, results_of
+from bench.submissions.sheets import Sheet, as_number, read_json_file, short
 
 CATEGORY = {"id": 1, "name": "ship", "supercategory": "object"}
 
 _LIST = 'a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}'
 _EXPECTED = f"expected {_LIST}"
-
-
-def read_coco_results(path: Path, scenes: Sequence[ShipScene], category: int | None = None) -> list[Detections]:
-    """Read a results file; return the detections of each scene, in the order of the file.
-
-    A scene without entry is a scene without detection; an empty list is legal; equal entries all count. Boxes that
-    reach beyond the image are kept as they are.
-
-    Args:
-        scenes: of the test part. An entry's "image_id" is a scene's `image_id` where it is a number. A text is its id,
-            else its image file (path, name, or name without suffix), else the digits of its `image_id`.
-        category: keep the entries of this "category_id" alone; None where the file has only one.
-
-    Raises:
-        BenchError: no such list, unknown images, several categories, or boxes or scores that cannot be meant so. The
-            message names the entry by its position from 0.
-    """
-    return lay_on_scenes(read_coco(path), scenes, category).detections
 
 
 def read_coco(path: Path) -> Results:
@@ -74,41 +55,13 @@ def read_coco(path: Path) -> Results:
         for key in ("image_id", "bbox", "score"):
             if key not in entry:
                 raise BenchError(f"{path}: entry {i} has no {key!r}{nearest(key, map(str, entry))}; {_EXPECTED}")
-    categories = [json.dumps(entry.get("category_id")) for entry in value]
-    images = [entry["image_id"] for entry in value]
-    return Results(
-        path,
-        images,
-        _numbers(value, path),
-        False,
-        categories,
-        range(len(value)),
-        looked_at=listed or (),
-        complete=listed is not None,
-        claims=info,
-    )
-
-
-def write_coco_results(path: Path, scenes: Sequence[ShipScene], found: Sequence[Detections]) -> None:
-    """Write detections of scenes as a results file with integer image ids.
-
-    Reading it gives the same boxes to the last bit where corners are not negative and have the precision of float32, as
-    those of networks. Else x2 and y2 may come back rounded (2.3e-16 of the largest corner), and a number differs only
-    where an IoU lies that near a threshold.
-
-    Raises:
-        BenchError: two numbers of scenes, or the file cannot be written.
-    """
-    if len(scenes) != len(found):
-        raise BenchError(f"{len(scenes)} scenes but detections of {len(found)}; they must be the same scenes")
-    entries = [
-        {"image_id": scene.image_id, "category_id": CATEGORY["id"], "bbox": box, "score": score}
-        for scene, each in zip(scenes, found, strict=True)
-        for box, score in zip(
-            to_xywh(each.boxes).tolist(), np.asarray(each.scores, dtype=np.float64).tolist(), strict=True
-        )
-    ]
-    write_text(path, json.dumps(entries, allow_nan=False) + "\n")
+    columns = {
+        "image_id": [entry["image_id"] for entry in value],
+        **dict(zip([*SIZES.split(), "score"], _numbers(value, path).T.tolist(), strict=True)),
+        "category_id": [json.dumps(entry.get("category_id")) for entry in value],
+    }
+    sheet = Sheet(path, columns, len(value), "entry", 0, info)
+    return results_of(sheet, "image_id", listed or (), complete=listed is not None)
 
 
 def write_coco_truth(path: Path, scenes: Sequence[ShipScene], info: Mapping[str, str] | None = None) -> None:
@@ -155,7 +108,9 @@ def _numbers(entries: Sequence[dict[str, Any]], path: Path) -> np.ndarray:
                 f"{path}: entry {i}: bbox is {short(box)}; expected four finite numbers x, y, width, height"
             )
         if not _is_finite(score):
-            raise BenchError(f"{path}: entry {i}: score is {short(score)}; expected a finite number, higher is surer")
+            raise BenchError(
+                f"{path}: entry {i}: score is {short(score)}; expected a finite number, higher for more certain"
+            )
         out[i] = (*box, score)
     return out
 

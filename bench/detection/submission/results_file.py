@@ -7,8 +7,8 @@ Owns how a scene is recognised, which boxes cannot be meant so, and which scenes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 from bench.core.errors import BenchError, nearest
 from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections
-from bench.submissions.sheets import MADE_FOR, as_number, read_sheet, short
+from bench.submissions.claims import MADE_FOR
+from bench.submissions.sheets import Sheet, as_number, read_sheet, short
 
 FAR = 1e9  # pixels; no scene is so large
 IMAGES = ("image_id", "file_name", "scene")  # any of them may name the image, in any way that `find_scenes` knows
@@ -35,42 +36,45 @@ class Results:
     """What a results file says.
 
     Attributes:
+        sheet: the table as it was read.
+        rows: (n,) the row of each box in it.
         images: what each box's image is called, (n,).
         numbers: (n, 5) float64: x, y, width, height, or x1, y1, x2, y2 where `corners`; score.
         categories: (n,) names of the boxes' categories, None where they have none.
-        rows: (n,) the position of each box in the file, for messages; `word` and `first` as in
-            `bench.submissions.sheets.Sheet`.
         looked_at: what further images are called that the file says were looked at.
         complete: the file lists every image that was looked at, so that a box in another one is a mistake.
-        claims: hashes of what it was made for.
     """
 
-    path: Path
+    sheet: Sheet
+    rows: Sequence[int]
     images: Sequence[Any]
     numbers: np.ndarray
     corners: bool
     categories: Sequence[str] | None
-    rows: Sequence[int]
-    word: str = "entry"
-    first: int = 0
     looked_at: Sequence[Any] = ()
     complete: bool = False
-    claims: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.sheet.path
 
     def where(self, i: int) -> str:
         """Return "file: entry 7" for a message about box `i`."""
-        return f"{self.path}: {self.word} {self.first + self.rows[i]}"
+        return self.sheet.where(self.rows[i])
 
 
 @dataclass(frozen=True)
-class Found:
-    """A results file on our scenes: the detections of each, and whether the file speaks of the scene at all, (scenes,)
-    bool.
+class SceneBoxes:
+    """A results file on our scenes.
+
+    Attributes:
+        detections: of each scene.
+        mentioned: (scenes,) bool, whether the file says anything of the scene.
     """
 
     detections: list[Detections]
-    spoken_of: np.ndarray
-    claims: Mapping[str, Any] = field(default_factory=dict)
+    mentioned: np.ndarray
 
 
 def read_box_table(path: Path) -> Results:
@@ -83,12 +87,24 @@ def read_box_table(path: Path) -> Results:
     """
     sheet = read_sheet(path, "annotations", "the columns image_id, x1, y1, x2, y2, score")
     sheet.check_columns((IMAGES, (CORNERS, SIZES), ("score",)), ("category_id", MADE_FOR), COLUMNS)
-    corners = "x1" in sheet.columns
-    names = [*(CORNERS if corners else SIZES).split(), "score"]
-    image = sheet.columns[next(name for name in IMAGES if name in sheet.columns)]
-    for i, value in enumerate(image):
+    column = next(name for name in IMAGES if name in sheet.columns)
+    for i, value in enumerate(sheet.columns[column]):
         if value is None:
             raise BenchError(f"{sheet.where(i)}: the image is empty; {COLUMNS}")
+    return results_of(sheet, column)
+
+
+def results_of(sheet: Sheet, image: str, looked_at: Sequence[Any] = (), complete: bool = False) -> Results:
+    """Return what a table of boxes says.
+
+    Args:
+        image: the column that names the image. looked_at, complete: as in `Results`.
+
+    Raises:
+        BenchError: a field that is no finite number, a box without score or the other way round, or one far off.
+    """
+    corners = "x1" in sheet.columns
+    names = [*(CORNERS if corners else SIZES).split(), "score"]
     columns = [sheet.numbers(name, "a finite number", empty=True) for name in names]
     numbers = np.stack(columns, axis=1)
     blank = np.isnan(numbers)
@@ -102,23 +118,19 @@ def read_box_table(path: Path) -> Results:
     boxes = np.flatnonzero(~blank.all(axis=1)).tolist()
     far = np.flatnonzero((np.abs(numbers[:, :4]) >= FAR).any(axis=1))
     if len(far):
-        told = f"the box is {short(numbers[far[0], :4].tolist())}"
-        raise BenchError(f"{sheet.where(far[0])}: {told}; expected finite numbers in pixels")
-    categories = None
-    if "category_id" in sheet.columns:
-        categories = [_category(sheet.columns["category_id"][i]) for i in boxes]
-    looked = [image[i] for i in np.flatnonzero(blank.all(axis=1)).tolist()]
+        box = short(numbers[far[0], :4].tolist())
+        raise BenchError(f"{sheet.where(far[0])}: the box is {box}; expected finite numbers in pixels")
+    called = sheet.columns[image]
+    category = sheet.columns.get("category_id")
     return Results(
-        path,
-        [image[i] for i in boxes],
+        sheet,
+        boxes,
+        [called[i] for i in boxes],
         numbers[boxes],
         corners,
-        categories,
-        boxes,
-        sheet.word,
-        sheet.first,
-        looked,
-        claims=sheet.claims(),
+        None if category is None else [_category(category[i]) for i in boxes],
+        [*looked_at, *(called[i] for i in np.flatnonzero(blank.all(axis=1)).tolist())],
+        complete,
     )
 
 
@@ -127,7 +139,7 @@ def _category(value: Any) -> str:
     return str(value) if number is None or number != int(number) else str(int(number))
 
 
-def lay_on_scenes(results: Results, scenes: Sequence[ShipScene], category: int | None) -> Found:
+def lay_on_scenes(results: Results, scenes: Sequence[ShipScene], category: int | None) -> SceneBoxes:
     """Return the boxes of a results file by scene, in the order of the file.
 
     Equal boxes all count; boxes that reach beyond the image are kept as they are. A scene that the file speaks of only
@@ -143,28 +155,28 @@ def lay_on_scenes(results: Results, scenes: Sequence[ShipScene], category: int |
     chosen = _chosen_category(results, category)
     finder = SceneFinder(scenes)
     scene = np.array([finder.find(wanted, results.where(i)) for i, wanted in enumerate(results.images)], dtype=np.int64)
-    spoken_of = np.zeros(len(scenes), dtype=bool)
+    mentioned = np.zeros(len(scenes), dtype=bool)
     for position, wanted in enumerate(results.looked_at):
         at = finder.find(wanted, f"{results.path}: image {position} of its list")
-        if spoken_of[at]:
+        if mentioned[at]:
             raise BenchError(f"{results.path}: {scenes[at].id} is listed twice among the images that were looked at")
-        spoken_of[at] = True
-    stray = np.flatnonzero(~spoken_of[scene]) if results.complete else np.zeros(0, dtype=np.int64)
+        mentioned[at] = True
+    stray = np.flatnonzero(~mentioned[scene]) if results.complete else np.zeros(0, dtype=np.int64)
     if len(stray):
         raise BenchError(
             f"{results.where(stray[0])}: a box in {scenes[scene[stray[0]]].id}, which its list of images lacks"
         )
-    if not results.complete and spoken_of[scene].any():
-        i = int(np.argmax(spoken_of[scene]))
+    if not results.complete and mentioned[scene].any():
+        i = int(np.argmax(mentioned[scene]))
         raise BenchError(f"{results.where(i)}: a box in {scenes[scene[i]].id}, which another row says to have none")
-    spoken_of[scene] = True
+    mentioned[scene] = True
     size = np.array([[each.width, each.height] for each in scenes], dtype=np.float64).reshape(-1, 2)[scene]
     boxes = _checked(results, size)[chosen] if len(scene) else np.zeros((0, 4))
     scene, scores = scene[chosen], results.numbers[chosen, 4]
     order = np.argsort(scene, kind="stable")
     ends = np.searchsorted(scene[order], np.arange(len(scenes) + 1))
     detections = [Detections(boxes[order[a:b]], scores[order[a:b]]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    return Found(detections, spoken_of, results.claims)
+    return SceneBoxes(detections, mentioned)
 
 
 def _chosen_category(results: Results, category: int | None) -> np.ndarray:
@@ -174,15 +186,15 @@ def _chosen_category(results: Results, category: int | None) -> np.ndarray:
             raise BenchError(f"{results.path} says no category of its boxes; leave --category out")
         return np.ones(len(results.images), dtype=bool)
     counts = Counter(results.categories)
-    told = ", ".join(f"{name} ({number} boxes)" for name, number in sorted(counts.items()))
+    listed = ", ".join(f"{name} ({number} boxes)" for name, number in sorted(counts.items()))
     if category is None:
         if len(counts) > 1:
             raise BenchError(
-                f"{results.path} has boxes of several categories: {told}; choose the ships' category with --category"
+                f"{results.path} has boxes of several categories: {listed}; choose the ships' category with --category"
             )
         return np.ones(len(results.images), dtype=bool)
     if counts and str(category) not in counts:
-        raise BenchError(f"{results.path} has no box of category {category}; it has {told}")
+        raise BenchError(f"{results.path} has no box of category {category}; it has {listed}")
     return np.array([name == str(category) for name in results.categories], dtype=bool)
 
 
@@ -218,10 +230,8 @@ class SceneFinder:
             found = self.numbers.get(int(number)) if number is not None and number == int(number) else None
         if found is None:
             known = (*self.names, *self.digits) if isinstance(wanted, str) else tuple(self.digits)
-            told = (
-                f"unknown image_id {short(wanted)} among the {len(self.ids)} test scenes{nearest(str(wanted), known)}"
-            )
-            raise BenchError(f"{where}: {told}")
+            among = f"among the {len(self.ids)} test scenes{nearest(str(wanted), known)}"
+            raise BenchError(f"{where}: unknown image_id {short(wanted)} {among}")
         return found
 
 
@@ -248,8 +258,10 @@ def _checked(results: Results, size: np.ndarray) -> np.ndarray:
             )
     extent = high - low
     if high.max() <= 1 and extent.max() < 1 and size.min() > 1:
-        told = "bbox looks like shares of the image: no box is a pixel wide; multiply by the image's width and height"
-        raise BenchError(f"{results.path}: {told}")
+        raise BenchError(
+            f"{results.path}: bbox looks like shares of the image: no box is a pixel wide; multiply by the image's"
+            " width and height"
+        )
     flat = np.flatnonzero(~((extent > 0).all(axis=1) & (high > low).all(axis=1)))
     if len(flat):
         wanted = "x1 < x2 and y1 < y2" if results.corners else "x, y, width > 0, height > 0"
@@ -259,6 +271,6 @@ def _checked(results: Results, size: np.ndarray) -> np.ndarray:
     outside = np.flatnonzero((high <= 0).any(axis=1) | (low >= size).any(axis=1))
     if len(outside):
         width, height = size[outside[0]].astype(int).tolist()
-        told = f"bbox {short(as_written[outside[0]].tolist())} lies outside its image, {width} wide and {height} high"
-        raise BenchError(f"{results.where(outside[0])}: {told}; boxes are in pixels of the whole scene")
+        box = f"bbox {short(as_written[outside[0]].tolist())} lies outside its image, {width} wide and {height} high"
+        raise BenchError(f"{results.where(outside[0])}: {box}; boxes are in pixels of the whole scene")
     return np.concatenate([low, high], axis=1)

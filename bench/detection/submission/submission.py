@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -13,9 +12,11 @@ from bench.core.errors import BenchError
 from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections, Detector, DetectorOptions
 from bench.detection.submission.coco_results import read_coco
-from bench.detection.submission.results_file import Found, lay_on_scenes, read_box_table
+from bench.detection.submission.results_file import lay_on_scenes, read_box_table
 from bench.execution.cell import Cell
-from bench.submissions.sheets import FORMATS, MADE_FOR, check_claims, existing_file, short_hash
+from bench.submissions.claims import check_claims, claims_in, claims_of
+from bench.submissions.request import submitted_file
+from bench.submissions.sheets import FORMATS, lacking
 
 HANDOUT = "bench data coco --config SUITE --out truth.json"
 
@@ -50,16 +51,6 @@ class Submitted:
     facts: dict[str, Any]
 
 
-def claims_of(data: Mapping[str, Any]) -> dict[str, str]:
-    """Return the hashes that a results file for this data may carry.
-
-    Args:
-        data: identity of the planned data (`PlannedData.identity`).
-    """
-    manifest, split = str(data["manifest"]), str(data["split"])
-    return {"manifest_sha256": manifest, "split_sha256": split, MADE_FOR: short_hash(manifest, split)}
-
-
 def read_submission(cell: Cell, scenes: Sequence[ShipScene], data: Mapping[str, Any]) -> Submitted:
     """Return the boxes of a submitted cell in each of its test scenes.
 
@@ -71,24 +62,18 @@ def read_submission(cell: Cell, scenes: Sequence[ShipScene], data: Mapping[str, 
             for others, or it does not speak of some of them.
     """
     options = cell.spec["method"]["options"]
-    path = existing_file(Path(cell.origin.places["results"]), FORMATS)
+    path = submitted_file(cell, FORMATS)
     results = read_coco(path) if path.suffix.lower() == ".json" else read_box_table(path)
     found = lay_on_scenes(results, scenes, options["category"])
-    agreed = check_claims(found.claims, claims_of(data), path, HANDOUT)
-    unspoken = _unspoken(found, scenes)
-    if unspoken and not options["empty_images_ok"]:
-        told = f"{path} says nothing of {len(unspoken)} of the {len(scenes)} test scenes, first {unspoken[0]!r}"
-        raise BenchError(
-            f"{told}; predict them, or state with --empty-images-ok that they were looked at and nothing was found"
-        )
+    agreed = check_claims(claims_in(results.sheet), claims_of(data), path, HANDOUT)
+    missing = lacking(found.mentioned, f"the {len(scenes)} test scenes", lambda i: repr(scenes[i].id))
+    if missing and not options["empty_images_ok"]:
+        advice = "predict them, or state with --empty-images-ok that they were looked at and nothing was found"
+        raise BenchError(f"{path} says nothing of {missing}; {advice}")
     facts = {
         "submitted": True,
         "submitted_for": agreed,
         "scenes_without_box": sum(len(each) == 0 for each in found.detections),
-        "scenes_without_entry": len(unspoken),
+        "scenes_without_entry": int((~found.mentioned).sum()),
     }
     return Submitted(found.detections, facts)
-
-
-def _unspoken(found: Found, scenes: Sequence[ShipScene]) -> list[str]:
-    return [scene.id for scene, known in zip(scenes, found.spoken_of.tolist(), strict=True) if not known]

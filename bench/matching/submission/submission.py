@@ -8,7 +8,7 @@ meant for it.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,20 +25,13 @@ from bench.matching.matchers.base import Matcher, MatcherOptions
 from bench.matching.matchers.distances import paired
 from bench.matching.scoring.predictions import PartPredictions, Predictions, load_predictions
 from bench.matching.scoring.sampling import PARTS, Drawn
-from bench.submissions.sheets import (
-    FORMATS,
-    MADE_FOR,
-    Sheet,
-    as_number,
-    check_claims,
-    existing_file,
-    read_sheet,
-    short,
-    short_hash,
-)
+from bench.submissions.claims import MADE_FOR, check_claims, claims_in, claims_of
+from bench.submissions.request import submitted_file
+from bench.submissions.sheets import FORMATS, Sheet, lacking, read_sheet
 from bench.suite.data_plan import PlannedData
 
 OURS = ".npz"  # a predictions file of this task
+READ = (*FORMATS, OURS)
 HANDOUT = "bench data pairs --config SUITE --out pairs.csv"
 GALLERY = "gallery"
 ASKED = (*PARTS, GALLERY)
@@ -102,6 +95,10 @@ class Asked:
         """(part, SAR id, optical id) -> number of the pair."""
         return {key: i for i, key in enumerate(zip(self.parts, self.sar, self.optical, strict=True))}
 
+    def called(self, number: int) -> str:
+        """Return "pair 7 (v2 and v4)" for messages."""
+        return f"pair {number} ({self.sar[number]} and {self.optical[number]})"
+
     def of(self, part: str) -> slice:
         """Return the numbers of a part's pairs."""
         later = [self.start[other] for other in ASKED[ASKED.index(part) + 1 :]]
@@ -132,14 +129,7 @@ def make_asked(data: Mapping[str, Any], drawn: Drawn) -> Asked:
         parts += [part] * len(distinct)
         sar += [ids[i] for i in (distinct // max(len(ids), 1)).tolist()]
         optical += [ids[i] for i in (distinct % max(len(ids), 1)).tolist()]
-    manifest, split = str(data["manifest"]), str(data["split"])
-    pairs = canonical_hash([drawn.pairs_sha256, drawn.gallery_sha256])
-    hashes = {
-        "manifest_sha256": manifest,
-        "split_sha256": split,
-        "pairs_sha256": pairs,
-        MADE_FOR: short_hash(manifest, split, pairs),
-    }
+    hashes = claims_of(data, pairs_sha256=canonical_hash([drawn.pairs_sha256, drawn.gallery_sha256]))
     return Asked(tuple(parts), tuple(sar), tuple(optical), start, at, hashes)
 
 
@@ -189,26 +179,22 @@ def read_submission(cell: Cell, plan: PlannedData, drawn: Drawn) -> Submitted:
         BenchError: the file is no such table, was made for other data, another split or another drawing, or does not
             name every pair exactly once with a finite distance or an empty field.
     """
-    path = existing_file(Path(cell.origin.places["results"]), (*FORMATS, OURS))
+    path = submitted_file(cell, READ)
     threshold: float | None = cell.spec["method"]["options"]["threshold"]
     asked = make_asked(plan.identity(), drawn)
     if path.suffix.lower() == OURS:
         return _from_predictions(path, asked, drawn, threshold)
     sheet = read_sheet(path, "pairs", "the columns pair, part, sar, optical, distance")
     sheet.check_columns((("distance", "similarity"),), (*NAMES, *PASSED_OVER, MADE_FOR), COLUMNS)
-    named = {"part", "sar", "optical"} <= set(sheet.columns)
+    named = set(NAMES[1:]) <= set(sheet.columns)
     if not named and not {"pair", MADE_FOR} <= set(sheet.columns):
         raise BenchError(f"{path} does not say which pairs it means; {COLUMNS}")
-    agreed = check_claims(sheet.claims(), asked.hashes, path, HANDOUT)
+    agreed = check_claims(claims_in(sheet), asked.hashes, path, HANDOUT)
     numbers = _numbers_of(sheet, asked, named)
     value, sign = ("distance", 1.0) if "distance" in sheet.columns else ("similarity", -1.0)
-    told = f"a finite {value} within single precision, or an empty field where the method failed"
-    values = sign * sheet.numbers(value, told, empty=True)
-    large = np.flatnonzero(np.abs(values) > _LARGEST)
-    if len(large):
-        raise BenchError(f"{sheet.where(large[0])}: {value} is {sheet.columns[value][large[0]]}; expected {told}")
+    legal = f"a finite {value} within single precision, or an empty field where the method failed"
     distance = np.full(len(asked), np.nan)
-    distance[numbers] = values
+    distance[numbers] = sign * sheet.numbers(value, legal, empty=True, largest=_LARGEST)
     given = np.zeros(len(asked), dtype=bool)
     given[numbers] = True
     fixed = None if threshold is None else float(np.float32(sign * threshold))
@@ -217,35 +203,27 @@ def read_submission(cell: Cell, plan: PlannedData, drawn: Drawn) -> Submitted:
 
 def _numbers_of(sheet: Sheet, asked: Asked, named: bool) -> np.ndarray:
     """Return the number of each row's pair, (n,) int64, each once."""
-    by_name: np.ndarray | None = None
-    if named:
-        by_name = np.empty(sheet.rows, dtype=np.int64)
-        for i, key in enumerate(zip(*(sheet.texts(name) for name in NAMES[1:]), strict=True)):
-            found = asked.number.get(key)
-            if found is None:
-                raise BenchError(f"{sheet.where(i)}: {_unknown(key, asked)}")
-            by_name[i] = found
-    numbers = by_name
-    if "pair" in sheet.columns:
-        numbers = np.empty(sheet.rows, dtype=np.int64)
-        for i, value in enumerate(sheet.columns["pair"]):
-            number = as_number(value)
-            if number is None or number != int(number) or not 0 <= number < len(asked):
-                raise BenchError(
-                    f"{sheet.where(i)}: unknown pair {short(value)}; the pairs are numbered 0 to {len(asked) - 1}"
-                )
-            numbers[i] = int(number)
-        if by_name is not None and (by_name != numbers).any():
-            i = int(np.argmax(by_name != numbers))
-            meant = numbers[i]
-            told = (
-                f"pair {meant} is {asked.sar[meant]} and {asked.optical[meant]} of {asked.parts[meant]} here, not what"
-                " the row names"
-            )
-            raise BenchError(f"{sheet.where(i)}: {told}; predict what `{HANDOUT}` writes")
-    assert numbers is not None
-    _check_once(numbers, asked, [sheet.where(i) for i in range(sheet.rows)])
+    by_number = sheet.positions("pair", len(asked)) if "pair" in sheet.columns else None
+    numbers = _numbers_by_name(sheet, asked) if named else by_number
+    assert numbers is not None  # `read_submission` has seen one of the two
+    if by_number is not None and (by_number != numbers).any():
+        i = int(np.argmax(by_number != numbers))
+        pair = by_number[i]
+        here = f"pair {pair} is {asked.sar[pair]} and {asked.optical[pair]} of {asked.parts[pair]} here"
+        raise BenchError(f"{sheet.where(i)}: {here}, not what the row names; predict what `{HANDOUT}` writes")
+    sheet.check_once(numbers, lambda i: f"pair {i} ({asked.sar[i]} and {asked.optical[i]} of {asked.parts[i]})")
     return numbers
+
+
+def _numbers_by_name(sheet: Sheet, asked: Asked) -> np.ndarray:
+    """Return the number of the pair that each row names, (n,) int64."""
+    out = np.empty(sheet.rows, dtype=np.int64)
+    for i, key in enumerate(zip(*(sheet.texts(name) for name in NAMES[1:]), strict=True)):
+        number = asked.number.get(key)
+        if number is None:
+            raise BenchError(f"{sheet.where(i)}: {_unknown(key, asked)}")
+        out[i] = number
+    return out
 
 
 def _unknown(key: tuple[str, str, str], asked: Asked) -> str:
@@ -260,17 +238,6 @@ def _unknown(key: tuple[str, str, str], asked: Asked) -> str:
     return f"the pair {sar} and {optical} is not asked for in {part}; predict what `{HANDOUT}` writes"
 
 
-def _check_once(numbers: np.ndarray, asked: Asked, where: Sequence[str]) -> None:
-    order = np.argsort(numbers, kind="stable")
-    again = np.flatnonzero(np.diff(numbers[order]) == 0)
-    if len(again):
-        i = int(order[again[0] + 1])
-        pair = numbers[i]
-        raise BenchError(
-            f"{where[i]}: pair {pair} ({asked.sar[pair]} and {asked.optical[pair]} of {asked.parts[pair]}) stands twice"
-        )
-
-
 def _laid(
     path: Path,
     asked: Asked,
@@ -283,20 +250,17 @@ def _laid(
     """Lay distances by number onto the drawn pairs, once every part is complete or, where it may be, left out."""
     present = {part: bool(given[asked.of(part)].any()) for part in ASKED}
     for part in ASKED:
-        lacking = np.flatnonzero(~given[asked.of(part)])
-        if not len(lacking) or (part != "test" and not present[part]):
-            continue
-        first = asked.start[part] + int(lacking[0])
-        named = f"first pair {first} ({asked.sar[first]} and {asked.optical[first]})"
-        told = f"{len(lacking)} of {len(given[asked.of(part)])} {part} pairs, {named}"
-        raise BenchError(f"{path} lacks {told}; write a row for each, with an empty distance where the method failed")
+        own = given[asked.of(part)]
+        missing = lacking(own, f"{len(own)} {part} pairs", asked.called, asked.start[part])
+        if missing and (part == "test" or present[part]):
+            advice = "write a row for each, with an empty distance where the method failed"
+            raise BenchError(f"{path} lacks {missing}; {advice}")
     if not present["validation"] and len(drawn.pairs["validation"]) and fixed is None:
         number = len(given[asked.of("validation")])
-        told = (
-            f"none of the {number} validation pairs, on which the threshold is chosen; add them, or state a threshold"
-            " with --threshold"
+        raise BenchError(
+            f"{path} has none of the {number} validation pairs, on which the threshold is chosen; add them, or state a"
+            " threshold with --threshold"
         )
-        raise BenchError(f"{path} has {told}")
     known = np.isfinite(distance)
     if not known[asked.of("test")].any():
         raise BenchError(
@@ -316,8 +280,8 @@ def _check_precision(values: np.ndarray, path: Path) -> None:
     distinct = len(np.unique(values))
     single = len(np.unique(values.astype(np.float32)))
     if distinct - single > max(1, _MERGED * distinct):
-        told = f"of {distinct} different distances {distinct - single} become equal in single precision"
-        raise BenchError(f"{path}: {told}, which boards keep; subtract what they share or take a logarithm")
+        equal = f"of {distinct} different distances {distinct - single} become equal in single precision"
+        raise BenchError(f"{path}: {equal}, which boards keep; subtract what they share or take a logarithm")
 
 
 def _from_predictions(path: Path, asked: Asked, drawn: Drawn, threshold: float | None) -> Submitted:
