@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -21,10 +21,6 @@ from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
 
-if TYPE_CHECKING:
-    from bench.data.ships.dataset import ShipDataset
-    from bench.data.ships.verify import ShipReport
-    from bench.data.verify import VerifyReport
 
 _FACTS = (
     "title",
@@ -220,15 +216,26 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
+    from bench.core.progress import Progress
     from bench.data.ships.dataset import ShipDataset
+    from bench.data.ships.verify import verify_ships
+    from bench.data.verify import DataReport, verify
 
     dataset = _open(args)
-    report = (
-        _verified_ships(dataset, args.limit)
-        if isinstance(dataset, ShipDataset)
-        else _verified_pairs(dataset, args.limit)
-    )
-    print(f"{'manifest'.ljust(14)} {report.manifest.sha256}")
+    assert isinstance(dataset, ShipDataset | PairDataset)
+    samples = len(dataset.scan()) if args.limit is None else args.limit
+    with Progress().bar("verify", samples, unit="pair" if dataset.kind == "pairs" else "image") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.advance(done - bar.done)
+
+        report: DataReport
+        if isinstance(dataset, ShipDataset):
+            report = verify_ships(dataset, args.limit, progress)
+        else:
+            report = verify(dataset, args.limit, progress)
+    for line in report.summary:
+        print(line)
     if args.manifest is not None:
         report.write_manifest(args.manifest)
         print(f"wrote {args.manifest}")
@@ -236,46 +243,6 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"PROBLEM {line}")
     print("no problem found" if report.ok else f"{len(report.problems)} problems")
     return 0 if report.ok else 1
-
-
-def _verified_pairs(dataset: Dataset, limit: int | None) -> VerifyReport:
-    from bench.core.progress import Progress
-    from bench.data.verify import verify
-
-    assert isinstance(dataset, PairDataset)
-    with Progress().bar("verify", len(dataset.scan().pairs) if limit is None else limit, unit="pair") as bar:
-        report = verify(dataset, limit, lambda done, total: bar.advance(done - bar.done))
-    expected = "not declared" if report.expected_pairs is None else report.expected_pairs
-    print(
-        f"{report.name}: {report.pairs} pairs (expected: {expected}), {report.checked} opened,"
-        f" {report.total_bytes / 2**20:.1f} MiB"
-    )
-    _print_counts({"sizes": report.sizes, "SAR types": report.sar_dtypes, "optical types": report.optical_dtypes})
-    return report
-
-
-def _verified_ships(dataset: ShipDataset, limit: int | None) -> ShipReport:
-    from bench.core.progress import Progress
-    from bench.data.ships.verify import verify_ships
-
-    with Progress().bar("verify", len(dataset.scan().claims) if limit is None else limit, unit="image") as bar:
-        report = verify_ships(dataset, limit, lambda done, total: bar.advance(done - bar.done))
-    images, ships = (
-        "not declared" if number is None else number for number in (report.expected_scenes, report.expected_ships)
-    )
-    print(
-        f"{report.name}: {report.scenes} images (expected: {images}), {report.ships} ships and {report.ignored} to"
-        f" ignore (expected: {ships}), {report.checked} opened, {report.total_bytes / 2**20:.1f} MiB"
-    )
-    _print_counts({"sizes": report.sizes, "types": report.dtypes})
-    for line in report.notes:
-        print(f"{'note'.ljust(14)} {line}")
-    return report
-
-
-def _print_counts(kinds: dict[str, dict[str, int]]) -> None:
-    for what, counts in kinds.items():
-        print(f"{what.ljust(14)} " + ", ".join(f"{key}: {count}" for key, count in counts.items()))
 
 
 def _cut(args: argparse.Namespace) -> int:

@@ -47,6 +47,9 @@ class Scan:
     pairs: tuple[FilePair, ...]
     unpaired: tuple[str, ...]
 
+    def __len__(self) -> int:
+        return len(self.pairs)
+
 
 class Dataset(ABC):
     """Base class of every data set reader, whatever it holds.

@@ -1,63 +1,83 @@
 """Looking at a data set on disk as it is: every file opened, hashed, and compared with its partner and with the
 declared facts.
 
+Owns what a report says of any set, and the reports of pairs; those of scenes with ships are in `ships/verify.py`.
 Unlike the index, which stops at the first problem, this collects all of them. It writes nothing but the manifest file
 it is asked for.
 """
 
 from __future__ import annotations
 
-import os
+from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from bench.core.errors import BenchError
 from bench.core.store import write_text
-from bench.data.dataset import FilePair, PairDataset
+from bench.data.dataset import Dataset, FilePair, PairDataset
+from bench.data.decoded import Report, read_ahead
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.scaling import SarScale
 
-_LISTED = 20
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
-class VerifyReport:
-    """What was found. Paths are relative to the root.
+@dataclass(frozen=True, kw_only=True)
+class DataReport(ABC):
+    """What was found of any set. Paths are relative to the root.
+
+    Class attributes:
+        listed: how many lines of a kind of problem are shown, None for all.
 
     Attributes:
-        name: data set. pairs: complete file pairs. expected_pairs: as declared, None where nothing is.
-        checked: how many pairs were opened (fewer than `pairs` under a limit).
+        name: data set.
+        checked: how many samples were opened (fewer than there are under a limit).
         total_bytes: size of all files of the manifest.
-        sizes: "height x width" -> number of pairs. sar_dtypes, optical_dtypes: pixel types -> number of images.
-        unpaired: a line for each file without partner.
-        unreadable: a line for each file that cannot be used: truncated, no image, NaN, unequal SAR channels.
-        mismatched: a line for each pair whose images differ in size.
+        sizes: "height x width" -> number of samples.
+        unreadable: a line for each image that cannot be used: truncated, no image, complex, NaN, unequal SAR channels.
         constant: images with one single value.
-        duplicates: groups of files with equal content.
-        other: further problems: the count, mixed dtypes, the declared SAR scale, an index that cannot be made.
+        duplicates: groups of images with equal content.
+        notes: what is unusual, but no fault.
         manifest: hashes of all files.
     """
 
+    listed: ClassVar[int | None] = None
+
     name: str
-    pairs: int
-    expected_pairs: int | None
     checked: int
     total_bytes: int
     sizes: dict[str, int]
-    sar_dtypes: dict[str, int]
-    optical_dtypes: dict[str, int]
-    unpaired: tuple[str, ...]
     unreadable: tuple[str, ...]
-    mismatched: tuple[str, ...]
     constant: tuple[str, ...]
     duplicates: tuple[tuple[str, ...], ...]
-    other: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     manifest: Manifest
+
+    @property
+    @abstractmethod
+    def found(self) -> str:
+        """How many samples there are, and how many should be."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What is counted by value: sizes and pixel types."""
+
+    @property
+    @abstractmethod
+    def general(self) -> Sequence[str]:
+        """Problems of the whole set, as lines."""
+
+    @property
+    @abstractmethod
+    def kinds(self) -> dict[str, Sequence[str]]:
+        """Problems of single samples: kind -> lines, the gravest kinds first, but for those that all sets share."""
 
     @property
     def ok(self) -> bool:
@@ -66,19 +86,25 @@ class VerifyReport:
 
     @property
     def problems(self) -> list[str]:
-        """Every problem as one line, the gravest kinds first; long lists end in a count."""
-        lines = list(self.other)
-        for what, found in (
-            ("unpaired", self.unpaired),
-            ("unreadable", self.unreadable),
-            ("unequal size", self.mismatched),
-            ("constant image", self.constant),
-            ("equal content", tuple(" = ".join(group) for group in self.duplicates)),
-        ):
-            lines += [f"{what}: {line}" for line in found[:_LISTED]]
-            if len(found) > _LISTED:
-                lines.append(f"{what}: {len(found) - _LISTED} more")
+        """Every problem as one line, the gravest kinds first; lists longer than `listed` end in a count."""
+        equal = [" = ".join(group) for group in self.duplicates]
+        lines = list(self.general)
+        for what, found in {**self.kinds, "constant image": self.constant, "equal content": equal}.items():
+            shown = found[: self.listed]
+            lines += [f"{what}: {line}" for line in shown]
+            lines += [f"{what}: {len(found) - len(shown)} more"] if len(found) > len(shown) else []
         return lines
+
+    @property
+    def summary(self) -> list[str]:
+        """What was looked at, as the lines of a terminal."""
+        rows = [
+            (what, ", ".join(f"{key}: {count}" for key, count in counts.items()))
+            for what, counts in self.counts.items()
+        ]
+        rows += [("note", note) for note in self.notes] + [("manifest", self.manifest.sha256)]
+        first = f"{self.name}: {self.found}, {self.checked} opened, {self.total_bytes / 2**20:.1f} MiB"
+        return [first, *(f"{what.ljust(14)} {text}" for what, text in rows)]
 
     def write_manifest(self, path: Path) -> None:
         """Write `sha256  path` lines, sorted by path; `sha256sum -c` run in the root checks them.
@@ -86,31 +112,152 @@ class VerifyReport:
         Raises:
             BenchError: the file cannot be written.
         """
-        write_manifest(self.manifest, path)
+        files = sorted(self.manifest.files.items())
+        write_text(Path(path), "".join(f"{entry[2]}  {name}\n" for name, entry in files))
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write `sha256  path` lines, sorted by path.
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport(DataReport):
+    """What was found of a set of pairs.
 
-    Raises:
-        BenchError: the file cannot be written.
+    Attributes:
+        pairs: complete file pairs. expected_pairs: as declared, None where nothing is.
+        sar_dtypes, optical_dtypes: pixel types -> number of images.
+        unpaired: a line for each file without partner.
+        mismatched: a line for each pair whose images differ in size.
+        other: further problems: the count, mixed dtypes, the declared SAR scale, an index that cannot be made.
     """
-    write_text(Path(path), "".join(f"{entry[2]}  {name}\n" for name, entry in sorted(manifest.files.items())))
+
+    listed = 20
+
+    pairs: int
+    expected_pairs: int | None
+    sar_dtypes: dict[str, int]
+    optical_dtypes: dict[str, int]
+    unpaired: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    other: tuple[str, ...]
+
+    @property
+    def found(self) -> str:
+        return f"{self.pairs} pairs (expected: {expected(self.expected_pairs)})"
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        return {"sizes": self.sizes, "SAR types": self.sar_dtypes, "optical types": self.optical_dtypes}
+
+    @property
+    def general(self) -> Sequence[str]:
+        return self.other
+
+    @property
+    def kinds(self) -> dict[str, Sequence[str]]:
+        return {"unpaired": self.unpaired, "unreadable": self.unreadable, "unequal size": self.mismatched}
 
 
-@dataclass
-class _Findings:
-    sizes: Counter[str] = field(default_factory=Counter)
-    sar_dtypes: Counter[str] = field(default_factory=Counter)
-    optical_dtypes: Counter[str] = field(default_factory=Counter)
-    unreadable: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
-    constant: list[str] = field(default_factory=list)
+def expected(count: int | None) -> str:
+    """Return a declared count in words."""
+    return "not declared" if count is None else str(count)
 
 
-def verify(
-    dataset: PairDataset, limit: int | None = None, progress: Callable[[int, int], None] | None = None
-) -> VerifyReport:
+# -- what the checks of all sets share ---------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Seen:
+    """What decoding one image showed; the pixels themselves are let go at once.
+
+    Attributes:
+        shape: (height, width), None where the image cannot be read. dtype: its pixel type, "" likewise.
+        error, constant: a line on why it cannot be read, or on its one value; "" for others.
+    """
+
+    shape: tuple[int, int] | None = None
+    dtype: str = ""
+    error: str = ""
+    constant: str = ""
+
+
+def look(root: Path, name: str, read: Callable[[Path], np.ndarray]) -> Seen:
+    """Decode the image `name` below `root`."""
+    try:
+        image = read(root / name)
+    except BenchError as error:
+        return Seen(error=str(error))
+    flat = image.size > 1 and image.min() == image.max()
+    constant = f"{name} is {image.flat[0]} everywhere" if flat else ""
+    return Seen((image.shape[0], image.shape[1]), str(image.dtype), constant=constant)
+
+
+def look_at_all(one: Callable[[Item], Found], items: Sequence[Item], progress: Report | None) -> list[Found]:
+    """Return `one(item)` of all items, several at a time; `progress` is called with (items done, items in all)."""
+    out = []
+    for done, result in enumerate(read_ahead(one, items), start=1):
+        out.append(result)
+        if progress is not None:
+            progress(done, len(items))
+    return out
+
+
+def shared_findings(
+    dataset: Dataset, images: Iterable[str], seen: Iterable[Seen], sizes: Iterable[str]
+) -> dict[str, Any]:
+    """Return the fields of `DataReport` but `checked`; all files are hashed anew.
+
+    Args:
+        images: all images, relative to the root. seen: those that were opened. sizes: of the samples, in words.
+    """
+    manifest = build_manifest(dataset.root, dataset.files(), None)
+    by_hash: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set(images)):
+        by_hash[manifest.files[name][2]].append(name)
+    seen = list(seen)
+    return {
+        "name": dataset.facts.name,
+        "total_bytes": sum(entry[0] for entry in manifest.files.values()),
+        "sizes": _tally(sizes),
+        "unreadable": tuple(one.error for one in seen if one.error),
+        "constant": tuple(one.constant for one in seen if one.constant),
+        "duplicates": tuple(tuple(names) for names in by_hash.values() if len(names) > 1),
+        "manifest": manifest,
+    }
+
+
+def in_words(shape: tuple[int, int]) -> str:
+    """Return (height, width) as "height x width"."""
+    return f"{shape[0]} x {shape[1]}"
+
+
+def _tally(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
+
+
+def pixel_types(seen: Iterable[Seen]) -> dict[str, int]:
+    """Return pixel type -> number of images, sorted; unreadable images have none."""
+    return _tally(one.dtype for one in seen if one.dtype)
+
+
+def type_problems(dtypes: Mapping[str, int], what: str) -> list[str]:
+    """Return a line on images of several pixel types."""
+    return [f"{what} have several pixel types: {', '.join(sorted(dtypes))}"] if len(dtypes) > 1 else []
+
+
+def scale_problems(dataset: Dataset, dtypes: Mapping[str, int]) -> list[str]:
+    """Return a line on SAR images that are not of the declared scale."""
+    if dataset.sar_scale is not SarScale.uint8 or not set(dtypes) - {"uint8"}:
+        return []
+    return ["SAR scale is declared uint8, but the files are not 8-bit; declare sar_scale: amplitude, intensity or db"]
+
+
+def index_problems(dataset: Dataset) -> list[str]:
+    """Return a line on what only the whole can show, such as an id that stands twice."""
+    try:
+        dataset.index()
+    except BenchError as error:
+        return [str(error)]
+    return []
+
+
+# -- pairs -------------------------------------------------------------------------------------------------------------
+def verify(dataset: PairDataset, limit: int | None = None, progress: Report | None = None) -> VerifyReport:
     """Check a data set on disk; all files are hashed anew, the first `limit` pairs (None: all) are opened.
 
     Args:
@@ -120,95 +267,51 @@ def verify(
         BenchError: the folders or tables themselves are missing, or a file cannot be read from disk at all.
     """
     scan = dataset.scan()
-    findings = _Findings()
-    chosen = scan.pairs if limit is None else scan.pairs[:limit]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for done, result in enumerate(pool.map(lambda pair: _look(pair, dataset), chosen), start=1):
-            _collect(findings, chosen[done - 1], result)
-            if progress is not None:
-                progress(done, len(chosen))
-    manifest = build_manifest(dataset.root, dataset.files(), None)
-    images = {name for pair in scan.pairs for name in (pair.optical, pair.sar)}
+    chosen = scan.pairs[:limit]
+
+    def both(pair: FilePair) -> tuple[Seen, Seen]:
+        optical = look(dataset.root, pair.optical, dataset.reading.optical)
+        return optical, look(dataset.root, pair.sar, dataset.reading.sar.read)
+
+    seen = look_at_all(both, chosen, progress)
+    optical_types, sar_types = (pixel_types(pair[view] for pair in seen) for view in (0, 1))
+    sizes, mismatched = [], []
+    for pair, (optical, sar) in zip(chosen, seen, strict=True):
+        if optical.shape is None or sar.shape is None:
+            continue
+        if optical.shape == sar.shape:
+            sizes.append(in_words(sar.shape))
+        else:
+            shapes = f"{in_words(optical.shape)} px and {pair.sar} is {in_words(sar.shape)} px"
+            mismatched.append(f"{pair.optical} is {shapes}")
+    images = [name for pair in scan.pairs for name in (pair.optical, pair.sar)]
     return VerifyReport(
-        name=dataset.facts.name,
+        **shared_findings(dataset, images, [one for pair in seen for one in pair], sizes),
+        checked=len(chosen),
         pairs=len(scan.pairs),
         expected_pairs=dataset.expected_pairs(),
-        checked=len(chosen),
-        total_bytes=sum(entry[0] for entry in manifest.files.values()),
-        sizes=dict(sorted(findings.sizes.items())),
-        sar_dtypes=dict(sorted(findings.sar_dtypes.items())),
-        optical_dtypes=dict(sorted(findings.optical_dtypes.items())),
+        sar_dtypes=sar_types,
+        optical_dtypes=optical_types,
         unpaired=scan.unpaired,
-        unreadable=tuple(findings.unreadable),
-        mismatched=tuple(findings.mismatched),
-        constant=tuple(findings.constant),
-        duplicates=equal_files(manifest, images),
-        other=tuple(_other(dataset, len(scan.pairs), bool(scan.unpaired), findings)),
-        manifest=manifest,
+        mismatched=tuple(mismatched),
+        other=(
+            *_count_problems(dataset, len(scan.pairs)),
+            *type_problems(optical_types, "optical images"),
+            *type_problems(sar_types, "SAR images"),
+            *scale_problems(dataset, sar_types),
+            *_size_problems(dataset.patch_px(), _tally(sizes)),
+            *(() if scan.unpaired else index_problems(dataset)),
+        ),
     )
 
 
-def _look(pair: FilePair, dataset: PairDataset) -> tuple[np.ndarray | BenchError, np.ndarray | BenchError]:
-    """Return both images, or for each the error that reading it gave."""
-    found: list[np.ndarray | BenchError] = []
-    for name, read in ((pair.optical, dataset.reading.optical), (pair.sar, dataset.reading.sar.read)):
-        try:
-            found.append(read(dataset.root / name))
-        except BenchError as error:
-            found.append(error)
-    return found[0], found[1]
+def _count_problems(dataset: PairDataset, pairs: int) -> list[str]:
+    declared = dataset.expected_pairs()
+    return [f"{pairs} pairs found, {declared} declared"] if declared not in (None, pairs) else []
 
 
-def _collect(
-    findings: _Findings, pair: FilePair, result: tuple[np.ndarray | BenchError, np.ndarray | BenchError]
-) -> None:
-    dtypes = (findings.optical_dtypes, findings.sar_dtypes)
-    for name, image, counter in zip((pair.optical, pair.sar), result, dtypes, strict=True):
-        if isinstance(image, BenchError):
-            findings.unreadable.append(str(image))
-            continue
-        counter[str(image.dtype)] += 1
-        if image.min() == image.max():
-            findings.constant.append(f"{name} is {image.flat[0]} everywhere")
-    optical, sar = result
-    if isinstance(optical, BenchError) or isinstance(sar, BenchError):
-        return
-    if optical.shape[:2] != sar.shape:
-        shapes = f"{optical.shape[0]} x {optical.shape[1]} px and {pair.sar} is {sar.shape[0]} x {sar.shape[1]} px"
-        findings.mismatched.append(f"{pair.optical} is {shapes}")
-    else:
-        findings.sizes[f"{sar.shape[0]} x {sar.shape[1]}"] += 1
-
-
-def equal_files(manifest: Manifest, images: set[str]) -> tuple[tuple[str, ...], ...]:
-    """Return the groups of `images` (paths relative to the root) that have equal content."""
-    by_hash: dict[str, list[str]] = defaultdict(list)
-    for name in sorted(images):
-        by_hash[manifest.files[name][2]].append(name)
-    return tuple(tuple(names) for names in by_hash.values() if len(names) > 1)
-
-
-def _other(dataset: PairDataset, pairs: int, lonely: bool, findings: _Findings) -> list[str]:
-    lines = []
-    expected, side = dataset.expected_pairs(), dataset.patch_px()
-    if expected is not None and pairs != expected:
-        lines.append(f"{pairs} pairs found, {expected} declared")
-    for view, dtypes in (("optical", findings.optical_dtypes), ("SAR", findings.sar_dtypes)):
-        if len(dtypes) > 1:
-            lines.append(f"{view} images have several pixel types: {', '.join(sorted(dtypes))}")
-    if dataset.sar_scale is SarScale.uint8 and set(findings.sar_dtypes) - {"uint8"}:
-        lines.append(
-            "SAR scale is declared uint8, but the files are not 8-bit; declare sar_scale: amplitude, intensity or db"
-        )
-    if side is not None:
-        wrong = {size: n for size, n in findings.sizes.items() if size != f"{side} x {side}"}
-        if wrong:
-            lines.append(f"{sum(wrong.values())} pairs are not {side} px square: {', '.join(wrong)}")
-    elif len(findings.sizes) > 1:
-        lines.append(f"pairs come in {len(findings.sizes)} sizes: {', '.join(findings.sizes)}")
-    if not lonely:
-        try:
-            dataset.index()
-        except BenchError as error:
-            lines.append(str(error))
-    return lines
+def _size_problems(side: int | None, sizes: Mapping[str, int]) -> list[str]:
+    if side is None:
+        return [f"pairs come in {len(sizes)} sizes: {', '.join(sizes)}"] if len(sizes) > 1 else []
+    wrong = {size: n for size, n in sizes.items() if size != in_words((side, side))}
+    return [f"{sum(wrong.values())} pairs are not {side} px square: {', '.join(wrong)}"] if wrong else []

@@ -106,6 +106,9 @@ class ShipScan:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __len__(self) -> int:
+        return len(self.claims)
+
 
 @dataclass(frozen=True)
 class Checked:
