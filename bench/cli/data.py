@@ -21,7 +21,6 @@ from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
 
-
 _FACTS = (
     "title",
     "sar_sensor",
@@ -57,6 +56,14 @@ EXAMPLES = """  bench data info qxs-saropt
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_checks(actions)
+    _add_cut(actions)
+    _add_parts(actions)
+    _add_handouts(actions)
+    _add_makers(actions)
+
+
+def _add_checks(actions: Any) -> None:
     info = _action(actions, "info", _info, "declared facts of a data set, and what to place where")
     info.add_argument("name", help="a data set of `bench list datasets`")
     check = _action(
@@ -70,6 +77,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--manifest", type=Path, metavar="FILE", help="write the SHA-256 of every file (checked by `sha256sum -c`)"
     )
+
+
+def _add_cut(actions: Any) -> None:
     cutting = _action(
         actions, "cut", _cut, "registered scenes -> patches in the QXS-SAROPT layout, with a CSV of scene and position"
     )
@@ -98,6 +108,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="reject below this share of optical pixels with a strong gradient",
     )
+
+
+def _add_parts(actions: Any) -> None:
     split = _action(
         actions, "split", _split, "write a split file: id, part, group; reusable as `split: {kind: file, path: ...}`"
     )
@@ -109,6 +122,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     audit = _action(actions, "audit", _audit, data_audit.HELP)
     _add_dataset(audit)
     data_audit.add_arguments(audit)
+
+
+def _add_handouts(actions: Any) -> None:
     pairs = _action(actions, "pairs", data_handout.write_pairs, data_handout.PAIRS_HELP)
     data_handout.add_pairs_arguments(pairs)
     coco = _action(actions, "coco", _coco, data_handout.COCO_HELP)
@@ -125,6 +141,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part", choices=("train", "validation", "test"), help="this part of the split alone (default: all images)"
     )
     coco.add_argument("--out", type=Path, required=True, metavar="JSON")
+
+
+def _add_makers(actions: Any) -> None:
     simulating = _action(actions, "simulate", data_simulate.simulate, data_simulate.HELP)
     data_simulate.add_arguments(simulating)
     toy = _action(actions, "toy", _toy, "write the generated toy pairs in the QXS-SAROPT layout")
