@@ -21,7 +21,7 @@ def write_pairs(root: Path, count: int, side_px: int) -> None:
     """Write `count` pairs in the layout of QXS-SAROPT."""
     root.mkdir(parents=True)
     options = ToyScene(scenes=1, patches_per_scene=count, patch_px=side_px)
-    write_toy_pairs(root, options, QxsSaropt.folders(QxsSaropt.Options()))
+    write_toy_pairs(root, options, (QxsSaropt.layout.optical, QxsSaropt.layout.sar))
 
 
 def compress(root: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path for folder in ("bench", "tests") for path in (ROOT / folder).rglob("*.py"))
 BENCH = [path for path in FILES if path.is_relative_to(ROOT / "bench")]
-MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+DATASETS = [path for path in BENCH if path.parent.name == "datasets" or path.name in ("port_pairs.py", "port_ships.py")]
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_DATASET_LINES = 400, 60, 60
 HEAVY = {
     "torch",
     "torchvision",
@@ -64,6 +65,12 @@ def test_no_file_and_no_function_is_too_long(path: Path) -> None:
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
             assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, f"{node.name} in line {node.lineno}: split it"
+
+
+@pytest.mark.parametrize("path", DATASETS, ids=name_of)
+def test_a_data_set_is_declared_facts(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").count("\n")
+    assert lines <= MAX_DATASET_LINES, f"{lines} lines: how files lie is the business of a family, as a setting of it"
 
 
 @pytest.mark.parametrize("path", BENCH, ids=name_of)

@@ -31,6 +31,17 @@ class DatasetOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class OwnTable(DatasetOptions):
+    """The option of sets that state too little of their samples.
+
+    Attributes:
+        table: CSV of your own (below the root, or an absolute path) with a row for each sample (`id`), for columns such
+            as `scene` or `shore`.
+    """
+
+    table: str | None = None
+
+
 @dataclass(frozen=True)
 class FilePair:
     """Two files that belong together: pair or scene id, paths relative to the root with "/" between parts."""
@@ -60,6 +71,9 @@ class Dataset(ABC):
         version: raise it when the same files give other samples; it belongs into the train key.
         Options: pydantic model of the options (frozen, extra keys refused).
         generated: whether the set makes itself when no root is given (see `prepare`).
+        layout: how its files lie: the settings of its family, of which those that are options too are the user's.
+        inside: path from the set's folder to its files, in which {name} stands for an option.
+        choosing: options that choose a part of the set; declared counts hold while they have their defaults.
 
     Args:
         root: the set's folder, as `locate` returned it.
@@ -72,11 +86,25 @@ class Dataset(ABC):
     version: ClassVar[int] = 1
     Options: ClassVar[type[DatasetOptions]] = DatasetOptions
     generated: ClassVar[bool] = False
+    layout: ClassVar[DatasetOptions] = DatasetOptions()
+    inside: ClassVar[str] = ""
+    choosing: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
         self.root = Path(root)
         self.options = options
         self.cache = cache
+
+    @classmethod
+    def settings_of(cls, options: Any) -> Any:
+        """Return the layout of a copy of the set under `options`."""
+        return settled(cls.layout, options)
+
+    def whole(self) -> bool:
+        """Return whether the options choose the whole set."""
+        fields = type(self.options).model_fields
+        pairs = ((getattr(self.options, name), fields[name].default) for name in self.choosing)
+        return all(_unordered(chosen) == _unordered(default) for chosen, default in pairs)
 
     @property
     def sar_scale(self) -> SarScale:
@@ -127,12 +155,24 @@ class Dataset(ABC):
 
     @classmethod
     def locate(cls, root: Path, options: Any) -> Path:
-        """Return the folder that really holds the set, given the folder the user named.
+        """Return the folder that really holds the set, given the folder the user named: that folder, or the one of the
+        set's own name inside it, single or doubled (some archives double it), or any on the path to the files.
 
         Raises:
             BenchError: the layout is not found below `root`.
         """
-        return root
+        inside = Path(cls.inside.format(**options.model_dump()))
+        outer = (root, root / cls.facts.folder, root / cls.facts.folder / cls.facts.folder)
+        tails = [root.joinpath(*inside.parts[k:]) for k in range(1, len(inside.parts) + 1)]
+        for folder in (*(each / inside for each in outer), *tails):
+            if not cls.lacks(folder, options):
+                return folder
+        raise missing(cls.facts, [f"{root / inside}/{name}" for name in cls.lacks(root / inside, options)])
+
+    @classmethod
+    def lacks(cls, folder: Path, options: Any) -> list[str]:
+        """Return what `folder` lacks to be the root: files and folders without which nothing can be read."""
+        return []
 
     @classmethod
     def prepare(cls, root: Path | None, options: Any, cache: Path) -> Path:
@@ -171,13 +211,14 @@ class PairDataset(Dataset):
 
     def expected_pairs(self) -> int | None:
         """Return the number of pairs that this copy should have under these options, None where nothing is declared."""
-        return self.facts.expected_pairs
+        expected = self.facts.sizes[self.options.size_px] if self.facts.sizes else self.facts.expected_pairs
+        return expected if self.whole() else None
 
     def patch_px(self) -> int | None:
         """Return the edge length in pixels that all patches should have under these options, None where nothing is
         declared.
         """
-        return self.facts.patch_px
+        return int(self.options.size_px) if self.facts.sizes else self.facts.patch_px
 
     def scan(self) -> Scan:
         """Return the files on disk, paired, without opening an image. Looks once; open the set anew to look again.
@@ -278,6 +319,22 @@ def _inner_model(model: Any, name: str) -> Any:
     field = model.model_fields.get(name) if model is not None else None
     annotation = field.annotation if field is not None else None
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def settled(layout: Any, options: Any) -> Any:
+    """Return `layout` with the values of those of its settings that are options."""
+    names = type(layout).model_fields.keys() & type(options).model_fields.keys()
+    return layout.model_copy(update={name: getattr(options, name) for name in names})
+
+
+def lacking(folder: Path, *needed: str | tuple[str, ...]) -> list[str]:
+    """Return which of the needed files and folders are not in `folder`; of several names in a tuple one is enough."""
+    alternatives = [(names,) if isinstance(names, str) else names for names in needed]
+    return [names[0] for names in alternatives if not any((folder / name).exists() for name in names)]
+
+
+def _unordered(value: Any) -> Any:
+    return set(value) if isinstance(value, tuple) else value
 
 
 KINDS = {"pairs": "SAR-optical pairs, for matching", "ships": "SAR scenes with ship boxes, for detection"}

@@ -4,14 +4,16 @@ here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 
 from bench.data.scaling import SarScale
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetFacts:
-    """What is known of any data set before looking at a copy of it.
+    """What is known of any data set before looking at a copy of it. White space in texts is folded, so that they may be
+    broken anywhere.
 
     Attributes:
         name: registry name.
@@ -26,7 +28,7 @@ class SetFacts:
 
     name: str
     title: str
-    gsd_m: float | None
+    gsd_m: float | None = None
     polarisation: str
     sar_scale: SarScale | None
     licence: str
@@ -34,6 +36,12 @@ class SetFacts:
     homepage: str
     folder: str
     place_what: str
+
+    def __post_init__(self) -> None:
+        for name in (one.name for one in fields(self) if one.name != "place_what"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                object.__setattr__(self, name, " ".join(value.split()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +53,14 @@ class DatasetFacts(SetFacts):
         expected_pairs: number of file pairs (scene pairs, for sets that are cut) of the complete set, None where the
             user decides.
         patch_px: edge length of its square patches in pixels, None where it varies.
+        sizes: edge length -> number of pairs, of a set that is published in several sizes (option `size_px`).
     """
 
     sar_sensor: str
     optical_sensor: str
-    expected_pairs: int | None
-    patch_px: int | None
+    expected_pairs: int | None = None
+    patch_px: int | None = None
+    sizes: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +79,8 @@ class ShipFacts(SetFacts):
     sensors: str
     image_px: str
     resolution: str
-    expected_scenes: int | None
-    expected_ships: int | None
+    expected_scenes: int | None = None
+    expected_ships: int | None = None
     dtypes: tuple[str, ...] = ()
     notes: str = ""
 
@@ -83,11 +93,8 @@ def facts_of_users_own(name: str, title: str, folder: str, place_what: str, note
         sensors="as the user declares",
         image_px="any",
         resolution="as the user declares (option gsd_m)",
-        gsd_m=None,
         polarisation="unknown",
         sar_scale=None,  # the option sar_scale declares it
-        expected_scenes=None,
-        expected_ships=None,
         licence="the data's own",
         citation="the data's own",
         homepage="your own data",

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from bench.core.errors import BenchError, nearest
+from bench.core.errors import BenchError
 from bench.core.options import later
 from bench.data.csv_files import PLACE_COLUMNS, place_of, rows_by_id
-from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
+from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, lacking
 from bench.data.images import IMAGE_SUFFIXES
 from bench.data.index import PairIndex, PairSample
 from bench.data.reading import NoData
@@ -67,41 +65,19 @@ class FolderPairs(PairDataset):
     """Reader of two parallel folders."""
 
     Options: ClassVar[type[DatasetOptions]] = FolderOptions
+    layout: ClassVar[FolderOptions] = FolderOptions()
+
+    def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
+        super().__init__(root, options, cache)
+        self.settings: FolderOptions = self.settings_of(options)
 
     @classmethod
-    def folders(cls, options: Any) -> tuple[str, str]:
-        """Return the names of the optical and the SAR folder."""
-        return options.optical, options.sar
-
-    @classmethod
-    def locate(cls, root: Path, options: Any) -> Path:
-        """Return `root`, or the folder of the set's own name inside it (some archives double it), whichever holds
-        both folders.
-        """
-        names = cls.folders(options)
-        inner = root / cls.facts.folder
-        candidates = [root, inner, inner / cls.facts.folder]
-        for candidate in candidates:
-            if all((candidate / name).is_dir() for name in names):
-                return candidate
-        raise missing(cls.facts, [f"{root}/{name}" for name in names])
-
-    def pair_by(self) -> PairBy:
-        """Return how file names pair."""
-        by: PairBy = self.options.pair_by
-        return by
-
-    def table(self) -> Path | None:
-        """Return the path of the attribute table, None for none."""
-        return self.root / self.options.table if self.options.table else None
-
-    def crs(self) -> str | None:
-        """Return the name of the coordinate system of the places."""
-        crs: str | None = self.options.crs
-        return crs
+    def lacks(cls, folder: Path, options: Any) -> list[str]:
+        settings = cls.settings_of(options)
+        return lacking(folder, settings.optical, settings.sar)
 
     def tables(self) -> list[Path]:
-        table = self.table()
+        table = self.root / self.settings.table if self.settings.table else None
         if table is not None and not table.is_file():
             raise BenchError(
                 f"no table {table}; it holds a row a pair (id, scene, place). `bench data audit {self.facts.name} --out"
@@ -110,110 +86,26 @@ class FolderPairs(PairDataset):
         return [table] if table else []
 
     def _scan(self) -> Scan:
-        return pair_folders(self.root, *self.folders(self.options), by=self.pair_by())
+        return pair_folders(self.root, self.settings.optical, self.settings.sar, by=self.settings.pair_by)
 
     def index(self) -> PairIndex:
         scan = self.scan()
-        check_pairs(scan, self.root, self.folders(self.options))
-        table = self.table()
-        rows = rows_by_id(table) if table else {}
-        samples = []
-        for pair in scan.pairs:
-            if table is None:
-                samples.append(PairSample(pair.id, pair.optical, pair.sar))
-                continue
-            row = rows.get(pair.id)
-            if row is None:
-                raise BenchError(f"{table} has no row for pair {pair.id!r} ({pair.optical}); add it or drop the table")
-            attributes = {key: value for key, value in row.items() if key not in ("id", "scene", *PLACE_COLUMNS)}
-            place = place_of(row, table)
-            samples.append(
-                PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes)
-            )
-        return PairIndex(tuple(samples), self.crs(), f"{self.facts.name} at {self.root}", self.reading)
+        check_pairs(scan, self.root, (self.settings.optical, self.settings.sar))
+        rows = {table: rows_by_id(table) for table in self.tables()}
+        samples = [_sample(pair, rows) for pair in scan.pairs]
+        return PairIndex(tuple(samples), self.settings.crs, f"{self.facts.name} at {self.root}", self.reading)
 
 
-@dataclass(frozen=True)
-class Place:
-    """What a pair of folders tells of all its pairs: the first part of their ids, columns, and the scene (None:
-    unknown).
-    """
-
-    id: str
-    attributes: Mapping[str, str]
-    scene: str | None = None
-
-
-class PlacedFolders(PairDataset):
-    """Family of sets with many pairs of folders, whose names tell what lies in them. Files pair by the last number of
-    their stems.
-
-    A subclass says what its root holds (`holds`), and writes `_scan` with `scan_places`.
-    """
-
-    def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
-        super().__init__(root, options, cache)
-        self._places: dict[str, Place] = {}
-
-    @classmethod
-    @abstractmethod
-    def holds(cls, folder: Path, options: Any) -> bool:
-        """Return whether `folder` is the set's root."""
-
-    @classmethod
-    def locate(cls, root: Path, options: Any) -> Path:
-        """Return `root`, or the folder of the set's own name inside it, single or doubled."""
-        for candidate in (root, root / cls.facts.folder, root / cls.facts.folder / cls.facts.folder):
-            if cls.holds(candidate, options):
-                return candidate
-        raise missing(cls.facts, [str(root)])
-
-    def check_names(self, what: str, given: Iterable[str], known: Sequence[str]) -> None:
-        """Raise BenchError for a name that the set does not know, or whose folder is not there."""
-        for name in given:
-            if name not in known:
-                raise BenchError(f"data set {self.facts.name} has no {what} {name!r}{nearest(name, known)}")
-            if not (self.root / name).is_dir():
-                raise BenchError(
-                    f"data set {self.facts.name}: {what} {name} is not in {self.root}; place it there or leave it out"
-                )
-
-    def numbers(self, folder: str, prefixes: Sequence[str]) -> list[str]:
-        """Return what follows any of `prefixes` in the names of the sub-folders of `folder`, in natural order, each
-        once.
-        """
-        names = [entry.name for entry in sorted((self.root / folder).iterdir()) if entry.is_dir()]
-        found = {name.removeprefix(prefix) for name in names for prefix in prefixes if name.startswith(prefix)}
-        return sorted(found, key=natural_key)
-
-    def scan_places(self, places: Iterable[tuple[Place, str, str]], mark: str = "") -> Scan:
-        """Return the pairs of all `places`: (what is known, optical folder, SAR folder). A folder that ends in "NAME*"
-        means the files of that folder whose names begin so. Ids are the place's, "_", `mark` and the number.
-        """
-        pairs: list[FilePair] = []
-        unpaired: list[str] = []
-        for place, optical, sar in places:
-            for side, other in ((optical, sar), (sar, optical)):
-                if not (self.root / side).is_dir() and not side.endswith("*"):
-                    unpaired.append(f"{other}/ has no partner {side}/")
-                    break
-            else:
-                found = pair_folders(self.root, optical, sar, by="number")
-                for pair in found.pairs:
-                    name = f"{place.id}_{mark}{pair.id}"
-                    self._places[name] = place
-                    pairs.append(FilePair(name, pair.optical, pair.sar))
-                unpaired += found.unpaired
-        return Scan(tuple(pairs), tuple(unpaired))
-
-    def index(self) -> PairIndex:
-        scan = self.scan()
-        check_pairs(scan, self.root, ("optical", "SAR"))
-        samples = []
-        for pair in scan.pairs:
-            place = self._places[pair.id]
-            samples.append(PairSample(pair.id, pair.optical, pair.sar, None, place.scene, None, dict(place.attributes)))
-        return PairIndex(tuple(samples), None, f"{self.facts.name} at {self.root}", self.reading)
+def _sample(pair: FilePair, rows: Mapping[Path, Mapping[str, dict[str, str]]]) -> PairSample:
+    """Return a pair with what its row of the table says, where there is a table."""
+    for table, by_id in rows.items():
+        row = by_id.get(pair.id)
+        if row is None:
+            raise BenchError(f"{table} has no row for pair {pair.id!r} ({pair.optical}); add it or drop the table")
+        attributes = {key: value for key, value in row.items() if key not in ("id", "scene", *PLACE_COLUMNS)}
+        place = place_of(row, table)
+        return PairSample(pair.id, pair.optical, pair.sar, None, row.get("scene") or None, place, attributes)
+    return PairSample(pair.id, pair.optical, pair.sar)
 
 
 def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: Collection[str] | None = None) -> Scan:

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 from bench.core.progress import Progress
 from bench.data.dataset import Dataset
-from bench.data.folders import FolderPairs, PairBy
+from bench.data.folders import FolderOptions, FolderPairs
 from bench.data.patch_folder import TABLE, folder_names
 from bench.data.scaling import SarScale
-from bench.data.ships.coco_scenes import CocoScenes
+from bench.data.ships.coco_scenes import CocoLayout
+from bench.data.ships.dataset import ShipDataset
 from bench.data.whole_folder import generated_folder
 
 IMAGES, LIST = "images", "annotations.json"
@@ -32,9 +33,9 @@ class Generated(Dataset):
     generated = True
     stem: ClassVar[str]
 
-    @classmethod
+    @staticmethod
     @abstractmethod
-    def write(cls, root: Path, options: Any) -> None:
+    def write(root: Path, options: Any, /) -> None:
         """Fill the empty folder `root`."""
 
     @classmethod
@@ -62,38 +63,26 @@ class GeneratedPairs(Generated, FolderPairs):
     """
 
     @classmethod
-    def folders(cls, options: Any) -> tuple[str, str]:
-        return folder_names(options.patch_px, getattr(options, "overlap_px", 0))
-
-    def pair_by(self) -> PairBy:
-        return "number"
-
-    def table(self) -> Path:
-        return self.root / TABLE
-
-    def crs(self) -> str:
-        return "local metres"
+    def settings_of(cls, options: Any) -> FolderOptions:
+        optical, sar = folder_names(options.patch_px, getattr(options, "overlap_px", 0))
+        return FolderOptions(optical=optical, sar=sar, pair_by="number", table=TABLE, crs="local metres")
 
     @classmethod
     def is_whole(cls, root: Path, options: Any) -> bool:
-        counts = {len(os.listdir(root / name)) for name in cls.folders(options)}
+        settings = cls.settings_of(options)
+        counts = {len(os.listdir(root / name)) for name in (settings.optical, settings.sar)}
         return (root / TABLE).is_file() and counts == {options.scenes * options.patches_per_scene}
 
 
-class GeneratedShips(Generated, CocoScenes):
+class GeneratedShips(Generated, ShipDataset):
     """Scenes in images/ with one COCO list. Options: `scenes`, `bits`."""
+
+    layout = CocoLayout(images=IMAGES, annotations=(LIST,), official=(LIST,))
 
     @property
     def sar_scale(self) -> SarScale:
         """8-bit scenes are declared "uint8", 16-bit ones "amplitude"."""
         return SarScale.uint8 if self.options.bits == 8 else SarScale.amplitude
-
-    @classmethod
-    def folder_and_lists(cls, options: Any) -> tuple[str, list[str]]:
-        return IMAGES, [LIST]
-
-    def lists_whole(self) -> bool:
-        return True
 
     def expected(self) -> tuple[int | None, int | None]:
         return self.options.scenes, None

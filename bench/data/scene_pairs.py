@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash, folder_lock, write_json
 from bench.data.csv_files import PLACE_COLUMNS, CellText, place_of, read_csv
-from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, missing
+from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, lacking
 from bench.data.folders import check_pairs, natural_key, pair_folders
 from bench.data.images import check_equal_sizes, image_size
 from bench.data.index import PairIndex, PairSample
@@ -64,11 +64,8 @@ class ScenePairs(PairDataset):
     default_crs: str | None = None
 
     @classmethod
-    def locate(cls, root: Path, options: Any) -> Path:
-        for candidate in (root, root / cls.facts.folder):
-            if (candidate / options.table).is_file():
-                return candidate
-        raise missing(cls.facts, [f"{root}/{options.table}"])
+    def lacks(cls, folder: Path, options: Any) -> list[str]:
+        return lacking(folder, options.table)
 
     @property
     def crs(self) -> str | None:

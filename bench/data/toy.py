@@ -12,8 +12,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from bench.data.dataset import DatasetOptions
 from bench.data.patch_folder import PatchWriter, folder_names
 
 VERSION = 1
@@ -29,7 +30,7 @@ _SCENE_DISTANCE_M = 50_000.0
 _SHAPE_AREA_PX = 280
 
 
-class ToyScene(BaseModel):
+class ToyScene(DatasetOptions):
     """Options of the generator.
 
     Attributes:
@@ -37,8 +38,6 @@ class ToyScene(BaseModel):
         looks: number of looks of the SAR speckle (gamma distributed intensity); fewer is noisier.
         seed: of everything.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenes: int = Field(default=4, ge=1, le=1000)
     patches_per_scene: int = Field(default=50, ge=1, le=100_000)

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from pydantic import model_validator
-
-from bench.data.dataset import DatasetOptions
 from bench.data.facts import DatasetFacts
 from bench.data.generated import GeneratedPairs
 from bench.data.scaling import SarScale
 from bench.simulator import sets, spec
-
-
-class PortPairsOptions(sets.PortPairsSpec, DatasetOptions):
-    """Options of the simulated set: those of `sets.PortPairsSpec`."""
-
-    @model_validator(mode="after")
-    def _overlap_is_a_part(self) -> PortPairsOptions:
-        if self.overlap_px >= self.patch_px:
-            raise ValueError(f"overlap_px {self.overlap_px} must be smaller than patch_px {self.patch_px}")
-        return self
 
 
 class PortPairs(GeneratedPairs):
@@ -29,7 +13,8 @@ class PortPairs(GeneratedPairs):
     from the options.
     """
 
-    Options = PortPairsOptions
+    Options = sets.PortPairsSpec
+    write = staticmethod(sets.write_port_pairs)
     stem = "port-pairs"
     version = spec.VERSION
     facts = DatasetFacts(
@@ -37,7 +22,6 @@ class PortPairs(GeneratedPairs):
         title="simulated ports, seen by an optical and a SAR sensor",
         sar_sensor="none (simulated, side-looking, speckle of the stated looks)",
         optical_sensor="none (simulated, looking straight down)",
-        gsd_m=None,  # option gsd_m
         polarisation="none",
         sar_scale=SarScale.uint8,
         licence="Apache-2.0",
@@ -47,10 +31,4 @@ class PortPairs(GeneratedPairs):
         place_what="""\
     nothing: it is made on demand. A copy made before has
       opt_<px>_oc_<share>/<n>.png, sar_<px>_oc_<share>/<n>.png, patches.csv""",
-        expected_pairs=None,
-        patch_px=None,
     )
-
-    @classmethod
-    def write(cls, root: Path, options: Any) -> None:
-        sets.write_port_pairs(root, options)

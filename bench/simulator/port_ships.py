@@ -4,24 +4,17 @@ docs/simulator.md.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
-from bench.data.dataset import DatasetOptions
 from bench.data.facts import ShipFacts
 from bench.data.generated import GeneratedShips
 from bench.data.scaling import SarScale
 from bench.simulator import sets, spec
 
 
-class PortShipsOptions(sets.PortShipsSpec, DatasetOptions):
-    """Options of the simulated set: those of `sets.PortShipsSpec`."""
-
-
 class PortShips(GeneratedShips):
     """Simulated scenes, each a leakage group of its own. Made once in the cache folder, repeatable from the options."""
 
-    Options = PortShipsOptions
+    Options = sets.PortShipsSpec
+    write = staticmethod(sets.write_port_ships)
     stem = "port-ships"
     version = spec.VERSION
     facts = ShipFacts(
@@ -30,11 +23,8 @@ class PortShips(GeneratedShips):
         sensors="none (simulated, side-looking, speckle of the stated looks)",
         image_px="square, option scene_px",
         resolution="option gsd_m",
-        gsd_m=None,
         polarisation="none",
         sar_scale=SarScale.uint8,
-        expected_scenes=None,
-        expected_ships=None,
         licence="Apache-2.0",
         citation="simulated by saropt-bench",
         homepage="simulated on demand",
@@ -43,7 +33,3 @@ class PortShips(GeneratedShips):
     nothing: it is made on demand. A copy made before has
       images/<n>.png, annotations.json""",
     )
-
-    @classmethod
-    def write(cls, root: Path, options: Any) -> None:
-        sets.write_port_ships(root, options)

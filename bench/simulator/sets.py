@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
+from bench.data.dataset import DatasetOptions
 from bench.data.generated import IMAGES, LIST
 from bench.data.images import write_image
 from bench.data.patch_folder import PatchWriter, folder_names
@@ -21,7 +22,7 @@ _SCENE_DISTANCE_M = 50_000.0
 _EMPTY_EVERY, _EMPTY_AT = 6, 4
 
 
-class PortPairsSpec(BaseModel):
+class PortPairsSpec(DatasetOptions):
     """What to make.
 
     Attributes:
@@ -30,8 +31,6 @@ class PortPairsSpec(BaseModel):
         looks, tones, least_land: see `bench.simulator.cities.Manner`.
         seed: of everything.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenes: int = Field(default=4, ge=1, le=1000)
     patches_per_scene: int = Field(default=50, ge=1, le=20_000)
@@ -43,8 +42,14 @@ class PortPairsSpec(BaseModel):
     least_land: float = Field(default=0.15, ge=0.0, le=1.0)
     seed: int = Field(default=0, ge=0)
 
+    @model_validator(mode="after")
+    def _overlap_is_a_part(self) -> PortPairsSpec:
+        if self.overlap_px >= self.patch_px:
+            raise ValueError(f"overlap_px {self.overlap_px} must be smaller than patch_px {self.patch_px}")
+        return self
 
-class PortShipsSpec(BaseModel):
+
+class PortShipsSpec(DatasetOptions):
     """What to make.
 
     Attributes:
@@ -54,8 +59,6 @@ class PortShipsSpec(BaseModel):
             amplitude.
         seed: of everything.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenes: int = Field(default=12, ge=1, le=10_000)
     scene_px: int = Field(default=384, ge=64, le=4096)

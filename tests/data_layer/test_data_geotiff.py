@@ -300,7 +300,7 @@ def test_options_that_cannot_be(tmp_path: Path) -> None:
 def test_undeclared_readings_leave_keys_as_they_were(tmp_path: Path) -> None:
     """Options that came later: cells without them keep their identity, and so do decoded caches."""
     assert not {"sar_band", "sar_nodata", "optical_bands"} & set(option_values(TwoFolders.Options()))
-    assert not {"band", "nodata"} & set(option_values(VocFolder.Options(sar_scale="db")))  # type: ignore[call-arg]
+    assert not {"band", "nodata"} & set(option_values(VocFolder.Options(sar_scale=SarScale.db)))
     assert option_values(TwoFolders.Options(sar_nodata=float("nan")))["sar_nodata"] == "nan"  # type: ignore[call-arg]
     assert PairReading(SarReading(scale=SarScale.db)).key() == [] and SarReading(scale=SarScale.db).key() == []
 

@@ -30,9 +30,8 @@ def scenes_of(groups: list[str | None], **columns: list[str]) -> SceneIndex:
 
 
 def air_sarship() -> SceneIndex:
-    reader = AirSarShip.__new__(AirSarShip)
     items = [
-        ShipScene(str(n), f"{n}.tiff", n, 9, 9, NO_BOXES, NO_FLAGS, str(n), reader.attributes_of(str(n)))
+        ShipScene(str(n), f"{n}.tiff", n, 9, 9, NO_BOXES, NO_FLAGS, str(n), AirSarShip.columns_of(str(n)))
         for n in SCENES
     ]
     return SceneIndex(tuple(items))

@@ -63,7 +63,7 @@ def test_the_table_of_scenes_adds_up_to_what_is_known() -> None:
     10 12.
     """
     assert len(SCENES) == 31 and len(TEST) == 10 and len(ONE_METRE) == 10
-    facts = {n: AirSarShip.attributes_of(AirSarShip.__new__(AirSarShip), str(n)) for n in SCENES}
+    facts = {n: AirSarShip.columns_of(str(n)) for n in SCENES}
     assert sum(f["shore"] == "inshore" for f in facts.values()) == 21
     assert [n for n in SCENES if facts[n]["split"] == "test" and facts[n]["shore"] == "inshore"] == [5, 8, 12, 22, 31]
     assert [n for n in SCENES if facts[n]["split"] == "test" and facts[n]["resolution_m"] == "1"] == [8, 10, 12]
@@ -75,7 +75,8 @@ def test_air_sarship_as_it_circulates(tmp_path: Path) -> None:
     write_voc(tmp_path / "AIR" / "labels" / "SARShip-1.0-7.xml", [[1, 2, 3, 4]])
     (tmp_path / "AIR" / "images" / "AIR-SARShip-1.0-7.tif.aux.xml").write_text("<PAMDataset/>")
     (tmp_path / "AIR" / "labels" / "._SARShip-1.0-7.xml").write_bytes(b"\0")
-    assert AirSarShip.at(tmp_path).index().ids == ("7",)
+    index = AirSarShip.at(tmp_path).index()
+    assert index.ids == index.scenes == ("7",)  # the scene used to be "1", of the name, and so that of every image
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_air_sarship_that_does_not_fit_together(tmp_path: Path) -> None:
         AirSarShip.at(root).index()
     (root / "tiles" / "sea.tiff").unlink()
     write_air_sarship(root, {32: []})
-    with pytest.raises(BenchError, match="scene 32 is none of the 31 scenes"):
+    with pytest.raises(BenchError, match="'32' is none of AIR-SARShip-1.0's images, 1 to 31"):
         AirSarShip.at(root).index()
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from bench.data.facts import facts_of_users_own
-from bench.data.ships.coco_scenes import CocoScenes
+from bench.data.ships.coco_scenes import CocoLayout, CocoOptions
+from bench.data.ships.dataset import ShipDataset
 
 
-class CocoFolder(CocoScenes):
+class CocoFolder(ShipDataset):
     """A folder of images and one or more COCO files; see `CocoOptions`."""
 
+    Options = CocoOptions
+    layout = CocoLayout()
     version = 2  # 2: pixels that a GeoTIFF marks as missing are dark
     facts = facts_of_users_own(
         name="coco-folder",

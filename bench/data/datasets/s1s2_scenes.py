@@ -34,5 +34,4 @@ class S1S2Scenes(ScenePairs):
       opt/<NNN>.png   Sentinel-2 RGB, 1024 x 1024, 8 bit
       sar/<NNN>.png   Sentinel-1 VH, 1024 x 1024, 8 bit, one channel""",
         expected_pairs=48,
-        patch_px=None,
     )

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from bench.data import toy
-from bench.data.dataset import DatasetOptions
 from bench.data.facts import DatasetFacts
 from bench.data.generated import GeneratedPairs
 from bench.data.scaling import SarScale
-
-
-class ToyOptions(toy.ToyScene, DatasetOptions):
-    """Options of the generated set: those of the generator."""
 
 
 class ToyPairs(GeneratedPairs):
@@ -21,7 +13,8 @@ class ToyPairs(GeneratedPairs):
     repeatable from its options.
     """
 
-    Options = ToyOptions
+    Options = toy.ToyScene
+    write = staticmethod(toy.write_toy_pairs)
     stem = "toy"
     version = toy.VERSION
     facts = DatasetFacts(
@@ -39,10 +32,4 @@ class ToyPairs(GeneratedPairs):
         place_what="""\
     nothing: it is made on demand. A copy made before has
       opt_<px>_oc_0/<n>.png, sar_<px>_oc_0/<n>.png, patches.csv""",
-        expected_pairs=None,
-        patch_px=None,
     )
-
-    @classmethod
-    def write(cls, root: Path, options: Any) -> None:
-        toy.write_toy_pairs(root, options)

@@ -16,7 +16,6 @@ class TwoFolders(FolderPairs):
         title="any two parallel folders of registered patches",
         sar_sensor="as the user declares",
         optical_sensor="as the user declares",
-        gsd_m=None,
         polarisation="unknown",
         sar_scale=SarScale.uint8,  # anything else is refused until the option sar_scale declares it
         licence="the data's own",
@@ -27,6 +26,4 @@ class TwoFolders(FolderPairs):
     <folder>/
       optical/<name>.png   optical, 1 or 3 channels (PNG, JPEG, BMP or TIFF); folder names: options `optical`, `sar`
       sar/<name>.png       SAR, one channel or three equal ones, same size and same name""",
-        expected_pairs=None,
-        patch_px=None,
     )

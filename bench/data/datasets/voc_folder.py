@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from bench.data.facts import facts_of_users_own
-from bench.data.ships.voc_scenes import VocScenes
+from bench.data.ships.dataset import ShipDataset
+from bench.data.ships.voc_scenes import VocLayout, VocOptions
 
 
-class VocFolder(VocScenes):
+class VocFolder(ShipDataset):
     """Images and XML files in two folders; see `VocOptions` for folder names, matching, and where corners count
     from.
     """
 
+    Options = VocOptions
+    layout = VocLayout()
     version = 2  # 2: pixels that a GeoTIFF marks as missing are dark
     facts = facts_of_users_own(
         name="voc-folder",
@@ -20,8 +23,6 @@ class VocFolder(VocScenes):
     <folder>/
       JPEGImages/<name>.png    PNG, JPEG, BMP or TIFF; one channel or three equal ones (option `images`)
       Annotations/<name>.xml   object/name, object/bndbox, object/difficult (option `annotations`)""",
-        notes=(
-            "Corners are taken as continuous coordinates; one_based: true for pixel numbers from 1, as in Pascal VOC"
-            " itself."
-        ),
+        notes="""Corners are taken as continuous coordinates; one_based: true for pixel numbers from 1, as in Pascal VOC
+            itself.""",
     )

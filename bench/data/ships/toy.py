@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from bench.data.dataset import DatasetOptions
 from bench.data.generated import IMAGES, LIST
 from bench.data.images import write_image
 from bench.data.ships.writing import CocoList
@@ -34,7 +35,7 @@ _TRIES_PER_SHIP = 60
 _EMPTY_EVERY, _EMPTY_AT = 6, 4
 
 
-class ToyShipScenes(BaseModel):
+class ToyShipScenes(DatasetOptions):
     """Options of the generator.
 
     Attributes:
@@ -44,8 +45,6 @@ class ToyShipScenes(BaseModel):
         bits: 8 or 16 bits per pixel of amplitude.
         seed: of everything.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenes: int = Field(default=12, ge=1, le=10_000)
     scene_px: int = Field(default=384, ge=64, le=4096)

@@ -1,124 +1,128 @@
-"""The VOC family: an image and an XML file for each scene, matched by their names. Owns the matching; `voc.py` reads
-the XML.
+"""The VOC family: an image and an XML file for each scene, matched by their names. Owns the matching; `voc.py` and
+`points_xml.py` read the XML.
 
-What an XML file calls its image (`filename`) is not used: circulating copies carry the names of the machine they were
-made on.
+What an XML file calls its image (`filename`) matches nothing: circulating copies carry the names of the machine they
+were made on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from bench.core.errors import BenchError
-from bench.data.dataset import DatasetOptions, missing
+from bench.data.dataset import DatasetOptions, lacking
 from bench.data.folders import natural_key
 from bench.data.images import IMAGE_SUFFIXES
-from bench.data.ships.dataset import Claim, ShipDataset, ShipOptions, ShipScan
 from bench.data.ships.files import last_integer, stem, walk
+from bench.data.ships.layout import Claim, ShipLayout, ShipOptions, ShipScan
+from bench.data.ships.points_xml import parse_points
 from bench.data.ships.voc import VocAnnotation, parse_voc
 
+TIFF = frozenset({".tif", ".tiff"})
+ANYWHERE = "."
+"""A folder's name that means the root itself and all below it."""
 
-class VocOptions(ShipOptions):
+
+class PixelNumbers(DatasetOptions):
+    """The option of sets whose corners may be pixel numbers.
+
+    Attributes:
+        one_based: corners are pixel numbers counted from 1, as in Pascal VOC itself: 1 is subtracted from xmin and
+            ymin. Many tools write continuous coordinates or numbers from 0 instead, and hardly any set documents which.
+    """
+
+    one_based: bool = False
+
+
+class VocOptions(PixelNumbers, ShipOptions):
     """Options of a VOC folder.
 
     Attributes:
         images, annotations: folders below the root; their sub-folders are searched too.
         match: image and XML belong together by equal stems, or by the last integer in their stems ("7.tiff" and
             "AIR-SARShip-1.0-7-label.xml").
-        one_based: corners are pixel numbers counted from 1, as in Pascal VOC itself: 1 is subtracted from xmin and
-            ymin. Many tools write continuous coordinates or numbers from 0 instead, and hardly any set documents which.
     """
 
     images: str = Field(default="JPEGImages", min_length=1)
     annotations: str = Field(default="Annotations", min_length=1)
     match: Literal["stem", "number"] = "stem"
-    one_based: bool = False
 
 
-class VocScenes(ShipDataset):
-    """Reader of images with VOC XML files beside them.
+class VocLayout(VocOptions, ShipLayout):
+    """Images with XML files.
 
     The id of an image is its stem (with `match: number`, its number). Its image id is the last integer of the stem
     where all have one and no two the same, else its position from 1 on.
+
+    Attributes:
+        suffixes: those of images, in lower case; of several groups the first that any file has.
+        parts: where a folder is not there, its parts are read instead: JPEGImages_train, JPEGImages_test.
+        xml: the schema, "voc" or "points" (see `points_xml.py`).
+        id_is_scene: whether each image is a scene of its own, known by its id.
+        stated_numbers: whether a number in what an XML file calls its image is worth a note where it is another than
+            its own.
     """
 
-    Options: ClassVar[type[DatasetOptions]] = VocOptions
+    suffixes: tuple[frozenset[str], ...] = (IMAGE_SUFFIXES,)
+    parts: tuple[str, ...] = ()
+    xml: Literal["voc", "points"] = "voc"
+    id_is_scene: bool = False
+    stated_numbers: bool = False
 
-    @classmethod
-    def locate(cls, root: Path, options: Any) -> Path:
-        """Return `root`, or the folder of the set's own name inside it, whichever holds both folders."""
-        for candidate in (root, root / cls.facts.folder, root / cls.facts.folder / cls.facts.folder):
-            if (candidate / options.images).is_dir() and (candidate / options.annotations).is_dir():
-                return candidate
-        raise missing(cls.facts, [f"{root}/{options.images}", f"{root}/{options.annotations}"])
+    def lacks(self, folder: Path) -> list[str]:
+        lacks = []
+        for name, suffixes in ((self.images, frozenset().union(*self.suffixes)), (self.annotations, {".xml"})):
+            if name != ANYWHERE:
+                lacks += lacking(folder, (name, *(f"{name}_{part}" for part in self.parts)))
+            elif not folder.is_dir() or next(walk(folder, "", suffixes), None) is None:
+                lacks.append(f"**/*{'.tiff' if '.tiff' in suffixes else '.xml'}")
+        return lacks
 
-    def image_names(self) -> list[str]:
-        """Return the images, relative to the root."""
-        return list(walk(self.root, self.options.images, IMAGE_SUFFIXES))
-
-    def annotation_names(self) -> list[str]:
-        """Return the XML files, relative to the root."""
-        return list(walk(self.root, self.options.annotations, {".xml"}))
-
-    def by_number(self) -> bool:
-        """Return whether files match by the last integer of their stems."""
-        return bool(self.options.match == "number")
-
-    def one_based(self) -> bool:
-        """Return whether corners count from 1."""
-        return bool(self.options.one_based)
-
-    def parse(self, path: Path) -> VocAnnotation:
-        """Read one annotation file."""
-        return parse_voc(path, self.one_based())
-
-    def attributes_of(self, name: str) -> Mapping[str, str]:
-        """Return declared facts of the image with id `name`.
-
-        Raises:
-            BenchError: there is no such image in the set.
-        """
-        return {}
-
-    def _scan(self) -> ShipScan:
+    def read(self, root: Path) -> ShipScan:
         problems: list[str] = []
-        images = self._keyed(self.image_names(), "image", problems)
-        annotations = self._keyed(self.annotation_names(), "annotation", problems)
+        notes: list[str] = []
+        found = (names for group in self.suffixes if (names := self._files(root, self.images, group)))
+        images = self._keyed(next(found, []), "image", problems)
+        annotations = self._keyed(self._files(root, self.annotations, {".xml"}), "annotation", problems)
         ids = sorted(images.keys() & annotations.keys(), key=natural_key)
-        problems += [
-            f"image {images[key]} has no annotation"
-            for key in sorted(images.keys() - annotations.keys(), key=natural_key)
-        ]
-        problems += [
-            f"annotation {annotations[key]} has no image"
-            for key in sorted(annotations.keys() - images.keys(), key=natural_key)
-        ]
+        problems += _lonely("image", images, "annotation", annotations)
+        problems += _lonely("annotation", annotations, "image", images)
         numbers = [last_integer(images[key]) for key in ids]
         if None in numbers or len(set(numbers)) < len(numbers):
             numbers = list(range(1, len(ids) + 1))
         claims = []
         for key, number in zip(ids, numbers, strict=True):
             try:
-                claims.append(self._claim(key, images[key], annotations[key], int(number or 0)))
+                parsed = self._parse(root / annotations[key])
             except BenchError as error:
                 problems.append(str(error))
-        return ShipScan(tuple(claims), (*annotations.values(), *images.values()), tuple(problems))
+                continue
+            claims.append(self._claim(key, images[key], int(number or 0), annotations[key], parsed))
+            if self.stated_numbers and last_integer(parsed.filename or "") not in (
+                None,
+                last_integer(annotations[key]),
+            ):
+                notes.append(f"{Path(annotations[key]).name} is written for {parsed.filename}")
+        return ShipScan(tuple(claims), (*annotations.values(), *images.values()), tuple(problems), _in_short(notes))
 
-    def _claim(self, key: str, image: str, annotation: str, number: int) -> Claim:
-        found = self.parse(self.root / annotation)
-        attributes = self.attributes_of(key)
-        scene = self.scene_of(stem(image))
-        return Claim(
-            key, image, number, found.boxes, found.difficult, found.names, annotation, found.size, scene, attributes
-        )
+    def _files(self, root: Path, name: str, suffixes: Collection[str]) -> list[str]:
+        folders = [f"{name}_{part}" for part in self.parts if not (root / name).exists()] or [name]
+        return [path for folder in folders for path in walk(root, "" if folder == ANYWHERE else folder, suffixes)]
+
+    def _parse(self, path: Path) -> VocAnnotation:
+        return (parse_points if self.xml == "points" else parse_voc)(path, self.one_based)
+
+    def _claim(self, key: str, image: str, number: int, source: str, found: VocAnnotation) -> Claim:
+        scene = key if self.id_is_scene else self.scene_of(stem(image))
+        return Claim(key, image, number, found.boxes, found.difficult, found.names, source, found.size, scene)
 
     def _keyed(self, names: list[str], what: str, problems: list[str]) -> dict[str, str]:
         """Return id -> file; two files of one id, or a file without a number, are problems."""
-        key_of: Callable[[str], Any] = last_integer if self.by_number() else stem
+        key_of: Callable[[str], Any] = last_integer if self.match == "number" else stem
         keyed: dict[str, str] = {}
         for name in names:
             key = key_of(name)
@@ -131,3 +135,14 @@ class VocScenes(ShipDataset):
             else:
                 keyed[str(key)] = name
         return keyed
+
+
+def _lonely(what: str, have: Mapping[str, str], lack: str, other: Mapping[str, str]) -> list[str]:
+    """Return a line for each file of `have` whose id is not in `other`."""
+    return [f"{what} {have[key]} has no {lack}" for key in sorted(have.keys() - other.keys(), key=natural_key)]
+
+
+def _in_short(notes: list[str]) -> tuple[str, ...]:
+    """Return a note on annotations that are written for other images."""
+    more = f" and {len(notes) - 3} more" if len(notes) > 3 else ""
+    return (f"{'; '.join(notes[:3])}{more}: are images and annotations of one release?",) if notes else ()

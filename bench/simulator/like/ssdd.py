@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from bench.core.errors import BenchError
-from bench.data.datasets.ssdd import FACTS
+from bench.data.datasets.ssdd import TEST, Ssdd
 from bench.data.ships.writing import CocoList, voc_text
 from bench.simulator.like import Plan, Request
 from bench.simulator.ship_scenes import ShipScene, draw_scene, render_scene, shares, whole_pixels
@@ -29,7 +29,7 @@ def plan(request: Request) -> Plan:
     Raises:
         BenchError: more images than the set has, or options of other sets.
     """
-    full = FACTS.expected_scenes or 0
+    full = Ssdd.facts.expected_scenes or 0
     count = full if request.count is None else request.count
     if not 1 <= count <= full:
         raise BenchError(f"--images {count}: SSDD has {full} images")
@@ -42,13 +42,13 @@ def plan(request: Request) -> Plan:
 
 
 def part_of(number: int) -> Literal["train", "test"]:
-    """Return the official part of an image: test for numbers that end in 1 or 9."""
-    return "test" if number % 10 in (1, 9) else "train"
+    """Return the official part of an image."""
+    return "test" if number in TEST else "train"
 
 
 def _scenes(seed: int, count: int, full: int) -> list[tuple[int, ShipScene]]:
     rng = np.random.default_rng([seed, 98])
-    ships = shares(rng, FACTS.expected_ships or 0, full, 1, 0.9)
+    ships = shares(rng, Ssdd.facts.expected_ships or 0, full, 1, 0.9)
     widths, heights = rng.normal(500, 45, full).clip(214, 668), rng.normal(325, 50, full).clip(190, 526)
     gsd = rng.choice([1.0, 2.0, 3.0, 5.0, 8.0], full, p=[0.15, 0.2, 0.3, 0.25, 0.1])
     inshore = rng.random(full) < 0.2
