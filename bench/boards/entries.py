@@ -76,7 +76,7 @@ def with_readable_scores(source: Path, record: Record) -> Record:
 def prune_entries(folder: Path, cells: Sequence[Cell], whole_tasks: Sequence[str]) -> list[str]:
     """Remove the entries of tasks that were run whole whose slot the suite no longer has; return their names.
 
-    What was submitted stays: no suite lists it. So does a damaged one, which cannot tell.
+    What was submitted stays: no suite lists it. So does a damaged one, whose origin cannot be read.
     """
     kept = {f"{cell.task}--{cell.slot}" for cell in cells}
     gone = []

@@ -1,8 +1,8 @@
-"""What a record itself tells of leakage: does its test part share ground, scenes or files with what it was trained on?
-A pure function.
+"""Leakage by what a record says: does its test part share ground, scenes or files with what it was trained on? A pure
+function.
 
 Planning writes the facts into `inputs` (they enter no key), from places, scene names and file hashes alone. What only
-pixels can tell is the business of `bench data audit`.
+pixels can show is the business of `bench data audit`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def leak_mark(record: Record) -> str:
 
 
 def leakage(record: Record) -> Leakage:
-    """Return what a record tells of leakage between its test part and what it was trained, validated or pretrained on.
+    """Return what a record shows of leakage between its test part and what it was trained, validated or pretrained on.
 
     Ground decides where the places of all samples are known, scenes where they are not; equal files count in any case.
     """
@@ -106,8 +106,8 @@ def _files(inputs: Mapping[str, Any]) -> list[str]:
 
 
 def _by_scene(record: Record) -> bool:
-    """Return whether the split keeps scenes whole by its own words: what tells of a record older than the counts of
-    shared scenes.
+    """Return whether the split keeps scenes whole by its own definition: for records older than the counts of shared
+    scenes.
     """
     split = (record.spec.get("dataset") or {}).get("split") or {}
     return split.get("kind") == "grouped" and split.get("by") in (None, "scene")

@@ -1,4 +1,4 @@
-"""Show what can be freed under the runs folder, and free it when told so.
+"""Show what can be freed under the runs folder, and free it with `--yes`.
 
 Kinds: `cache` (decoded images, manifests: made again when needed), `unfinished` (cells without a finished record, their
 checkpoints), `weights` (models of finished cells: a new metric still works without them), `finished` (everything else
@@ -104,7 +104,7 @@ def _size(path: Path) -> int:
 
 
 def _delete(path: Path) -> bool:
-    """Delete a file or folder unless a running process holds its lock; return whether it is gone."""
+    """Delete a file or folder unless a running process holds its lock; return whether it was deleted."""
     folder = path if path.is_dir() else path.parent
     if not path.exists():
         return True

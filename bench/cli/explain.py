@@ -78,7 +78,7 @@ def to_lines(report: Mapping[str, Any], places: Mapping[str, Path]) -> list[str]
         out += ["", "starts from the training of"]
         for cell in report["starts_from"]:
             out += _required(cell, "  ", report["code"]["versions"])
-    used = [_cell(user) for user in report["used_by"]] or ["no cell at hand"]
+    used = [_cell(user) for user in report["used_by"]] or ["no cell found"]
     out += ["", *_aligned([("used by" if number == 0 else "", text) for number, text in enumerate(used)])]
     out += _aligned(
         [*_standing(report, places), *_costs(report), *(("PROBLEM", problem) for problem in report["problems"])]
@@ -133,8 +133,8 @@ def _number(value: float | None) -> str:
 
 
 def _own(cell: Mapping[str, Any], versions: Mapping[str, Any] | None = None) -> Iterator[Line]:
-    """Yield what a cell tells of itself, whether it was asked for or is one that another (made with `versions`) starts
-    from.
+    """Yield what a cell's record says, whether of the requested cell or of one that another (made with `versions`)
+    starts from.
     """
     yield from _code(cell, versions)
     data = cell["data"]
@@ -166,8 +166,8 @@ def _code(cell: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> It
     version = code["versions"].get("saropt-bench")
     yield "code", _git(code["scored"]) + (f", saropt-bench {version}" if version else "")
     for stage in ("trained", "predicted"):
-        told = code[stage] is not None or machine[stage] is not None
-        if told and (code[stage], machine[stage]) != (code["scored"], machine["scored"]):
+        noted = code[stage] is not None or machine[stage] is not None
+        if noted and (code[stage], machine[stage]) != (code["scored"], machine["scored"]):
             yield "", f"{stage} by {_git(code[stage])}, on {_machine(machine[stage])} (taken over)"
     if machine["scored"]:
         yield "machine", _machine(machine["scored"])
@@ -217,7 +217,7 @@ def _start(weights: Mapping[str, Any]) -> str:
 
 
 def _facts(report: Mapping[str, Any]) -> Iterator[Line]:
-    """Yield what was asked of the data: drawn pairs and gallery, or tiles and merging; and what training came to."""
+    """Yield the protocol, the drawn pairs and gallery, or tiles and merging; and the outcome of training."""
     facts, spec = report["facts"], report["spec"]
     if facts.get("submitted"):
         yield "submitted", "by another tool" + (f", {report['reference']}" if report["reference"] else "")
@@ -234,14 +234,14 @@ def _facts(report: Mapping[str, Any]) -> Iterator[Line]:
     if spec.get("dataset", {}).get("tiles"):
         yield "tiles", _plain(spec["dataset"]["tiles"])
     trained = ("epochs", "chosen_epoch", "training_tiles", "training_entries", "resumed_from_epoch", "mmcv_operators")
-    told = [f"{name.replace('_', ' ')} {facts[name]}" for name in trained if facts.get(name) is not None]
-    if told:
-        yield "training", ", ".join(told)
+    figures = [f"{name.replace('_', ' ')} {facts[name]}" for name in trained if facts.get(name) is not None]
+    if figures:
+        yield "training", ", ".join(figures)
 
 
 def _required(cell: Mapping[str, Any], indent: str, versions: Mapping[str, Any]) -> list[str]:
     if not cell["found"]:
-        name = cell["cell"] or "a cell whose record is not at hand"
+        name = cell["cell"] or "a cell whose record was not found"
         lines = [("train key", short(cell["train_key"])), ("record", "not under the runs folder or on a board here")]
         lines += list(_command(cell)) if cell["command"] else []
         return [f"{indent}{cell['task']} {name}", *_aligned(lines, indent + "  ")]

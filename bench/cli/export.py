@@ -91,7 +91,7 @@ def _prefix(args: argparse.Namespace, file: Path, task: str | None) -> str:
     keys = load_weights(file)[0]
     two = first_prefix(keys, [BRANCHES["sar"]])
     if args.branch is not None and not two:
-        raise BenchError(f"{file} has no two branches, so --branch {args.branch} means nothing; leave it out")
+        raise BenchError(f"{file} has no two branches, so --branch {args.branch} does not apply; leave it out")
     if two:
         return BRANCHES[args.branch or "sar"]
     return first_prefix(keys, ("model.backbone.", "backbone."))

@@ -50,7 +50,7 @@ def execute(args: argparse.Namespace) -> int:
         except BenchError as error:
             if args.suite:
                 raise
-            problems.append(str(error))  # the other suites do not care
+            problems.append(str(error))  # the other suites are not affected
             continue
         problems += built.problems
         for path, table in built.tables.items():

@@ -18,7 +18,7 @@ from bench.core.errors import BenchError, nearest
 from bench.execution.records import RECORD, Record, load_record
 
 if TYPE_CHECKING:
-    from bench.detection.scenes.predictor import ReadyDetector
+    from bench.detection.scenes.predictor import Predictor
     from bench.detection.scenes.scene_predictions import SceneResult
 
 EXAMPLES = """  bench predict detection--hrsid-site--faster-rcnn-osm--seed0 scene.tif --out found
@@ -104,7 +104,7 @@ class _Scene:
 
     name: str
     path: Path
-    ready: ReadyDetector
+    ready: Predictor
 
 
 def execute(args: argparse.Namespace) -> int:
@@ -147,7 +147,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 # -- the detector ------------------------------------------------------------------------------------------------------
-def _from_options(args: argparse.Namespace) -> ReadyDetector:
+def _from_options(args: argparse.Namespace) -> Predictor:
     import yaml
 
     from bench.detection.scenes.predictor import without_training
@@ -164,7 +164,7 @@ def _from_options(args: argparse.Namespace) -> ReadyDetector:
     return without_training(args.detector, settings, args.gsd_m)
 
 
-def _from_cell(text: str, runs: Path, boards: Path) -> ReadyDetector:
+def _from_cell(text: str, runs: Path, boards: Path) -> Predictor:
     """Return the detector of the cell that `text` means, as the other verbs resolve it; a cell's folder may lie
     anywhere.
 
@@ -203,7 +203,7 @@ def _from_cell(text: str, runs: Path, boards: Path) -> ReadyDetector:
     return _with_plugins(folders[0], load_record(folders[0] / RECORD))
 
 
-def _with_plugins(folder: Path, record: Record) -> ReadyDetector:
+def _with_plugins(folder: Path, record: Record) -> Predictor:
     """Return a cell's detector once the plug-ins that its suite names are imported, so that one of the user's own is
     known.
     """
@@ -217,7 +217,7 @@ def _with_plugins(folder: Path, record: Record) -> ReadyDetector:
     return from_cell(folder, record)
 
 
-def _device(name: str, ready: ReadyDetector) -> str:
+def _device(name: str, ready: Predictor) -> str:
     """Return the device to use, checked to exist; torch is imported for detectors with a network alone."""
     if not ready.cls.trains:
         if name not in ("auto", "cpu"):
@@ -233,7 +233,7 @@ def _device(name: str, ready: ReadyDetector) -> str:
 
 
 # -- the scenes --------------------------------------------------------------------------------------------------------
-def _checked(name: str, path: Path, ready: ReadyDetector, args: argparse.Namespace) -> _Scene:
+def _checked(name: str, path: Path, ready: Predictor, args: argparse.Namespace) -> _Scene:
     """Open a scene and find out, before anything is computed, whether the detector may be shown it."""
     from bench.data.scaling import SarScale
     from bench.data.tiff import rescaled

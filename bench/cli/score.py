@@ -1,6 +1,8 @@
 """Score stored predictions again, without model, images or GPU, and compare every number with the record beside them.
 
-With --all the committed entries too: from predictions where they are at hand, else what their per-sample scores settle.
+With --all the committed entries too: from predictions where they are present, else what their per-sample scores
+determine.
+
 Exit code 1 when a number moved (a metric's code changed, or a file did), or when a file cannot be read.
 """
 
@@ -29,7 +31,8 @@ class Rescored:
     """What came out of scoring again.
 
     Attributes:
-        values: metric -> the number now; where an entry's predictions are gone, only what its per-sample scores settle.
+        values: metric -> the number now; where an entry's predictions are missing, only what its per-sample scores
+            give.
         moved: the metrics whose number is another one in the record.
         how: in words, what the numbers were computed from.
         problem: why nothing could be computed, "" otherwise.
@@ -70,8 +73,8 @@ def execute(args: argparse.Namespace) -> int:
     if not finished and not damaged:
         where = f"{args.runs} or {args.boards}" if args.everything else f"{args.runs}"
         raise BenchError(f"no finished cell under {where}; run a suite first: bench run --config quickstart")
-    at_hand = {source.record.fingerprint: source.path.parent for source in finished if not source.board}
-    return _report([(source, _rescored(source, at_hand)) for source in finished], damaged)
+    available = {source.record.fingerprint: source.path.parent for source in finished if not source.board}
+    return _report([(source, _rescored(source, available)) for source in finished], damaged)
 
 
 def _named(folders: Sequence[Path]) -> list[Source]:
@@ -86,11 +89,11 @@ def _named(folders: Sequence[Path]) -> list[Source]:
     return out
 
 
-def _rescored(source: Source, at_hand: Mapping[str, Path]) -> Rescored:
-    """Score one record again from the best that is at hand. A file that cannot be read is told, and costs the others
-    nothing.
+def _rescored(source: Source, available: Mapping[str, Path]) -> Rescored:
+    """Score one record again from the best source present. A file that cannot be read is reported, and affects no
+    other record.
     """
-    folder = at_hand.get(source.record.fingerprint)
+    folder = available.get(source.record.fingerprint)
     try:
         if folder is not None and (not source.board or (folder / PREDICTIONS).is_file()):
             return from_predictions(folder, source.record)
@@ -125,7 +128,7 @@ def from_samples(source: Source) -> Rescored:
     """
     if not source.samples.is_file():
         raise BenchError(
-            "no per-sample scores beside it and no predictions at hand; file the cell again with `bench run`"
+            "neither per-sample scores beside it nor predictions were found; file the cell again with `bench run`"
         )
     record, task = source.record, get_task(source.record.task)
     samples = read_samples(source.samples)
@@ -149,14 +152,14 @@ def _report(results: Sequence[tuple[Source, Rescored]], damaged: Sequence[str], 
     """Print what came out; return the exit code."""
     for source, result in results:
         name = f"{source.board}/{source.path.stem}" if source.board else source.path.parent.name
-        told = (
+        summary = (
             f"{len(result.moved)} numbers moved"
             if result.moved
             else f"{len(result.values)} numbers as recorded{result.how}"
         )
         print(
             f"{name}: "
-            + (f"PROBLEM {result.problem}" + (f"; {told}" if result.values else "") if result.problem else told)
+            + (f"PROBLEM {result.problem}" + (f"; {summary}" if result.values else "") if result.problem else summary)
         )
         for metric in sorted(result.values) if in_full else result.moved:
             print(

@@ -50,7 +50,9 @@ class PastCosts:
 
     @classmethod
     def read(cls, workspace: Workspace) -> PastCosts:
-        """Return the costs of every readable record; an estimate does without a damaged one, its own cell will tell."""
+        """Return the costs of every readable record; an estimate does without a damaged one, which its own cell
+        reports.
+        """
         return cls(list(_readable([*workspace.runs.glob(f"*/*/{RECORD}"), *workspace.boards.glob("*/entries/*.json")])))
 
     def estimate(self, item: PlanItem) -> Estimate | None:

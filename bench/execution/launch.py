@@ -2,7 +2,7 @@
 without its commentary.
 
 What it adds to `torchrun --standalone --nproc-per-node N -m bench.worker CELL_FOLDER`: it ends with its parent, and a
-cell that fails, which its record tells, is not told again as a table of exit codes. Owns nothing of the cell; any
+cell that fails, which its record reports, is not reported again as a table of exit codes. Owns nothing of the cell; any
 launcher does as well (docs/many-gpus.md).
 """
 

@@ -89,7 +89,7 @@ class Task(ABC):
 
     @abstractmethod
     def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
-        """Return one metric of a finished record in a form that any resampling of its clusters can be asked for.
+        """Return one metric of a finished record in a form that can be recomputed for any resampling of its clusters.
 
         Args:
             samples: the per-sample arrays of its entry or of its folder's scores file.

@@ -260,8 +260,8 @@ def _check(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str)
         if key in state and state[key].shape != wanted[key].shape
     ]
     parts = [("missing", missing), ("left over", unexpected), ("of another shape", shapes)]
-    told = [
+    misfits = [
         f"{len(keys)} {word} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" for word, keys in parts if keys
     ]
-    if told:
-        raise BenchError(f"{what} do not fit: {'; '.join(told)}; checkpoint of another network?")
+    if misfits:
+        raise BenchError(f"{what} do not fit: {'; '.join(misfits)}; checkpoint of another network?")

@@ -1,8 +1,8 @@
 """Cities as sets of patch pairs: which windows of a scene are kept, what radiometry a city has, and the pairs
 themselves.
 
-Each city is one scene with its own sensor settings, as in sets that were cut from a few large images: tones tell cities
-apart, and nothing else about a patch.
+Each city is one scene with its own sensor settings, as in sets that were cut from a few large images: tones separate
+cities, and say nothing else about a patch.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Manner:
 
     Attributes:
         looks: of the speckle. tones: how far apart the radiometry of the cities lies, 0 for one radiometry, 1 for
-            cities that tones tell.
+            cities that tones separate.
         least_land: windows with less land are left out, as step G of the QXS-SAROPT paper leaves out what shows no
             texture.
     """

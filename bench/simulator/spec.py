@@ -1,4 +1,4 @@
-"""What a simulation is told: the world, the optical sensor, the SAR sensor. Frozen, validated; no behaviour.
+"""The specification of a simulation: the world, the optical sensor, the SAR sensor. Frozen, validated; no behaviour.
 
 Frame: metres from the top-left corner of the scene, x right, y down. Angles in the image plane are measured from +x
 towards +y.

@@ -22,7 +22,7 @@ PHASES = 4
 """Sub-pixel positions of a scatterer per axis."""
 SMALL_PX, LARGE_PX = 8, 40
 """Half widths of the responses of faint and of bright scatterers."""
-_BRIGHT = 30.0  # power over which side lobes are worth drawing
+_BRIGHT = 30.0  # power above which side lobes are drawn
 _HULL_SHARE = 0.62
 _STEEL_M = (
     60.0  # shorter boats are more and more of wood and plastic, and reflect less than the formula for steel ships says

@@ -115,10 +115,10 @@ def share_interval(value: float, scatter: Scatter | None, level: float = 0.95) -
 def swap_p(swapped: np.ndarray, value: float, seeds: Scatter | None) -> float:
     """Return the two-sided p of a swap test: the share of swaps that differ by as much as was seen.
 
-    Swapping says nothing of the luck of training. Where rows have several seeds in common, each swap is widened by the
-    standard error over the seeds: the mean over swaps d of P(|d + error T| >= |value|), T Student's with S - 1 degrees
-    of freedom. The larger of the two
-    counts: with few clusters, widening would blur the share that what was seen itself has among the swaps.
+    Swapping does not measure the scatter of training. Where rows have several seeds in common, each swap is widened by
+    the standard error over the seeds: the mean over swaps d of P(|d + error T| >= |value|), T Student's with S - 1
+    degrees of freedom. The larger of the two counts: with few clusters, widening would blur the share that what was
+    seen itself has among the swaps.
 
     Args:
         swapped: (n,) differences after swapping, the identity among them; an undefined one counts as extreme.

@@ -64,8 +64,8 @@ class Clusters:
 
     @property
     def effective(self) -> float:
-        """(sum n)^2 / sum n^2: the number of equal clusters that unequal ones are worth (Kish 1965); 0.0 where all are
-        empty.
+        """The effective sample size (Kish 1965), (sum n)^2 / sum n^2: so many equal clusters carry the same
+        information; 0.0 where all are empty.
         """
         squares = float((self.size**2).sum())
         return float(self.size.sum()) ** 2 / squares if squares else 0.0
@@ -192,8 +192,8 @@ class Ranking(Resampled):
         """Return area AP, the number of `interpolated_ap(find_hits(...), "area")`.
 
         Args:
-            cluster: (n,) int, whose each detection is. score: (n,), higher is surer; equal scores stay in the order
-                given.
+            cluster: (n,) int, whose each detection is. score: (n,), higher is more confident; equal scores stay in the
+                order given.
             tp, ignored: (n,) bool. positives: (C,) ships that were to be found.
 
         Raises:

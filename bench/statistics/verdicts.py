@@ -1,4 +1,4 @@
-"""Paper against ours: is a published value reproduced? One pure rule for every task, told in docs/verdicts.md.
+"""Paper against ours: is a published value reproduced? One pure rule for every task, stated in docs/verdicts.md.
 
 What is published, and how a record differs from it, is data beside each task (`reported.py`); intervals come from
 `bench.statistics.inference`.
@@ -28,7 +28,7 @@ class Published:
     Attributes:
         values: metric -> value in [0, 1].
         standard_errors: metric -> standard error of the published value itself, where its test set is another draw than
-            ours; a metric that is absent has none that could be told, or none that counts (the same test scenes).
+            ours; a metric that is absent has none that is known, or none that counts (the same test scenes).
         source, table: where the values stand.
         known: fact -> what the paper or its released code states; a difference in one of them makes a row not
             comparable.
@@ -111,26 +111,26 @@ def _one(name: str, paper: float, published: Published, ours: Estimate | None) -
     if ours is None or ours.value is None:
         return "not reproduced", f"{name} is not defined here, the paper has {paper:.4f}"
     margin, gap = published.margin, ours.value - paper
-    told = f"{name} {ours.value:.4f}, the paper {paper:.4f}, difference {gap:+.4f}"
+    text = f"{name} {ours.value:.4f}, the paper {paper:.4f}, difference {gap:+.4f}"
     # neither closeness nor a difference is shown; what misses the margin is not excused by an unknown error
     if ours.interval is None:
         inside = abs(gap) <= margin + _TOLERANCE
         return (
-            ("within noise", f"{told}, no interval")
+            ("within noise", f"{text}, no interval")
             if inside
-            else ("not reproduced", f"{told}, beyond ±{margin:g}, no interval")
+            else ("not reproduced", f"{text}, beyond ±{margin:g}, no interval")
         )
     if not math.isclose(ours.interval.level, 0.95):
         raise ValueError(f"{name}: the rule takes 95 % intervals, got level {ours.interval.level}")
     low, high = ours.interval.low - paper, ours.interval.high - paper
-    told += f" ({low:+.4f} to {high:+.4f})"
+    text += f" ({low:+.4f} to {high:+.4f})"
     if -margin - _TOLERANCE <= low and high <= margin + _TOLERANCE:
-        return "reproduced", f"{told} lies within ±{margin:g}"
+        return "reproduced", f"{text} lies within ±{margin:g}"
     own = _Z * published.standard_errors.get(name, 0.0)
     if gap - math.hypot(gap - low, own) <= 0 <= gap + math.hypot(high - gap, own):
         beyond = "" if low <= 0 <= high else " once the paper's own sampling error is counted"
-        return "within noise", f"{told} can be 0{beyond}, and is not sure to lie within ±{margin:g}"
-    return "not reproduced", f"{told} is not 0, and not sure to lie within ±{margin:g}"
+        return "within noise", f"{text} can be 0{beyond}, and does not surely lie within ±{margin:g}"
+    return "not reproduced", f"{text} is not 0, and does not surely lie within ±{margin:g}"
 
 
 def binomial_error(share: float, of: float) -> float:

@@ -1,4 +1,4 @@
-"""Where a number comes from: every record at hand, by fingerprint, and what each tells about itself and the cells it
+"""Where a number comes from: every record found, by fingerprint, and what each says about itself and the cells it
 starts from.
 
 A view of records, of `runs/` and of the boards' entries alike: it reads and hashes files, and changes none.
@@ -159,7 +159,7 @@ def _unknown(text: str, sources: Sequence[Source]) -> str:
     return f"no record is called {text!r}{nearest(text, known)}"
 
 
-# -- what a record tells -----------------------------------------------------------------------------------------------
+# -- what a record says ------------------------------------------------------------------------------------------------
 def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boards: Path) -> dict[str, Any]:
     """Return the lineage of the record in `found` (its places, equal fingerprints) as JSON: the cells it starts from,
     two levels deep.
@@ -209,8 +209,8 @@ def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boar
 
 
 def _other_starts(record: Record, required: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what is wrong where a cell that is at hand left another model since: it was trained again, on another
-    machine perhaps.
+    """Return what is wrong where a cell that was found has produced another model since: it was trained again, perhaps
+    on another machine.
     """
     start = _initial(record).get("initial_sha256")
     models = [
@@ -231,21 +231,21 @@ def required_cell(record: Record, key: str, sources: Sequence[Source], levels: i
         key: "task:train key", one of `record.requires`.
 
     Returns:
-        Its own lineage where its record is at hand, else what `record` remembers of it, with `found` saying which.
+        Its own lineage where its record was found, else what `record` holds of it, with `found` saying which.
     """
     task, _, train = key.partition(":")
-    told: dict[str, Any] = next(
+    noted: dict[str, Any] = next(
         (cell for cell in record.inputs.get("pretrained_by") or [] if cell.get("train") == train), {}
     )
     mine = [source.record for source in sources if source.record.task == task and source.record.keys["train"] == train]
-    mine.sort(key=lambda other: (other.fingerprint != told.get("score"), other.status != "finished"))
+    mine.sort(key=lambda other: (other.fingerprint != noted.get("score"), other.status != "finished"))
     if not mine:
         return {
             "task": task,
             "train_key": train,
             "found": False,
-            "cell": told.get("cell"),
-            "command": told.get("command"),
+            "cell": noted.get("cell"),
+            "command": noted.get("command"),
         }
     required = mine[0]
     deeper = [required_cell(required, inner, sources, levels - 1) for inner in required.requires] if levels > 1 else []
@@ -299,16 +299,16 @@ def _initial(record: Record) -> dict[str, Any]:
     method = record.spec.get("method", {})
     if method.get("backbone") is None:
         return {}
-    told = record.facts.get("initial_weights") or {}
+    initial = record.facts.get("initial_weights") or {}
     sha = (
-        told.get("sha256")
+        initial.get("sha256")
         or record.inputs.get("initial_weights_sha256")
         or (record.inputs.get("files_sha256") or {}).get("initial")
     )
     return {
         "start": method.get("init", method.get("pretrain")),
         "initial_sha256": sha,
-        "initial_branch": told.get("branch") or method.get("init_branch") or None,
+        "initial_branch": initial.get("branch") or method.get("init_branch") or None,
         "initial_state_sha256": record.facts.get("initial_state_sha256"),
     }
 

@@ -2,10 +2,9 @@
 survives kill -9.
 
 One file is the truth: `checkpoints/last.pt`, replaced atomically, which holds weights, optimiser, history and which
-    epoch was best. The
-best weights lie beside it as `best-NNNN.safetensors`, written before the checkpoint that names them and removed after a
-newer one is named; curves.csv is written from the checkpoint's history. So whatever moment a process dies at, the next
-one finds a consistent state.
+epoch was best. The best weights lie beside it as `best-NNNN.safetensors`, written before the checkpoint that names them
+and removed after a newer one is named; curves.csv is written from the checkpoint's history. So whatever moment a
+process dies at, the next one finds a consistent state.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ class TrainStore:
         """Put the best weights, of `epoch`, into `model`.
 
         Raises:
-            BenchError: they are gone or damaged.
+            BenchError: they are missing or damaged.
         """
         state, _ = load_weights(self._best(epoch))
         load_into(model, state)

@@ -32,7 +32,7 @@ def test_explain_says_where_a_number_comes_from(tiny: Bench) -> None:
         "toy-pairs (reader version 1), manifest "
     )
     assert said["boards"] == "leaderboards/tiny/matching.md" and "predictions.npz unchanged" in out
-    assert said["used by"] == "no cell at hand" and "commit unknown" in said["code"] and "numpy " in said["versions"]
+    assert said["used by"] == "no cell found" and "commit unknown" in said["code"] and "numpy " in said["versions"]
     assert max(map(len, out.splitlines())) <= 128 and str(tiny.folder) not in out
     for name in (
         CFOG,

@@ -58,7 +58,7 @@ def test_the_reasons_hold_the_numbers() -> None:
         ("accuracy 0.8310, the paper 0.8290, difference +0.0020 (-0.0030 to +0.0070) lies within ±0.01",),
         ("the seed",),
     )
-    assert "can be 0, and is not sure" in judged(0.831, 0.815, 0.847).full
+    assert "can be 0, and does not surely" in judged(0.831, 0.815, 0.847).full
     assert "can be 0 once the paper's own sampling error is counted" in judged(0.836, 0.831, 0.841).full
     assert judged(0.85, 0.843, 0.857).full.startswith(
         "not reproduced: accuracy 0.8500, the paper 0.8290, difference +0.0210"

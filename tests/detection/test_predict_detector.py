@@ -14,7 +14,7 @@ from predict_toys import context_of, write_tiff
 from bench.core.errors import BenchError
 from bench.data.scaling import SarScale, ScalingParams
 from bench.detection.detectors.cfar.detector import Cfar
-from bench.detection.scenes.predictor import ReadyDetector, from_cell, without_training
+from bench.detection.scenes.predictor import Predictor, from_cell, without_training
 from bench.detection.scenes.scene_predictions import check_values, scene_identity
 from bench.detection.scenes.scene_reader import open_scene
 from bench.execution.records import Record, load_record, write_stage
@@ -27,8 +27,8 @@ LOG = ScalingParams("log-percentile", 1, -4.0, 0.5)
 CFAR_CELL = {"detector": "cfar", "backbone": None, "pretrain": "none", "pretrained_by": None, "options": {"pfa": 1e-9}}
 
 
-def network(scaling: ScalingParams, scale: SarScale) -> ReadyDetector:
-    return ReadyDetector("net on set", "faster-rcnn", {}, "resnet18", scaling, sar_scale=scale)
+def network(scaling: ScalingParams, scale: SarScale) -> Predictor:
+    return Predictor("net on set", "faster-rcnn", {}, "resnet18", scaling, sar_scale=scale)
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_everything_that_can_change_a_detection_is_in_the_identity(tmp_path: Pat
     ready = network(U8, SarScale.uint8)
     path = write_tiff(tmp_path / "scene.tif", np.zeros((64, 64), np.uint8))
 
-    def identity(of: ReadyDetector = ready, band: int | None = None, nodata: float | None = None) -> dict[str, Any]:
+    def identity(of: Predictor = ready, band: int | None = None, nodata: float | None = None) -> dict[str, Any]:
         with open_scene(path, band, nodata) as reader:
             return json.loads(json.dumps(scene_identity(of, reader, band, nodata, tmp_path / "hashes")))
 

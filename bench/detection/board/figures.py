@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WORST, BEST = 6, 3  # panels
 CROP_PX = 320
-# Okabe & Ito's palette, which colour-blind readers can tell apart; every kind has a line style of its own too.
+# Okabe & Ito's palette, which colour-blind readers can distinguish; every kind has a line style of its own too.
 TRUE, FALSE, MISSED = "#009E73", "#D55E00", "#F0E442"
 STYLES = {
     "true": (TRUE, "-", 1.6),

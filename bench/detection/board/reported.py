@@ -123,7 +123,7 @@ def differences(record: Record, metric: str = "scene.ap_area") -> list[str]:
     """Return every known difference of a record from what is known of Table III, as "<part>: <what>"; empty where none
     is known.
 
-    Whether the files are the genuine ones can only be told by their numbers of scenes and ships.
+    Whether the files are the genuine ones can only be judged by their numbers of scenes and ships.
     """
     return [*_run(record), *_data(record), *_split(record), *_metric(metric), *_method(record)]
 
@@ -134,8 +134,8 @@ def _run(record: Record) -> list[str]:
 
 
 def _data(record: Record) -> list[str]:
-    """Compare the size of the set. A limited run and a fold count their own parts: their difference is told
-    elsewhere.
+    """Compare the size of the set. A limited run and a fold count their own parts: their difference is
+    reported elsewhere.
     """
     scenes = _scenes(record)
     if scenes is None:

@@ -32,8 +32,8 @@ _STATE = "what its pixels are is never guessed: state it with --sar-scale amplit
 
 
 @dataclass(frozen=True)
-class ReadyDetector:
-    """A detector and all that it was told when it was tested.
+class Predictor:
+    """A detector with all settings of its test.
 
     Attributes:
         name: of the row, or of the detector where there is no cell.
@@ -102,8 +102,8 @@ class ReadyDetector:
         values: tuple[float, float] | None,
         gsd_m: float | None,
         where: object,
-    ) -> ReadyDetector:
-        """Return the detector as it has to be told of one scene.
+    ) -> Predictor:
+        """Return the detector with the settings for one scene.
 
         Args:
             dtype: of the scene's pixels. stated: what the user says they are. values: which of them become 0 and 1,
@@ -112,14 +112,15 @@ class ReadyDetector:
             where: the scene, for messages.
 
         Raises:
-            BenchError: the scene's values are not those that the detector knows, or nobody says what they are.
+            BenchError: the scene's values are not those that the detector was trained on, or nobody states what they
+            are.
         """
         if stated is SarScale.uint8 and dtype != np.uint8:
             raise BenchError(
                 f"{where} holds {dtype} values, and --sar-scale uint8 is for 8-bit scenes; state amplitude, intensity"
                 " or db"
             )
-        told = replace(self, gsd_m=gsd_m or self.gsd_m)
+        adapted = replace(self, gsd_m=gsd_m or self.gsd_m)
         if values is not None:
             low, high = values
             if not (np.isfinite(values).all() and high > low):
@@ -127,22 +128,24 @@ class ReadyDetector:
                     f"--value-range {low:g} {high:g}: the first value becomes 0, the second 1; the first must be the"
                     " smaller"
                 )
-            told = replace(told, scaling=ScalingParams("percentile", SCALING_VERSION, float(low), float(high)))
+            adapted = replace(adapted, scaling=ScalingParams("percentile", SCALING_VERSION, float(low), float(high)))
         if not self.scales_values:
             return replace(
-                told, sar_scale=_power_scale(self.sar_scale, dtype, stated, where), scaling=told.scaling or _UNUSED
+                adapted,
+                sar_scale=_power_scale(self.sar_scale, dtype, stated, where),
+                scaling=adapted.scaling or _UNUSED,
             )
         if values is not None:
-            return replace(told, sar_scale=stated or self.sar_scale)
+            return replace(adapted, sar_scale=stated or self.sar_scale)
         if self.scaling is None:
             if dtype != np.uint8:
                 raise BenchError(
                     f"{where} holds {dtype} values; say which of them become 0 and 1 for {self.name}: --value-range LOW"
                     " HIGH"
                 )
-            return replace(told, scaling=ScalingParams("uint8", SCALING_VERSION, 0.0, 255.0), sar_scale=stated)
+            return replace(adapted, scaling=ScalingParams("uint8", SCALING_VERSION, 0.0, 255.0), sar_scale=stated)
         _check_values(self, self.scaling, dtype, stated, where)
-        return told
+        return adapted
 
 
 _UNUSED = ScalingParams("percentile", SCALING_VERSION, 0.0, 1.0)  # CFAR takes values as they are
@@ -159,7 +162,7 @@ def _power_scale(declared: SarScale | None, dtype: np.dtype, stated: SarScale | 
 
 
 def _check_values(
-    ready: ReadyDetector, scaling: ScalingParams, dtype: np.dtype, stated: SarScale | None, where: object
+    ready: Predictor, scaling: ScalingParams, dtype: np.dtype, stated: SarScale | None, where: object
 ) -> None:
     """Raise BenchError unless a scene's values are, by type and by what the user states, those that the cell was
     trained on.
@@ -195,7 +198,7 @@ def _check_values(
 
 
 # -- where it comes from -----------------------------------------------------------------------------------------------
-def from_cell(folder: Path, record: Record) -> ReadyDetector:
+def from_cell(folder: Path, record: Record) -> Predictor:
     """Return the detector of a finished detection cell; the plug-ins that its suite names have been imported.
 
     Raises:
@@ -232,7 +235,7 @@ def from_cell(folder: Path, record: Record) -> ReadyDetector:
             f"{model} is not the model that its record was made of; make it again: {record.command} --force"
         )
     scale, gsd_m = _declared(record)
-    return ReadyDetector(
+    return Predictor(
         name=name,
         detector=method["detector"],
         options=method["options"],
@@ -248,7 +251,7 @@ def from_cell(folder: Path, record: Record) -> ReadyDetector:
     )
 
 
-def without_training(detector: str, settings: Mapping[str, Any], gsd_m: float | None = None) -> ReadyDetector:
+def without_training(detector: str, settings: Mapping[str, Any], gsd_m: float | None = None) -> Predictor:
     """Return a detector that learns nothing, by registry name, with the options `settings`.
 
     Raises:
@@ -262,7 +265,7 @@ def without_training(detector: str, settings: Mapping[str, Any], gsd_m: float | 
     if issubclass(cls, Submission):
         raise BenchError("detector submission holds boxes of another tool; there is no detector to run")
     options = parse_options(cls.Options, settings, f"detector {detector}")
-    return ReadyDetector(detector, detector, options.model_dump(mode="json"), gsd_m=gsd_m)
+    return Predictor(detector, detector, options.model_dump(mode="json"), gsd_m=gsd_m)
 
 
 def _declared(record: Record) -> tuple[SarScale | None, float | None]:
@@ -279,4 +282,4 @@ def _scaling(train: Any, folder: Path) -> ScalingParams:
     try:
         return ScalingParams(**train["facts"]["scaling"])
     except (KeyError, TypeError) as error:
-        raise BenchError(f"{folder / TRAIN} tells no scaling of values; run the cell again with --force") from error
+        raise BenchError(f"{folder / TRAIN} holds no scaling of values; run the cell again with --force") from error

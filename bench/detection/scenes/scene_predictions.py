@@ -20,7 +20,7 @@ from bench.core.progress import Progress
 from bench.core.store import load_arrays, read_json, save_arrays, write_json
 from bench.data.manifest import file_sha256
 from bench.detection.detectors.base import Detections, Detector
-from bench.detection.scenes.predictor import ReadyDetector
+from bench.detection.scenes.predictor import Predictor
 from bench.detection.scenes.scene_reader import SUFFIXES, SceneReader
 from bench.detection.scenes.windowed import FinishedWindows, Found, windowed
 from bench.detection.spec import PREDICT_VERSION
@@ -79,14 +79,14 @@ def find_scenes(given: Sequence[Path]) -> dict[str, Path]:
     names = ["-".join(each[-depth:]) for each in parts] if depth else []
     if len(set(names)) < len(paths):
         raise BenchError(
-            f"several scenes are called {stems[0]}, and their folders do not tell them apart; rename them, or give them"
-            " one by one"
+            f"several scenes are called {stems[0]}, and their folders do not distinguish them; rename them, or"
+            " give them one by one"
         )
     return dict(zip(names, paths, strict=True))
 
 
 def scene_identity(
-    ready: ReadyDetector, reader: SceneReader, band: int | None, nodata: float | None, cache: Path
+    ready: Predictor, reader: SceneReader, band: int | None, nodata: float | None, cache: Path
 ) -> dict[str, Any]:
     """Return everything that can change a detection in a scene, as JSON; no name and no folder."""
     beside = [reader.path.with_name(reader.path.name + suffix) for suffix in _SIDECARS]
@@ -142,7 +142,7 @@ def _differences(before: Any, now: Mapping[str, Any]) -> list[str]:
     return out
 
 
-def check_values(ready: ReadyDetector, reader: SceneReader) -> None:
+def check_values(ready: Predictor, reader: SceneReader) -> None:
     """Look at tiles all over a scene, and compare its values with the range that the detector's scaling knows.
 
     Raises:
@@ -163,9 +163,9 @@ def check_values(ready: ReadyDetector, reader: SceneReader) -> None:
     for count, end, value in ((above, "above", high), (below, "below", low)):
         if total and count > _BEYOND * total:
             raise BenchError(
-                f"{reader.path}: {count / total:.0%} of its pixels lie {end} {value:g}, where {ready.name} stops to"
-                " tell values apart; they are of another scale than its training: state the values that become 0 and 1"
-                " with --value-range LOW HIGH"
+                f"{reader.path}: {count / total:.0%} of its pixels lie {end} {value:g}, where {ready.name} no"
+                " longer distinguishes values; they are of another scale than its training: state the values that"
+                " become 0 and 1 with --value-range LOW HIGH"
             )
 
 

@@ -2,8 +2,8 @@
 BMP decoded whole.
 
 Owns which pixels hold no data, and the pixel types of a scene that is never in memory as a whole. What its values are,
-and which of them the detector wants in place of missing ones, is told by the caller. Whole images of data sets are read
-by `bench.data.images`.
+and which of them the detector wants in place of missing ones, is stated by the caller. Whole images of data sets are
+read by `bench.data.images`.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _ArrayReader(SceneReader):
 
 @contextmanager
 def open_scene(path: Path, band: int | None = None, nodata: float | None = None) -> Iterator[SceneReader]:
-    """Open a scene; what it is is told by its content, never by its suffix.
+    """Open a scene; its format is recognised by its content, never by its suffix.
 
     Args:
         band: number of the band to look at, counted from 1; needed where a file has several that differ.
@@ -217,7 +217,7 @@ def _band_of(path: Path, count: int, band: int | None) -> int:
         raise BenchError(f"{path} has {count} bands; say which one holds the SAR image: --band N, counted from 1")
     chosen = 1 if band is None else band
     if not 1 <= chosen <= count:
-        raise BenchError(f"{path} has {count} bands, counted from 1, and no band {band}; mend --band")
+        raise BenchError(f"{path} has {count} bands, counted from 1, and no band {band}; correct --band")
     return chosen
 
 

@@ -36,7 +36,7 @@ class Found:
     """What was found in a scene.
 
     Attributes:
-        detections: in the scene's frame, surest first; none dropped.
+        detections: in the scene's frame, highest score first; none dropped.
         windows, skipped: number of windows, and how many of them held no data.
     """
 

@@ -4,8 +4,8 @@ state.
 Owns what the three numbers called AP mean. Does not own which detection is a true positive (`evaluator.py`).
 
 Conventions, the same everywhere:
-    Detections come ranked, the surest first; equal scores stay in the order they came in. `tp` bool (n,): found a ship.
-    `ignored` bool
+    Detections come ranked, highest score first; equal scores stay in the order they came in. `tp` bool (n,): found a
+    ship. `ignored` bool
         (n,): neither for nor against. Every other detection is a false positive. `positives`: ships that were to be
         found.
     `weight` int (n,): how often each detection counts, for resampled scenes; a detection of weight 2 stands for two
@@ -98,7 +98,7 @@ def average_precision(
     """Return the average precision of unranked detections.
 
     Args:
-        tp: bool (n,). score: float (n,), higher is surer, equal scores in the order given.
+        tp: bool (n,). score: float (n,), higher is more confident, equal scores in the order given.
 
     Raises:
         BenchError: shapes differ, a score is not finite, or more true positives than ships.

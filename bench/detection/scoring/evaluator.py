@@ -47,7 +47,7 @@ class BoxTable:
 
     Attributes:
         truth_offset: (s + 1,) int64. truth_box: (k, 4) float64. truth_ignore: (k,) bool.
-        offset: (s + 1,) int64. box: (n, 4) float64. score: (n,) float64, finite, higher is surer.
+        offset: (s + 1,) int64. box: (n, 4) float64. score: (n,) float64, finite, higher is more confident.
     """
 
     truth_offset: np.ndarray
@@ -127,7 +127,7 @@ class Matches:
     needs.
 
     Attributes:
-        rule, ious, sizes: as asked for; T thresholds, A size ranges.
+        rule, ious, sizes: as requested; T thresholds, A size ranges.
         scene: (n,) int64, whose detection it is. score: (n,) float64, never rising. position: (n,) int64 in the table.
         tp, ignored: (A, T, n) bool; a detection that is neither is a false positive.
         truth: (T, n) int64, row of the truth that it took in the first size range, -1 for none.
@@ -173,8 +173,8 @@ def match(
     """Match detections to truth by a rule at every IoU threshold and size range.
 
     Args:
-        sizes: names out of SIZES; "voc" knows "all" only.
-        pairs: what `overlapping` returned for this table, where it is at hand.
+        sizes: names out of SIZES; "voc" takes "all" only.
+        pairs: what `overlapping` returned for this table, where it is known already.
 
     Raises:
         BenchError: unknown rule, or sizes that the rule does not know.

@@ -1,4 +1,4 @@
-"""One metric of a detection record, in a form that any resampling of its scenes can be asked for.
+"""One metric of a detection record, in a form that can be recomputed for any resampling of its scenes.
 
 A cluster is the acquisition or place that a scene was cut from, where that is known, else the scene. What stands in
 `scene.*` is recomputed from cached matches; tiles overlap, and have no numbers here.

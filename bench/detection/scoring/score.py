@@ -142,9 +142,9 @@ def _samples(part: PartPredictions, coco: Matches, voc: Matches) -> dict[str, np
     """Return what a board's entry keeps: enough to compute every scene-level number again, for any resampling of
     scenes.
 
-    scene_id, group, stratum (s,) text; ships (4, s) int32 by size (all, small, medium, large). Detections by rank, the
-    surest first: scene (n,) int32, score (n,) float64; coco_tp, coco_ignored (4, n) uint16 by size, bit t for the IoU
-    0.50 + 0.05 t; voc_tp, voc_ignored (n,) bool at IoU 0.5.
+    scene_id, group, stratum (s,) text; ships (4, s) int32 by size (all, small, medium, large). Detections by rank,
+    highest score first: scene (n,) int32, score (n,) float64; coco_tp, coco_ignored (4, n) uint16 by size, bit t for
+    the IoU 0.50 + 0.05 t; voc_tp, voc_ignored (n,) bool at IoU 0.5.
     """
     return {
         "scene_id": part.id,
@@ -162,7 +162,7 @@ def _samples(part: PartPredictions, coco: Matches, voc: Matches) -> dict[str, np
 
 def matches_from_samples(samples: Mapping[str, np.ndarray]) -> tuple[Matches, Matches]:
     """Return the matches by "coco" and by "voc" that an entry's per-sample arrays keep; which truth was taken they do
-    not tell (-1).
+    not hold (-1).
 
     Raises:
         BenchError: an array is missing, or they do not fit together.

@@ -173,8 +173,10 @@ def _decisions(
         for names, counts in of.items():
             tp, fp = counts(n)
             values = 2 * tp / (tp + fp + n), tp / (tp + fp) if tp + fp else None, tp / n
-            told = f"{why}: tp {tp} of {n}, fp {fp}"
-            out |= {f"{level}.{name}": Expected(value, told, within) for name, value in zip(names, values, strict=True)}
+            reason = f"{why}: tp {tp} of {n}, fp {fp}"
+            out |= {
+                f"{level}.{name}": Expected(value, reason, within) for name, value in zip(names, values, strict=True)
+            }
     return out
 
 
@@ -284,8 +286,8 @@ def _duplicates() -> Known:
 
 
 def _false_first() -> Known:
-    """A medium-sized false box, the surest of all, in the empty inshore scene: precision at the last of n ships is n /
-    (n + 1).
+    """A medium-sized false box of the highest score, in the empty inshore scene: precision at the last of n ships is
+    n / (n + 1).
     """
 
     def find(place: int, scene: int, tile: int | None) -> Detections:
@@ -303,7 +305,7 @@ def _false_first() -> Known:
     table = _aps(precision, 10, "n / (n + 1); 1 where that scene or size does not belong") | _decisions(
         counts, counts, "one false"
     )
-    return _known("false-first", "right, but the surest box is false", table, find)
+    return _known("false-first", "right, but the box of highest score is false", table, find)
 
 
 def _ignored() -> Known:
@@ -350,7 +352,7 @@ def _blind_tiles() -> Known:
 
 
 def _bare() -> Known:
-    """Without tiles, strata, validation scenes and ships of some size, what they would tell is unknown; nothing becomes
+    """Without tiles, strata, validation scenes and ships of some size, what they would show is unknown; nothing becomes
     0.
     """
     box = _ships(1)[2:3]

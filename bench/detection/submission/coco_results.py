@@ -109,7 +109,7 @@ def _numbers(entries: Sequence[dict[str, Any]], path: Path) -> np.ndarray:
             )
         if not _is_finite(score):
             raise BenchError(
-                f"{path}: entry {i}: score is {short(score)}; expected a finite number, higher for more certain"
+                f"{path}: entry {i}: score is {short(score)}; expected a finite number, higher is more confident"
             )
         out[i] = (*box, score)
     return out

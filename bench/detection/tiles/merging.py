@@ -2,31 +2,28 @@
 
 The rule, in five steps. Inner edges are those where the scene goes on behind the tile; a detection within 2 pixels of
 one is *cut*.
-1. Core. A tile answers for its core: the tile, shrunk at each inner edge to the middle of what it shares with the
-neighbour there, and
-   widened by `margin_px`. A detection stays if its centre is in the core. (Centres in the padding go as well.)
-2. Counterpart. A detection gives way only to its counterpart in another tile: the one that matches it best there, among
-those at least
-   as sure as itself, so that of two ships side by side none goes for the other. How well two match is told in the area
-   that both tiles see: the IoU of what lies in it. Detections of one tile are never compared: the detector has judged
-   them.
-3. Join. Counterparts of each other in neighbouring tiles that match by more than `iou` and are cut by edges that face
-each other are the
-   two ends of a ship longer than the overlap: they become their common hull, with the higher score.
-4. Contained. A cut detection goes when at least `contained` of its area lies in a larger one: a piece never beats the
-whole, however sure.
-5. NMS. Of two whose boxes overlap by more than `iou` the surer stays; equal scores: the earlier tile, then the earlier
-detection. Here
-   the counterpart must also be the one whose whole box overlaps most.
 
-Perfect detections (of each ship what the tile shows of its box, all equally sure) merge into exactly the ships: always
-where no ship is longer than the overlap, and at any length where there is an overlap and boxes of ships do not meet
-(what a tile shows of two crossing ships that both leave it may look the same). Axis by axis: if any tile shows a ship
-whole, the tile in whose core its centre lies does (were it cut there at the far edge, it would start before the next
-tile, which would cut it at the near edge, and so would all others). Its pieces elsewhere go by 4. If no tile shows it
-whole, neighbouring pieces cross all of the shared area, agree there exactly, face each
-other and have their centres in their cores: they are joined by 3. A very large `margin_px` switches step 1 off, and the
-same holds.
+1. Core. A tile answers for its core: the tile, shrunk at each inner edge to the middle of what it shares with the
+   neighbour there, and widened by `margin_px`. A detection stays if its centre is in the core. (Centres in the padding
+   go as well.)
+2. Counterpart. A detection gives way only to its counterpart in another tile: the one that matches it best there, among
+   those of at least its own score, so that of two ships side by side none goes for the other. The match is measured in
+   the area that both tiles see: the IoU of what lies in it. Detections of one tile are never compared: the detector has
+   judged them.
+3. Join. Counterparts of each other in neighbouring tiles that match by more than `iou` and are cut by edges that face
+   each other are the two ends of a ship longer than the overlap: they become their common hull, with the higher score.
+4. Contained. A cut detection goes when at least `contained` of its area lies in a larger one: a piece never beats the
+   whole, whatever its score.
+5. NMS. Of two whose boxes overlap by more than `iou` the one of higher score stays; equal scores: the earlier tile,
+   then the earlier detection. Here the counterpart must also be the one whose whole box overlaps most.
+
+Perfect detections (of each ship what the tile shows of its box, all with one score) merge into exactly the ships:
+always where no ship is longer than the overlap, and at any length where there is an overlap and boxes of ships do not
+meet (what a tile shows of two crossing ships that both leave it may look the same). Axis by axis: if any tile shows a
+ship whole, the tile in whose core its centre lies does (were it cut there at the far edge, it would start before the
+next tile, which would cut it at the near edge, and so would all others). Its pieces elsewhere go by 4. If no tile shows
+it whole, neighbouring pieces cross all of the shared area, agree there exactly, face each other and have their centres
+in their cores: they are joined by 3. A very large `margin_px` switches step 1 off, and the same holds.
 """
 
 from __future__ import annotations
@@ -60,10 +57,10 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, iou: float) -> np.ndarray:
-    """Return the positions that greedy non-maximum suppression keeps, surest first.
+    """Return the positions that greedy non-maximum suppression keeps, highest score first.
 
-    A box goes when one that is kept, and surer, overlaps it by more than `iou`. Equal scores: the lower position is the
-    surer.
+    A box goes when a kept one of higher score overlaps it by more than `iou`. Of equal scores the lower position
+    stays.
 
     Args:
         boxes: (n, 4). scores: (n,).
@@ -96,7 +93,7 @@ def merge_tiles(
         height, width: of the scene in pixels; boxes are cut at its borders.
 
     Returns:
-        the detections in the scene's frame, surest first.
+        the detections in the scene's frame, highest score first.
     """
     found = _gather(windows, per_tile, height, width)
     if not len(found.scores):
@@ -113,7 +110,8 @@ def merge_tiles(
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """All detections of a scene, surest first; equal scores in the order of tiles. A smaller position wins a tie.
+    """All detections of a scene, highest score first; equal scores in the order of tiles. A smaller position wins a
+    tie.
 
     Attributes:
         boxes, scores: (n, 4) in the scene's frame, (n,).
@@ -247,8 +245,8 @@ def _overlapping(boxes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _join(found: _Found, kept: np.ndarray, pairs: _Pairs, iou: float) -> tuple[_Found, np.ndarray, _Pairs]:
-    """Put the ends of long ships together (step 3): the surest becomes the hull, the others go, and pairs speak of the
-    hull.
+    """Put the ends of long ships together (step 3): the one of highest score becomes the hull, the others go, and pairs
+    refer to the hull.
     """
     count, ends = len(found.scores), pairs.take(pairs.match > iou)
     forth, back = ends.loser.astype(np.int64) * count + ends.winner, ends.winner.astype(np.int64) * count + ends.loser

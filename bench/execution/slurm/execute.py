@@ -1,4 +1,4 @@
-"""The loop that runs a plan on a cluster: submits every cell that is ready, waits, and takes over what came of it.
+"""The loop that runs a plan on a cluster: submits every cell that is ready, waits, and collects the results.
 
 Owns what is submitted when, and what is made of a job that ended without a record. A cell that needs another waits for
 it; one whose requirement failed is failed without running. A job that is still queued or running for a cell (an earlier
@@ -104,7 +104,7 @@ class ClusterRun:
         return self.outcome
 
     def _start(self) -> tuple[list[_Cell], list[_Cell]]:
-        """Settle what is done, and take over jobs that are still alive."""
+        """Settle what is done, and adopt jobs that are still alive."""
         waiting, live = [], []
         total = len(self.plan.items)
         pending = []
@@ -132,9 +132,9 @@ class ClusterRun:
         coming = {(cell.item.cell.task, cell.item.identity.keys.train) for cell in (*waiting, *live)}
         for cell in list(waiting):
             item = cell.item
-            hopeless = not_to_be_run(item, self.outcome, self._unreadable)
-            if hopeless is not None:
-                failure, why = hopeless
+            refused = not_to_be_run(item, self.outcome, self._unreadable)
+            if refused is not None:
+                failure, why = refused
                 waiting.remove(cell)
                 self.say(f"{cell.head}: not run, {why}")
                 self._settle(cell, write_failure(item, failure), True)
@@ -166,7 +166,7 @@ class ClusterRun:
 
     # -- waiting -------------------------------------------------------------------------------------------------------
     def _look(self, live: list[_Cell]) -> None:
-        """Ask for the states of all jobs, tell what changed, and take over what ended."""
+        """Query the states of all jobs, report what changed, and collect what ended."""
         try:
             found = slurm.states([cell.job for cell in live if cell.job])
         except BenchError as error:  # a controller that is busy or restarts: the jobs go on without it

@@ -175,8 +175,8 @@ def _ask(*command: str, lenient: bool) -> str:
 def _reason(error: Exception) -> str:
     """Return sbatch's own words out of submitit's message, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line.partition("error:")[2].strip() for line in lines if "error:" in line]
-    return (told or lines or [type(error).__name__])[-1]
+    errors = [line.partition("error:")[2].strip() for line in lines if "error:" in line]
+    return (errors or lines or [type(error).__name__])[-1]
 
 
 def _quoted(text: str) -> str:

@@ -65,7 +65,7 @@ def choose_pairs(part: PartPredictions, what: str, threshold: float | None) -> n
 
 
 _HEADINGS = {
-    "matches": "correctly matched pairs, surest first",
+    "matches": "correctly matched pairs, smallest distance first",
     "false_matches": "worst false matches",
     "misses": "worst misses",
 }

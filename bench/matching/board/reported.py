@@ -22,8 +22,9 @@ PAIRS, TEST_SHARE = 20_000, 0.3
 HELD_OUT_AT_MOST = 0.1  # of the training share, for a validation part that the paper does not mention
 MARGIN = 0.01
 """One point. The published values come from about 12,000 decisions of another random draw: their own binomial 95 %
-error is at least 0.7 points in accuracy, 1.0 in precision, 0.2 in recall, and rounding adds 0.05. Asking for more than
-that would ask for their luck."""
+error is at least 0.7 points in accuracy, 1.0 in precision, 0.2 in recall, and rounding adds 0.05. A narrower margin
+would demand the chance of their draw.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +125,8 @@ def differences(record: Record) -> list[str]:
     """Return every known difference of a record from the protocol of Table II, as "<part>: <what>"; empty where none is
     known.
 
-    Whether the files are the genuine ones can only be told by their number: a stand-in of 20,000 generated pairs in the
-    same folders would pass.
+    Whether the files are the genuine ones can only be judged by their number: a stand-in of 20,000 generated pairs in
+    the same folders would pass.
     """
     return [*_run(record), *_data(record), *_split(record), *_metric(record), *_method(record)]
 

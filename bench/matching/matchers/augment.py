@@ -2,8 +2,8 @@
 
 Each change is a pure function of (seed, epoch, position of the sample in the training part): of nothing else, so
 neither the batch that a sample lands in nor the number of loading processes matters. Where a change is geometric both
-views get the same; where it is radiometric each view gets its own, since that is what tells the sensors' tones apart
-from the place.
+views get the same; where it is radiometric each view gets its own, since only then are the sensors' tones
+no cue to the place.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ Table = dict[str, Expected]
 
 
 def for_both_kinds(table: Callable[[int], Table]) -> Table:
-    """Return a table for either kind of negatives; `table` is told how many there are."""
+    """Return a table for either kind of negatives; `table` takes their number."""
     return {f"{kind}.{metric}": expected for kind, m in NEGATIVES.items() for metric, expected in table(m).items()}
 
 

@@ -1,4 +1,4 @@
-"""One metric of a matching record, in a form that any resampling of its clusters can be asked for.
+"""One metric of a matching record, in a form that can be recomputed for any resampling of its clusters.
 
 A cluster is the source scene, where it is known, else the leakage group. A pair belongs to the cluster of its SAR
 patch, which is the one that asks "is this my place?": a negative also touches the cluster of its optical patch, and

@@ -75,7 +75,7 @@ def retrieval_from_tiles(n: int, tile: TileOf, block: int = 1024, exclude: TileO
 
     Args:
         n: samples of each view.
-        tile: (rows, columns) -> distances of these slices, at most (block, block). It is asked for each tile once, the
+        tile: (rows, columns) -> distances of these slices, at most (block, block). It is called for each tile once, the
             diagonal ones twice.
         block: largest side of a tile; memory is O(block^2 + n).
         exclude: (rows, columns) -> bool tile of pairs to leave out of the galleries; a true partner is never left out.

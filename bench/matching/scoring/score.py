@@ -34,9 +34,9 @@ def score_predictions(predictions: Predictions) -> Scores:
     metrics: dict[str, float | None] = {}
     facts: dict[str, Any] = {}
     for name, kind in KINDS.items():
-        values, told = _score_kind(predictions, name, kind)
+        values, kind_facts = _score_kind(predictions, name, kind)
         metrics |= values
-        facts |= told
+        facts |= kind_facts
     places = predictions.test.place
     position = predictions.gallery_position
     sampled = retrieval_from_matrix(predictions.gallery_distance, overlap_mask(places[position]))

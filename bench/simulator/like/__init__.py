@@ -22,7 +22,7 @@ LAYOUTS = {
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """What the user asked for.
+    """What the user requested.
 
     Attributes:
         count: pairs or images, None for the whole size of the genuine set. seed: of everything.

@@ -51,12 +51,12 @@ def require(condition: object, message: str) -> None:
         raise ProbeError(message)
 
 
-def examine(workspace: Workspace, quick: bool, tell: Callable[[str], None]) -> Iterator[Finding]:
+def examine(workspace: Workspace, quick: bool, announce: Callable[[str], None]) -> Iterator[Finding]:
     """Yield all findings, section by section.
 
     Args:
         quick: leave out everything that computes.
-        tell: is told what is being looked at, before anything that takes long.
+        announce: called with what is examined next, before anything that takes long.
     """
     from bench.tools.doctor.backends import examine_backends, examine_plugins
     from bench.tools.doctor.data import examine_data, examine_weights
@@ -65,8 +65,8 @@ def examine(workspace: Workspace, quick: bool, tell: Callable[[str], None]) -> I
 
     yield from examine_packages()
     yield from examine_machine()
-    yield from examine_backends(quick, tell)
-    yield from examine_plugins(tell)
+    yield from examine_backends(quick, announce)
+    yield from examine_plugins(announce)
     yield from examine_data(workspace)
     yield from examine_weights(workspace, quick)
     yield from examine_places(workspace)

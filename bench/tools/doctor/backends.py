@@ -38,12 +38,12 @@ PLAIN = (
     "cfog",
     "cfar",
 )
-Tell = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one probe: `text` is what it says, or why it did not get there; `facts` what it tells besides."""
+    """What became of one probe: `text` is its finding, or why there is none; `facts` are its further results."""
 
     name: str
     good: bool
@@ -52,21 +52,21 @@ class Outcome:
     facts: dict[str, Any]
 
 
-def examine_backends(quick: bool, tell: Tell) -> Iterator[Finding]:
+def examine_backends(quick: bool, announce: Announce) -> Iterator[Finding]:
     """Yield whether the libraries and networks work, on the CPU and on CUDA where there is one."""
-    tell("torch and the accelerator" if quick else "torch, the accelerator, networks, and a training of two steps")
+    announce("torch and the accelerator" if quick else "torch, the accelerator, networks, and a training of two steps")
     cuda = False
     for outcome in run_probes(LIGHT if quick else (*LIGHT, *_networks()), "cpu"):
         cuda |= bool(outcome.facts.get("cuda"))
         yield _finding(outcome, "cpu")
     if quick:
         return
-    tell("mmdet and its detectors")
+    announce("mmdet and its detectors")
     yield from (_finding(outcome, "cpu") for outcome in run_probes(DETECTORS, "cpu"))
-    tell("other libraries and the classical methods")
+    announce("other libraries and the classical methods")
     yield from (_finding(outcome, "cpu") for outcome in run_probes(PLAIN, "cpu"))
     if cuda:
-        tell("networks and detectors on CUDA")
+        announce("networks and detectors on CUDA")
         yield from (
             _finding(outcome, "cuda") for outcome in run_probes((*LIGHT[:1], *_networks(), *DETECTORS[1:]), "cuda")
         )
@@ -78,7 +78,7 @@ def _networks() -> tuple[str, ...]:
     """
     try:
         backbones, ours = BACKBONES.names(), [name for name in MATCHERS.names() if MATCHERS.entry(name).source == OWN]
-    except BenchError:  # two packages claim one name: told under plug-ins
+    except BenchError:  # two packages claim one name: reported under plug-ins
         return ("torchvision", "training")
     matchers = [name for name in ours if MATCHERS.get(name).uses_backbone]
     return (
@@ -89,9 +89,9 @@ def _networks() -> tuple[str, ...]:
     )
 
 
-def examine_plugins(tell: Tell) -> Iterator[Finding]:
+def examine_plugins(announce: Announce) -> Iterator[Finding]:
     """Yield whether every registered component can be imported, those of other packages one by one."""
-    tell("components and plug-ins")
+    announce("components and plug-ins")
     for outcome in run_probes(("components",), "cpu"):
         if not outcome.good:
             yield Finding(PLUGINS, "components", "broken", outcome.text, _again("components", "cpu"))
@@ -101,7 +101,7 @@ def examine_plugins(tell: Tell) -> Iterator[Finding]:
         for each in foreign:
             name, text = f"{each['kind']} {each['name']}", f"from {each['source']}"
             if each["problem"]:
-                advice = f"mend or uninstall {each['source']}"
+                advice = f"repair or uninstall {each['source']}"
                 yield Finding(PLUGINS, name, "broken", f"{text}: {each['problem']}", advice, needed=False)
             else:
                 yield Finding(PLUGINS, name, "ok", text, needed=False)
@@ -160,8 +160,8 @@ def _run(names: Sequence[str], device: str, timeout_s: float) -> tuple[list[Outc
             _end(process)
         out.seek(0)
         err.seek(0)
-        told, errors = (stream.read().decode("utf-8", "replace") for stream in (out, err))
-    done, at = _read(told)
+        printed, errors = (stream.read().decode("utf-8", "replace") for stream in (out, err))
+    done, at = _read(printed)
     return done, at, _how_it_ended(code, errors, timeout_s)
 
 
@@ -181,13 +181,13 @@ def _read(text: str) -> tuple[list[Outcome], str | None]:
         if not line.startswith("{"):
             continue
         try:
-            told = json.loads(line)
+            event = json.loads(line)
         except ValueError:
             continue
-        if "begin" in told:
-            at, begun = told["begin"], told["time"]
-        elif "end" in told:
-            done.append(Outcome(told["end"], True, told["text"], told["time"] - begun, told["facts"]))
+        if "begin" in event:
+            at, begun = event["begin"], event["time"]
+        elif "end" in event:
+            done.append(Outcome(event["end"], True, event["text"], event["time"] - begun, event["facts"]))
             at = None
     return done, at
 

@@ -180,7 +180,7 @@ def cfar(device: str) -> str:
 
 
 def components(device: str) -> tuple[str, dict[str, Any]]:
-    """Every registered component can be imported; those of other packages are told one by one."""
+    """Every registered component can be imported; those of other packages are reported one by one."""
     from bench.core.registries import BACKBONES, DATASETS, DETECTORS, MATCHERS, TASKS
 
     own, foreign, broken = 0, [], []
@@ -200,7 +200,7 @@ def _load_all(registry: Registry) -> list[tuple[str, str, str]]:
     """Return (name, source, problem) of every component of one kind; problem "" where it can be imported."""
     try:
         names = registry.names()
-    except BenchError as error:  # two packages claim one name; both are told
+    except BenchError as error:  # two packages claim one name; both are reported
         return [("entry points", "several packages", first_line(error))]
     out = []
     for name in names:

@@ -44,8 +44,8 @@ OF_EACH: dict[str, Callable[[str, str], str]] = {"backbone": networks.backbone, 
 def run(name: str, device: str) -> tuple[str, dict[str, Any]]:
     """Run the probe called `name` ("cfog", "backbone resnet18"); raises whatever it raises."""
     kind, _, which = name.partition(" ")
-    told = OF_EACH[kind](which, device) if which and kind in OF_EACH else PROBES[name](device)
-    return (told, {}) if isinstance(told, str) else told
+    found = OF_EACH[kind](which, device) if which and kind in OF_EACH else PROBES[name](device)
+    return (found, {}) if isinstance(found, str) else found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -108,7 +108,7 @@ def _large(mask: np.ndarray, least: float) -> np.ndarray:
 
 
 class SeaMask:
-    """Where a scene is not land, told row by row so that no mask of the whole scene is needed.
+    """Where a scene is not land, given row by row so that no mask of the whole scene is needed.
 
     Args:
         land: (h, w) bool, one value a cell of CELL_PX.

@@ -25,8 +25,8 @@ class SampleCounts:
     """How many anchors and regions a two-stage detector's losses are divided by, in its latest step: of this process's
     images alone.
 
-    mmdet divides a loss by the number of samples drawn from the images at hand; where several processes share a batch,
-    that is not yet the number of the batch.
+    mmdet divides a loss by the number of samples drawn from the images of one process; where several processes share a
+    batch, that is not yet the number of the batch.
     """
 
     def __init__(self, model: Any) -> None:

@@ -5,24 +5,19 @@ The networks are those of the configuration files inside mmdet's wheel, found by
 and why:
 
 - one class; no frozen stage, batch norm trained, unless the options say so for all arms of a comparison; no
-zero-initialised last norm of a
-  residual block; no `init_cfg` of a backbone, so that nothing is fetched and nothing loaded loosely: `load_backbone` is
-  the one way in.
+  zero-initialised last norm of a residual block; no `init_cfg` of a backbone, so that nothing is fetched and nothing
+  loaded loosely: `load_backbone` is the one way in.
 - input normalisation: of our backbone facts, in [0, 1] units, inside the network; the single SAR channel is repeated.
-mmdet's preprocessor
-  is not used.
+  mmdet's preprocessor is not used.
 - RoIAlign through torchvision (`roi_align.py`), with or without a compiled mmcv: the same numbers, and channels-last
-memory is safe.
+  memory is safe.
 - boxes to ignore count neither as ships nor as background: anchors and proposals that lie in one by half (Faster
-R-CNN), anchors whose
-  cell has its centre in one (YOLOv3); see `mmdet_ignore.py` for what mmdet does.
+  R-CNN), anchors whose cell has its centre in one (YOLOv3); see `ignore.py` for what mmdet does.
 - YOLOv3's losses, sums over the images of a GPU in mmdet, are divided by the batch size; where several processes share
-a batch, Faster
-  R-CNN's are divided by the samples of all its images (mmdet: of those of a GPU).
-- mixed precision ends at the heads: losses and proposals are fp32 (`mmdet_heads.py`).
+  a batch, Faster R-CNN's are divided by the samples of all its images (mmdet: of those of a GPU).
+- mixed precision ends at the heads: losses and proposals are fp32 (`heads.py`).
 - detections: our score floor and number per tile; YOLOv3's candidates are not cut to the 1,000 best by class score
-before objectness
-  enters, and its boxes are clipped to the tile.
+  before objectness enters, and its boxes are clipped to the tile.
 """
 
 from __future__ import annotations
@@ -128,8 +123,8 @@ class DetectorNetwork(nn.Module):
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Detections]:
-        """Return the boxes found in each of `images` (n, size, size) float32 in [0, 1], surest first, in pixels of the
-        tile.
+        """Return the boxes found in each of `images` (n, size, size) float32 in [0, 1], highest score first, in pixels
+        of the tile.
 
         Boxes are clipped to the tile; those without area, or below the score floor, are dropped.
         """

@@ -138,8 +138,8 @@ class UltralyticsNetwork(nn.Module):
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Detections]:
-        """Return the boxes found in each of `images` (n, size, size) float32 in [0, 1], surest first, in pixels of the
-        tile.
+        """Return the boxes found in each of `images` (n, size, size) float32 in [0, 1], highest score first, in pixels
+        of the tile.
         """
         answer = self.model(self._inputs(images))
         # (n, 4 + 1, anchors): x, y, width, height, score
