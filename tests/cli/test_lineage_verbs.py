@@ -239,6 +239,10 @@ def test_score_goes_on_after_what_it_cannot_read(tiny: Bench) -> None:
     write(entries / "matching--toy-grouped--zzz--once.json", b"{")
     out = tiny("score", "--all", code=1).stdout
     assert out.count("PROBLEM") == 4 and out.count("numbers as recorded") == 1
-    for told in ("damaged per-sample scores", "neither per-sample scores beside it nor", "zzz--once.json is not valid JSON"):
+    for told in (
+        "damaged per-sample scores",
+        "neither per-sample scores beside it nor",
+        "zzz--once.json is not valid JSON",
+    ):
         assert told in out
     assert "give cells or --all, not both" in tiny.error("score", "--all", "x")
