@@ -351,7 +351,7 @@ def cfar(args: argparse.Namespace, place: Path) -> list[Line]:
     masks: list[np.ndarray] = []
 
     def ours() -> None:
-        masks.append(plain.exceedances(crop, sea, 1.0, 1e-5).mask(0, len(crop), len(crop)))
+        masks.append(plain.bright_pixels(crop, sea, 1.0, 1e-5).mask(0, len(crop), len(crop)))
 
     def naive() -> None:
         options = plain.options

@@ -61,12 +61,12 @@ def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
 def write_pairs(args: argparse.Namespace) -> int:
     """Write the distinct pairs of a block without labels, and beside them what they were drawn from."""
     from bench.matching.submission.submission import ASKED, handout_rows, make_asked
-    from bench.matching.submission.submit import draw_block
+    from bench.matching.submission.submit import sample_block
 
     if args.out.suffix.lower() not in FORMATS:
         raise BenchError(f"--out {args.out}: give a name that ends in one of {', '.join(FORMATS)}")
     cell = _block(args, "matching")
-    plan, drawn = draw_block(cell, _workspace(args))
+    plan, drawn = sample_block(cell, _workspace(args))
     asked = make_asked(plan.identity(), drawn)
     header, rows = handout_rows(asked, plan.index)
     _write_table(args.out, header, rows)

@@ -15,7 +15,7 @@ from bench.matching.matchers.base import Matcher, View
 from bench.matching.matchers.distances import matrix, paired
 from bench.matching.scoring.pairs import PairList, view_features
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
-from bench.matching.scoring.sampling import Drawn, draw
+from bench.matching.scoring.sampling import Sampled, sample
 from bench.matching.submission.submission import read_submission
 from bench.tasks.data import LoadedPairs
 
@@ -24,51 +24,51 @@ SIDE_BLOCK = 48  # images a side whose pairs are scored together by matchers wit
 
 
 def predict_cell(job: Job, data: LoadedPairs, matcher: Matcher) -> dict[str, Any]:
-    """Score the drawn pairs of validation and test and the sampled gallery; write the predictions file; return
+    """Score the sampled pairs of validation and test and the sampled gallery; write the predictions file; return
     facts.
     """
     protocol = job.cell.spec["protocol"]
-    drawn = draw(data.plan, protocol, lambda part: view_features(data.part(part)))
-    lists, gallery = dict(drawn.pairs), drawn.gallery
+    sampled = sample(data.plan, protocol, lambda part: view_features(data.part(part)))
+    lists, gallery = dict(sampled.pairs), sampled.gallery
     with job.context.progress.bar(
         "predict", _work(matcher, data, lists, gallery), unit="image" if matcher.embeds else "pair"
     ) as bar:
         predict = _by_embeddings if matcher.embeds else _by_pairs
         predictions = predict(matcher, data, lists, gallery, bar)
     save_predictions(job.folder / PREDICTIONS, predictions)
-    return facts_of(job, drawn)
+    return facts_of(job, sampled)
 
 
 def predict_submission(job: Job, data: LoadedPairs) -> dict[str, Any]:
-    """Take the distances of the drawn pairs and of the gallery from the file of another tool.
+    """Take the distances of the sampled pairs and of the gallery from the file of another tool.
 
     Raises:
         BenchError: the file does not answer what was asked (`bench.matching.submission.submission`).
     """
-    drawn = draw(data.plan, job.cell.spec["protocol"], lambda part: view_features(data.part(part)))
-    submitted = read_submission(job.cell, data.plan, drawn)
-    parts = {part: _part(data.part(part), pairs, submitted.distance[part]) for part, pairs in drawn.pairs.items()}
+    sampled = sample(data.plan, job.cell.spec["protocol"], lambda part: view_features(data.part(part)))
+    submitted = read_submission(job.cell, data.plan, sampled)
+    parts = {part: _part(data.part(part), pairs, submitted.distance[part]) for part, pairs in sampled.pairs.items()}
     predictions = Predictions(
         validation=parts["validation"],
         test=parts["test"],
         sar_embedding=submitted.sar_embedding,
         optical_embedding=submitted.optical_embedding,
         embedding_distance=submitted.embedding_distance,
-        gallery_position=drawn.gallery if submitted.gallery is not None else drawn.gallery[:0],
+        gallery_position=sampled.gallery if submitted.gallery is not None else sampled.gallery[:0],
         gallery_distance=submitted.gallery if submitted.gallery is not None else np.zeros((0, 0), dtype=np.float32),
         fixed_threshold=submitted.fixed_threshold,
     )
     save_predictions(job.folder / PREDICTIONS, predictions)
-    return facts_of(job, drawn) | submitted.facts
+    return facts_of(job, sampled) | submitted.facts
 
 
-def facts_of(job: Job, drawn: Drawn) -> dict[str, Any]:
+def facts_of(job: Job, sampled: Sampled) -> dict[str, Any]:
     """Return what a record says of the pairs that were scored, and the hash of the predictions file."""
     return {
-        "pairs_sha256": drawn.pairs_sha256,
-        "gallery_sha256": drawn.gallery_sha256,
-        "pair_counts": {part: pairs.counts for part, pairs in drawn.pairs.items()},
-        "missing_negatives": {part: pairs.missing for part, pairs in drawn.pairs.items()},
+        "pairs_sha256": sampled.pairs_sha256,
+        "gallery_sha256": sampled.gallery_sha256,
+        "pair_counts": {part: pairs.counts for part, pairs in sampled.pairs.items()},
+        "missing_negatives": {part: pairs.missing for part, pairs in sampled.pairs.items()},
         "hard_negatives": job.cell.spec["protocol"]["hard"],
         "outputs": {"predictions_sha256": file_sha256(job.folder / PREDICTIONS, None)},
     }
@@ -117,7 +117,7 @@ def _embed_all(matcher: Matcher, part: PairView, view: View, bar: Any) -> np.nda
 def _by_pairs(
     matcher: Matcher, data: LoadedPairs, lists: dict[str, PairList], gallery: np.ndarray, bar: Any
 ) -> Predictions:
-    """Score the drawn pairs and the gallery's matrix block by block; each block reads its images once."""
+    """Score the sampled pairs and the gallery's matrix block by block; each block reads its images once."""
     parts = {}
     for part, pairs in lists.items():
         view = data.part(part)

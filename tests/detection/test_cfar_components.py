@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.detection.detectors.cfar.exceedances import Exceedances, bounds, components, largest
+from bench.detection.detectors.cfar.components import BrightPixels, bounds, components, largest
 
 
-def pixels_of(mask: np.ndarray, top: int = 0) -> Exceedances:
+def pixels_of(mask: np.ndarray, top: int = 0) -> BrightPixels:
     """The True pixels of a mask, with ratios that rise in row-major order."""
     y, x = np.nonzero(mask)
-    return Exceedances(y + top, x, np.arange(1.0, len(y) + 1), np.ones(len(y), dtype=bool))
+    return BrightPixels(y + top, x, np.arange(1.0, len(y) + 1), np.ones(len(y), dtype=bool))
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.floats(0.05, 0.6), st.integers(0, 10_000), st.integers(1, 3))
@@ -50,7 +50,7 @@ def test_nothing_gives_nothing() -> None:
 
 def test_parts_are_joined_taken_and_painted() -> None:
     mask = np.random.default_rng(0).random((20, 9)) < 0.3
-    whole = Exceedances.join([pixels_of(mask[:8]), pixels_of(mask[8:], 8)])
+    whole = BrightPixels.join([pixels_of(mask[:8]), pixels_of(mask[8:], 8)])
     assert np.array_equal(whole.mask(0, 20, 9), mask)
     assert np.array_equal(whole.mask(5, 13, 9), mask[5:13])
     assert np.array_equal(whole.take(whole.y < 4).mask(0, 20, 9)[:4], mask[:4])

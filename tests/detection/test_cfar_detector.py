@@ -61,7 +61,7 @@ def no_land(shape: tuple[int, ...]) -> SeaMask:
 def test_false_alarm_rate_is_the_declared_one(looks: float, pfa: float) -> None:
     intensity = np.random.default_rng(7).gamma(looks, 1 / looks, (1200, 1200)).astype(np.float32)
     made = detector(SarScale.intensity, guard_px=3, ring_px=8, **OPEN_SEA)
-    found = len(made.exceedances(intensity, no_land(intensity.shape), looks, pfa))
+    found = len(made.bright_pixels(intensity, no_land(intensity.shape), looks, pfa))
     expected = pfa * intensity.size
     # neighbours share ring pixels: a little wider than binomial
     assert abs(found - expected) < 5 * np.sqrt(expected) + 0.01 * expected
@@ -76,7 +76,7 @@ def test_every_pixel_is_decided_as_by_a_plain_loop() -> None:
     land[4:, 4:] = True
     mask = SeaMask(land, image.shape)
     made = detector(guard_px=2, ring_px=5, min_ring=0.4, pfa=1e-4, grow_pfa=1e-4, correlated_px=2.0, **OPEN_SEA)
-    got = made.exceedances(image, mask, 1.5, 0.05)
+    got = made.bright_pixels(image, mask, 1.5, 0.05)
     power, usable = intensity_of(image, None), has_data(image) & mask.rows(0, 44)
     full = 11 * 11 - 5 * 5
     expected = []
@@ -155,7 +155,9 @@ def test_land_is_left_out_and_does_not_hide_a_ship_near_the_coast() -> None:
     assert len(without) > 10
     assert len(find(image, coast_px=64)) == 0
     made = detector()
-    assert len(made.exceedances(image, SeaMask(np.ones((60, 60), dtype=bool), image.shape), 1.0, 1e-2)) == 0  # all land
+    assert (
+        len(made.bright_pixels(image, SeaMask(np.ones((60, 60), dtype=bool), image.shape), 1.0, 1e-2)) == 0
+    )  # all land
 
 
 def test_neighbours_do_not_hide_each_other() -> None:

@@ -15,7 +15,7 @@ from bench.matching.matchers.base import Matcher
 from bench.matching.matchers.histogram import Histogram, HistogramOptions
 from bench.matching.matchers.random_scores import RandomOptions, RandomScores
 from bench.matching.scoring import metrics, retrieval
-from bench.matching.scoring.pairs import draw_pairs
+from bench.matching.scoring.pairs import sample_pairs
 
 
 def tones(n: int, seed: int, dtype: type = np.uint8) -> ToyView:
@@ -44,7 +44,7 @@ def pairwise(m: Matcher, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def auc(m: Matcher, view: ToyView, seed: int = 0) -> float:
-    pairs = draw_pairs(len(view), seed)
+    pairs = sample_pairs(len(view), seed)
     s, o = m.embed("sar", view.sar_images), m.embed("optical", view.optical_images)
     value = metrics.roc_auc(pairs.label, paired(m, s[pairs.sar], o[pairs.optical]))
     assert value is not None

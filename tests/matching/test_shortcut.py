@@ -25,7 +25,7 @@ from bench.matching.board.shortcut import (
     shortcut_section,
 )
 from bench.matching.scoring.metrics import pair_metrics, recall_at_k
-from bench.matching.scoring.pairs import draw_pairs
+from bench.matching.scoring.pairs import sample_pairs
 from bench.matching.scoring.retrieval import retrieval_from_matrix
 
 BASE = load_record(Path(__file__).parents[1] / "core" / "records_v1" / "finished.json")
@@ -39,7 +39,7 @@ def sampled(scenes: list[str], seed: int = 0, hard: bool = True, old: bool = Fal
     """
     n = len(scenes)
     ids = np.array([f"s{i}" for i in range(n)])
-    pairs = draw_pairs(n, seed, "scene" if hard else None, [scene or None for scene in scenes] if hard else None)
+    pairs = sample_pairs(n, seed, "scene" if hard else None, [scene or None for scene in scenes] if hard else None)
     group = np.where(np.array(scenes) == "", ids, scenes)
     out = {"id": ids, "group": group, "pair_sar": pairs.sar, "pair_optical": pairs.optical, "kind": pairs.kind}
     return {**out, "gallery_position": np.arange(n), **({} if old else {"scene": np.array(scenes)})}

@@ -18,7 +18,7 @@ from bench.data.datasets.qxs_saropt import QxsSaropt
 from bench.data.splits import SplitSpec
 from bench.matching.board.shortcut import same_scene_rate, scene_only
 from bench.matching.scoring.metrics import pair_metrics
-from bench.matching.scoring.pairs import HARD, UNIFORM, PairList, draw_pairs
+from bench.matching.scoring.pairs import HARD, UNIFORM, PairList, sample_pairs
 from bench.simulator.like import Request, qxs_saropt
 from bench.simulator.produce import produce
 
@@ -94,7 +94,7 @@ def test_its_grouped_split_leaks_nothing_by_the_truth_file(audited: PatchReport,
 
 def drawn(cities: list[str]) -> PairList:
     """Decisions on one true, one uniform and one same-city partner for each pair."""
-    return draw_pairs(len(cities), 0, "scene", cities, None)
+    return sample_pairs(len(cities), 0, "scene", cities, None)
 
 
 def scored(pairs: PairList, distance: np.ndarray, kind: int, threshold: float) -> dict[str, float | None]:

@@ -21,8 +21,8 @@ import numpy as np
 
 from bench.data.scaling import SarScale
 from bench.detection.detectors.base import Detections
+from bench.detection.detectors.cfar.components import BrightPixels
 from bench.detection.detectors.cfar.detector import Cfar, Strip
-from bench.detection.detectors.cfar.exceedances import Exceedances
 from bench.detection.detectors.cfar.land import SeaMask
 from bench.detection.scenes.scene_reader import SceneReader
 from bench.detection.scenes.windowed import FinishedWindows, Found, window_name
@@ -139,7 +139,7 @@ class StripRun:
         sea: SeaMask,
         looks: float,
         pfa: float,
-        censored: Exceedances | None,
+        censored: BrightPixels | None,
         advance: Callable[[], None],
     ) -> None:
         """Find the pixels above the threshold of `pfa` in every window that is not finished."""
@@ -147,7 +147,7 @@ class StripRun:
             if self._finished(stage, number):
                 continue
             bright = [strip for strip in strips if self._has_signal(strip)]  # nothing stands out where all is 0
-            found = self.detector.exceedances(self.image, sea, looks, pfa, censored, bright) if bright else _none()
+            found = self.detector.bright_pixels(self.image, sea, looks, pfa, censored, bright) if bright else _none()
             arrays = {
                 "y": found.y,
                 "x": found.x,
@@ -161,15 +161,15 @@ class StripRun:
     def _has_signal(self, strip: Strip) -> bool:
         return bool(self.image[strip[0] : strip[1]].any())
 
-    def _joined(self, stage: str) -> tuple[Exceedances, int]:
+    def _joined(self, stage: str) -> tuple[BrightPixels, int]:
         """Return the pixels of all windows, and how many windows held no data."""
         parts, skipped = [], 0
         for number in range(len(self.windows)):
             arrays = self.kept.get(window_name(stage, number))
-            parts.append(Exceedances(arrays["y"], arrays["x"], arrays["ratio"], arrays["starts"]))
+            parts.append(BrightPixels(arrays["y"], arrays["x"], arrays["ratio"], arrays["starts"]))
             skipped += not arrays["looked"]
-        return Exceedances.join(parts), skipped
+        return BrightPixels.join(parts), skipped
 
 
-def _none() -> Exceedances:
-    return Exceedances(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, dtype=bool))
+def _none() -> BrightPixels:
+    return BrightPixels(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0, dtype=bool))

@@ -120,7 +120,7 @@ def window_start(low: float, high: float, length: int, size: int, rng: np.random
     """Return where, on one axis, a window of `size` starts that holds a ship from `low` to `high` in a scene of
     `length` pixels.
 
-    Drawn uniformly from all starts that hold it whole inside the scene; in their middle without `rng`. A ship longer
+    Sampled uniformly from all starts that hold it whole inside the scene; in their middle without `rng`. A ship longer
     than the window is centred, as far as the scene's borders allow. A scene smaller than the window: 0.
     """
     last = max(length - size, 0)

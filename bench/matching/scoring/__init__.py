@@ -1,1 +1,1 @@
-"""Drawn pairs, predictions file, metrics."""
+"""Sampled pairs, predictions file, metrics."""

@@ -1,7 +1,7 @@
-"""Which pairs a matcher is judged on: positives, and negatives that are drawn once, stored and hashed.
+"""Which pairs a matcher is judged on: positives, and negatives that are sampled once, stored and hashed.
 
-Owns the drawing of pair lists and galleries, and the stated clustering that stands in for scenes where none are known.
-Every draw of sample i comes from a generator keyed by (seed, i), so it depends on nothing that happened before it.
+Owns the sampling of pair lists and galleries, and the stated clustering that stands in for scenes where none are known.
+Every choice for sample i comes from a generator keyed by (seed, i), so it depends on nothing that happened before it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class PairList:
         sar, optical: int64 (p,), positions of the two patches.
         label: bool (p,), True = the same sample.
         kind: uint8 (p,), index into `KINDS`.
-        missing: negatives that could not be drawn, by kind ("uniform", "hard"): no other sample in the scene, or all of
-            them the same place.
+        missing: negatives that could not be sampled, by kind ("uniform", "hard"): no other sample in the scene, or all
+            of them the same place.
     """
 
     sar: np.ndarray
@@ -69,7 +69,7 @@ class PairList:
         return digest.hexdigest()
 
 
-def draw_pairs(
+def sample_pairs(
     n: int,
     seed: int,
     hard: Hard | None = None,
@@ -80,14 +80,14 @@ def draw_pairs(
     sample.
 
     Uniform: the optical partner of any other sample, all equally likely. Hard: that of another sample of the same
-    group. A sample is never its own negative, nor is one whose place shares ground with it. A sample with nobody left
-    to draw gets none, counted in `missing`. Adding hard negatives changes no uniform one; the two kinds are drawn
+    group. A sample is never its own negative, nor is one whose place shares ground with it. A sample with no candidate
+    left gets none, counted in `missing`. Adding hard negatives changes no uniform one; the two kinds are sampled
     independently and may coincide.
 
     Args:
         n: samples of the part.
-        seed: of the draw (not of the training), at least 0.
-        hard: what `groups` are, "scene" or "cluster"; None draws no hard negatives.
+        seed: of the sampling (not of the training), at least 0.
+        hard: what `groups` are, "scene" or "cluster"; None samples no hard negatives.
         groups: (n,) scene name or cluster number of each sample; None as an entry: unknown, so no hard negative.
         places: rectangles x_min, y_min, x_max, y_max in metres, or None.
 
@@ -111,16 +111,17 @@ def draw_pairs(
         if have is not None and len(have) != n:
             raise BenchError(f"{len(have)} {what} for {n} samples; give one for each")
     everyone = np.arange(n, dtype=np.int64)
-    uniform = [_draw(i, everyone, known, seed, UNIFORM) for i in range(n)]
+    uniform = [_sample(i, everyone, known, seed, UNIFORM) for i in range(n)]
     chosen = [(UNIFORM, uniform)]
     if hard is not None and groups is not None:
         members = _members(groups)
-        chosen.append((HARD, [_draw(i, members[i], known, seed, HARD) for i in range(n)]))
+        chosen.append((HARD, [_sample(i, members[i], known, seed, HARD) for i in range(n)]))
     return _assemble(everyone, chosen)
 
 
-def draw_gallery(n: int, size: int | None, seed: int) -> np.ndarray:
-    """Return `size` of n positions, drawn without replacement and sorted (int64); all of them where size >= n or None.
+def sample_gallery(n: int, size: int | None, seed: int) -> np.ndarray:
+    """Return `size` of n positions, sampled without replacement and sorted (int64); all of them where size >= n or
+    None.
 
     Raises:
         BenchError: a size below 1 or a negative seed.
@@ -141,13 +142,13 @@ def _members(groups: Sequence[object] | np.ndarray) -> list[np.ndarray]:
     for position, group in enumerate(listed):
         by_group.setdefault(group, []).append(position)
     arrays = {group: np.array(positions, dtype=np.int64) for group, positions in by_group.items()}
-    nobody = np.zeros(0, dtype=np.int64)
-    return [nobody if group is None else arrays[group] for group in listed]
+    none = np.zeros(0, dtype=np.int64)
+    return [none if group is None else arrays[group] for group in listed]
 
 
-def _draw(i: int, members: np.ndarray, places: np.ndarray | None, seed: int, kind: int) -> int:
-    """Return a position drawn uniformly from `members` without sample i and those that share its place; -1 if there is
-    none.
+def _sample(i: int, members: np.ndarray, places: np.ndarray | None, seed: int, kind: int) -> int:
+    """Return a position sampled uniformly from `members` without sample i and those that share its place; -1 if there
+    is none.
 
     Rejection first; after `_TRIES` misses the allowed members are listed (same distribution, bounded time).
     """
@@ -167,8 +168,8 @@ def _assemble(everyone: np.ndarray, chosen: list[tuple[int, list[int]]]) -> Pair
     sar, optical = [everyone], [everyone]
     kind = [np.full(len(everyone), POSITIVE, dtype=np.uint8)]
     missing: dict[str, int] = {}
-    for code, drawn in chosen:
-        partner = np.array(drawn, dtype=np.int64)
+    for code, partners in chosen:
+        partner = np.array(partners, dtype=np.int64)
         have = partner >= 0
         missing[KINDS[code]] = int((~have).sum())
         sar.append(everyone[have])

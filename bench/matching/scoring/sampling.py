@@ -1,5 +1,5 @@
-"""Which pairs and which gallery a block of the board asks for: drawn from data, split and protocol alone, the same for
-every row.
+"""Which pairs and which gallery a block of the board is measured on: sampled from data, split and protocol alone, the
+same for every row.
 
 Shared by the predict stage, by what is handed out to other tools, and by the check of what they hand back.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.core.store import canonical_hash
 from bench.data.index import PairIndex
-from bench.matching.scoring.pairs import PairList, draw_gallery, draw_pairs, fit_clusters
+from bench.matching.scoring.pairs import PairList, fit_clusters, sample_gallery, sample_pairs
 from bench.suite.data_plan import PlannedData
 
 PARTS = ("validation", "test")
@@ -27,8 +27,8 @@ NO_PAIRS = PairList(_NOBODY, _NOBODY, _NOBODY.astype(bool), _NOBODY.astype(np.ui
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The drawn pairs of each part, and the gallery.
+class Sampled:
+    """The sampled pairs of each part, and the gallery.
 
     Attributes:
         ids: sample ids of each part. pairs: of each part; empty for a validation of fewer than two samples.
@@ -50,11 +50,11 @@ class Drawn:
         return canonical_hash([self.ids["test"][i] for i in self.gallery.tolist()])
 
 
-def draw(plan: PlannedData, protocol: Mapping[str, Any], features: Features) -> Drawn:
-    """Draw the pairs of validation and test and the gallery.
+def sample(plan: PlannedData, protocol: Mapping[str, Any], features: Features) -> Sampled:
+    """Sample the pairs of validation and test and the gallery.
 
     Args:
-        features: asked only where the protocol's hard negatives come from clusters.
+        features: called only where the protocol's hard negatives come from clusters.
     """
     index: PairIndex = plan.index
     positions = {part: plan.part(part) for part in ("train", *PARTS)}
@@ -65,17 +65,17 @@ def draw(plan: PlannedData, protocol: Mapping[str, Any], features: Features) -> 
     lists: dict[str, PairList] = {}
     for part in PARTS:
         chosen = positions[part].tolist()
-        if part == "validation" and len(chosen) < 2:  # asked for by `validation: 0`: no threshold is chosen
+        if part == "validation" and len(chosen) < 2:  # as `validation: 0` requests: no threshold is chosen
             lists[part] = NO_PAIRS
             continue
         scenes = tuple(index.scenes[i] for i in chosen)
         groups = scenes if clusters is None else clusters.assign(features(part))
         known = clusters is not None or any(scene is not None for scene in scenes)
         hard = protocol["hard"] if protocol["hard"] != "none" and known else None
-        lists[part] = draw_pairs(
+        lists[part] = sample_pairs(
             len(chosen), protocol["negative_seed"], hard, groups if hard else None, index.places[positions[part]]
         )
     size = None if protocol["gallery"] == "all" else protocol["gallery"]
-    gallery = draw_gallery(len(positions["test"]), size, protocol["negative_seed"])
+    gallery = sample_gallery(len(positions["test"]), size, protocol["negative_seed"])
     ids = {part: tuple(index.ids[i] for i in positions[part].tolist()) for part in PARTS}
-    return Drawn(ids, lists, gallery)
+    return Sampled(ids, lists, gallery)

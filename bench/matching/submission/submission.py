@@ -24,7 +24,7 @@ from bench.execution.cell import Cell
 from bench.matching.matchers.base import Matcher, MatcherOptions
 from bench.matching.matchers.distances import paired
 from bench.matching.scoring.predictions import PartPredictions, Predictions, load_predictions
-from bench.matching.scoring.sampling import PARTS, Drawn
+from bench.matching.scoring.sampling import PARTS, Sampled
 from bench.submissions.claims import MADE_FOR, check_claims, claims_in, claims_of
 from bench.submissions.request import submitted_file
 from bench.submissions.sheets import FORMATS, Sheet, lacking, read_sheet
@@ -105,7 +105,7 @@ class Asked:
         return slice(self.start[part], later[0] if later else len(self))
 
 
-def make_asked(data: Mapping[str, Any], drawn: Drawn) -> Asked:
+def make_asked(data: Mapping[str, Any], drawn: Sampled) -> Asked:
     """Return what is asked of another tool.
 
     Args:
@@ -172,7 +172,7 @@ class Submitted:
     embedding_distance: str | None = None
 
 
-def read_submission(cell: Cell, plan: PlannedData, drawn: Drawn) -> Submitted:
+def read_submission(cell: Cell, plan: PlannedData, drawn: Sampled) -> Submitted:
     """Return the distances of a submitted cell.
 
     Raises:
@@ -241,7 +241,7 @@ def _unknown(key: tuple[str, str, str], asked: Asked) -> str:
 def _laid(
     path: Path,
     asked: Asked,
-    drawn: Drawn,
+    drawn: Sampled,
     distance: np.ndarray,
     given: np.ndarray,
     fixed: float | None,
@@ -284,7 +284,7 @@ def _check_precision(values: np.ndarray, path: Path) -> None:
         raise BenchError(f"{path}: {equal}, which boards keep; subtract what they share or take a logarithm")
 
 
-def _from_predictions(path: Path, asked: Asked, drawn: Drawn, threshold: float | None) -> Submitted:
+def _from_predictions(path: Path, asked: Asked, drawn: Sampled, threshold: float | None) -> Submitted:
     """Read a predictions file of this task: its pairs, wherever they stand in it; its labels and kinds are not looked
     at.
     """
@@ -322,7 +322,7 @@ def _from_predictions(path: Path, asked: Asked, drawn: Drawn, threshold: float |
     return _with_embeddings(path, out, found, drawn)
 
 
-def _with_embeddings(path: Path, out: Submitted, found: Predictions, drawn: Drawn) -> Submitted:
+def _with_embeddings(path: Path, out: Submitted, found: Predictions, drawn: Sampled) -> Submitted:
     """Take over the embeddings of a predictions file, in our order, once they are seen to give its distances."""
     name = found.embedding_distance
     if found.sar_embedding is None or found.optical_embedding is None or name is None:

@@ -7,7 +7,7 @@ from functools import partial
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell
 from bench.matching.scoring.pairs import view_features
-from bench.matching.scoring.sampling import Drawn, draw
+from bench.matching.scoring.sampling import Sampled, sample
 from bench.matching.submission.submission import read_submission
 from bench.submissions.request import Submissions
 from bench.suite.data_plan import PlannedData, plan_data
@@ -15,15 +15,15 @@ from bench.tasks.data import load_pairs
 
 
 class PairSubmissions(Submissions):
-    """Submissions to the matching task: the pairs are drawn before the file can be read."""
+    """Submissions to the matching task: the pairs are sampled before the file can be read."""
 
     def check(self, cell: Cell, workspace: Workspace) -> None:
-        plan, drawn = draw_block(cell, workspace)
-        read_submission(cell, plan, drawn)
+        plan, sampled = sample_block(cell, workspace)
+        read_submission(cell, plan, sampled)
 
 
-def draw_block(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Drawn]:
-    """Return the planned data of a cell and what is drawn for it; images are decoded only where clusters stand in for
+def sample_block(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Sampled]:
+    """Return the planned data of a cell and what is sampled for it; images are decoded only where clusters stand in for
     scenes.
     """
     from bench.core.progress import Progress
@@ -31,5 +31,5 @@ def draw_block(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Drawn]:
     plan = plan_data(cell, workspace)
     with Progress().whole("decode images", "pair") as report:
         opened = partial(load_pairs, plan, workspace.cache, report)
-        drawn = draw(plan, cell.spec["protocol"], lambda part: view_features(opened().part(part)))
-    return plan, drawn
+        sampled = sample(plan, cell.spec["protocol"], lambda part: view_features(opened().part(part)))
+    return plan, sampled

@@ -1,8 +1,8 @@
 """Sea clutter around every pixel: which pixels count, their mean in a ring, and the factor above it that noise reaches
 with a set chance.
 
-Owns the sums and the statistics of cell-averaging CFAR; what is made of the exceedances is the business of
-`bench.detection.detectors.cfar.detector`.
+Owns the sums and the statistics of cell-averaging CFAR; what is made of the pixels above the threshold is the business
+of `bench.detection.detectors.cfar.detector`.
 
 Threshold. The intensity of homogeneous clutter seen with L looks is gamma distributed with shape L. A pixel's intensity
 over the mean of N independent ring pixels is then F distributed with (2 L, 2 L N) degrees of freedom, whatever the

@@ -46,7 +46,7 @@ from bench.detection.detectors.cfar.clutter import (
     intensity_of,
     ring_mean,
 )
-from bench.detection.detectors.cfar.exceedances import Exceedances, bounds, components, largest
+from bench.detection.detectors.cfar.components import BrightPixels, bounds, components, largest
 from bench.detection.detectors.cfar.land import CELL_PX, LandRule, SeaMask, cell_levels, estimate_land
 
 Strip = tuple[int, int]
@@ -123,9 +123,9 @@ class Cfar(Detector[CfarOptions]):
         if looks is None:
             return ScenePrediction(Detections.none())
         censored = (
-            None if self.options.censor_pfa is None else self.exceedances(image, sea, looks, self.options.censor_pfa)
+            None if self.options.censor_pfa is None else self.bright_pixels(image, sea, looks, self.options.censor_pfa)
         )
-        found = self.exceedances(image, sea, looks, self.options.grow_pfa, censored)
+        found = self.bright_pixels(image, sea, looks, self.options.grow_pfa, censored)
         return ScenePrediction(self.targets(found, *image.shape))
 
     def sea(self, image: np.ndarray) -> SeaMask:
@@ -183,15 +183,15 @@ class Cfar(Detector[CfarOptions]):
             blocks.append((intensity_of(block, self.setup.sar_scale), usable))
         return equivalent_looks(blocks)
 
-    def exceedances(
+    def bright_pixels(
         self,
         image: np.ndarray,
         sea: SeaMask,
         looks: float,
         pfa: float,
-        censored: Exceedances | None = None,
+        censored: BrightPixels | None = None,
         strips: Iterable[Strip] | None = None,
-    ) -> Exceedances:
+    ) -> BrightPixels:
         """Return the sea pixels of a scene (H, W) above the threshold of `pfa`, and whether they exceed that of the
         option `pfa`.
 
@@ -227,10 +227,10 @@ class Cfar(Detector[CfarOptions]):
             ratio = intensity[inner][y, x] / mean[y, x] * grow.least
             keep = ratio > grow(count[y, x])
             y, x, ratio = y[keep], x[keep], ratio[keep]
-            parts.append(Exceedances(y + top, x, ratio, ratio > start(count[y, x])))
-        return Exceedances.join(parts)
+            parts.append(BrightPixels(y + top, x, ratio, ratio > start(count[y, x])))
+        return BrightPixels.join(parts)
 
-    def targets(self, pixels: Exceedances, height: int, width: int) -> Detections:
+    def targets(self, pixels: BrightPixels, height: int, width: int) -> Detections:
         """Return the targets that the pixels above the growing threshold make up in a scene of `height` x `width`
         px.
         """

@@ -11,7 +11,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Exceedances:
+class BrightPixels:
     """Pixels in row-major order of the scene.
 
     Attributes:
@@ -28,9 +28,9 @@ class Exceedances:
     def __len__(self) -> int:
         return len(self.y)
 
-    def take(self, which: np.ndarray) -> Exceedances:
+    def take(self, which: np.ndarray) -> BrightPixels:
         """Return the pixels at `which` (mask or ascending positions)."""
-        return Exceedances(*(getattr(self, field.name)[which] for field in fields(self)))
+        return BrightPixels(*(getattr(self, field.name)[which] for field in fields(self)))
 
     def mask(self, top: int, bottom: int, width: int) -> np.ndarray:
         """Return (bottom - top, width) bool, True at the pixels in these rows."""
@@ -40,14 +40,14 @@ class Exceedances:
         return out
 
     @staticmethod
-    def join(parts: list[Exceedances]) -> Exceedances:
+    def join(parts: list[BrightPixels]) -> BrightPixels:
         """Return the pixels of all `parts`, which follow each other down the scene."""
-        return Exceedances(
-            *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Exceedances))
+        return BrightPixels(
+            *(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(BrightPixels))
         )
 
 
-def components(pixels: Exceedances, reach: int = 1) -> np.ndarray:
+def components(pixels: BrightPixels, reach: int = 1) -> np.ndarray:
     """Return the component number 0, 1, ... of every pixel, (p,) int64, in the order of their first pixels.
 
     Two pixels belong together when they are at most `reach` px apart along both axes (1: touching by side or corner),
@@ -87,7 +87,7 @@ def largest(values: np.ndarray, label: np.ndarray) -> np.ndarray:
     return out
 
 
-def bounds(pixels: Exceedances, label: np.ndarray) -> np.ndarray:
+def bounds(pixels: BrightPixels, label: np.ndarray) -> np.ndarray:
     """Return the boxes (k, 4) float64 x1, y1, x2, y2 round the pixels of each component: outer edges of the outermost
     pixels.
     """
