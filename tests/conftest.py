@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 from command_line import NET, TINY, Bench
+from hypothesis import settings
+
+# no time limit for one example: a first import, or another process of the machine, is no finding
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
