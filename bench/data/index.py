@@ -4,10 +4,11 @@ decodes no pixel.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,39 +17,57 @@ from bench.core.store import canonical_hash
 from bench.data.reading import PairReading
 
 
-class Sampled(Protocol):
-    """What a split asks of an index: of pairs (`PairIndex`) or of scenes with ships
+class Sampled(ABC):
+    """The samples of a set, in a fixed order, as a split sees them: pairs (`PairIndex`) or scenes with ships
     (`bench.data.ships.index.SceneIndex`).
+
+    Attributes:
+        noun: what one sample is called in messages: "pair", "scene".
+        where: the data set's name in messages.
     """
 
-    def __len__(self) -> int: ...
+    noun: ClassVar[str]
+    where: str
 
     @property
-    def noun(self) -> str:
-        """What one sample is called in messages: "pair", "scene"."""
+    @abstractmethod
+    def rows(self) -> Sequence[Any]:
+        """The samples; each has an `id`, a `scene` and `attributes`."""
 
     @property
-    def where(self) -> str:
-        """The data set's name in messages."""
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """The names that `column` takes: "id", "scene" where known, and every attribute that all samples have."""
 
     @property
+    @abstractmethod
+    def places(self) -> np.ndarray:
+        """(N, 4) float64 rows x_min, y_min, x_max, y_max on the ground in metres; NaN where unknown."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
     def ids(self) -> tuple[str, ...]:
         """The id of every sample, in order."""
+        return tuple([row.id for row in self.rows])
 
-    @property
+    @cached_property
     def scenes(self) -> tuple[str | None, ...]:
         """The scene of every sample, None where unknown."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names that `column` takes."""
-
-    @property
-    def places(self) -> np.ndarray:
-        """(N, 4) float64 rectangles on the ground in metres; NaN where unknown."""
+        return tuple([row.scene for row in self.rows])
 
     def column(self, name: str) -> list[str]:
-        """Return one value a sample."""
+        """Return one value a sample: "id", "scene" or an attribute.
+
+        Raises:
+            BenchError: no such column (the nearest names are listed), or some samples lack it.
+        """
+        if name not in self.columns:
+            raise BenchError(f"{self.where} has no column {name!r}{nearest(name, self.columns)}")
+        if name in ("id", "scene"):
+            return [str(value) for value in (self.ids if name == "id" else self.scenes)]
+        return [row.attributes[name] for row in self.rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +94,7 @@ class PairSample:
 
 
 @dataclass(frozen=True)
-class PairIndex:
+class PairIndex(Sampled):
     """All pairs of a data set, in a fixed order. `where` names the data set in messages; `reading` says how its files
     are read.
 
@@ -97,40 +116,20 @@ class PairIndex:
             twice = next(name for name in self.ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
             raise BenchError(f"pair id {twice!r} occurs twice in {self.where}; rename one of the files")
 
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """The id of every sample, in order."""
-        return tuple([sample.id for sample in self.samples])
-
-    @cached_property
-    def scenes(self) -> tuple[str | None, ...]:
-        """The scene of every sample, None where unknown."""
-        return tuple([sample.scene for sample in self.samples])
+    @property
+    def rows(self) -> Sequence[PairSample]:
+        return self.samples
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The names `column` takes: "id", "scene" where known, and every attribute that all samples have."""
         names = ["id"] + (["scene"] if all(scene is not None for scene in self.scenes) else [])
         shared = {id(sample.attributes): sample.attributes for sample in self.samples}
         common = set.intersection(*(set(attributes) for attributes in shared.values()))
         return tuple(names + sorted(common - set(names)))
 
-    def column(self, name: str) -> list[str]:
-        """Return one value a sample: "id", "scene" or an attribute.
-
-        Raises:
-            BenchError: no such column (the nearest names are listed), or some samples lack it.
-        """
-        return read_column(self, self.samples, name)
-
     @cached_property
     def places(self) -> np.ndarray:
-        """The place of every sample as (N, 4) float64 rows x_min, y_min, x_max, y_max in metres; NaN where unknown.
-        Read-only.
-        """
+        """As `Sampled.places`, in metres of `crs`; read-only."""
         unknown = (np.nan,) * 4
         out = np.array([sample.place or unknown for sample in self.samples], dtype=np.float64).reshape(-1, 4)
         out.flags.writeable = False
@@ -154,18 +153,3 @@ def default_groups(index: Sampled) -> tuple[str, ...]:
     unknown.
     """
     return tuple([name if scene is None else scene for name, scene in zip(index.ids, index.scenes, strict=True)])
-
-
-def read_column(index: Sampled, rows: Sequence[Any], name: str) -> list[str]:
-    """Return one value a row of `index`: "id", "scene", or an attribute of `rows`, the samples it holds.
-
-    Raises:
-        BenchError: no such column (the nearest names are listed), or some rows lack it.
-    """
-    if name not in index.columns:
-        raise BenchError(f"{index.where} has no column {name!r}{nearest(name, index.columns)}")
-    if name == "id":
-        return list(index.ids)
-    if name == "scene":
-        return [str(scene) for scene in index.scenes]
-    return [row.attributes[name] for row in rows]

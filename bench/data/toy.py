@@ -55,8 +55,8 @@ def render_scene(seed: int, scene: int, height: int, width: int, looks: float = 
     rng = np.random.default_rng([VERSION, seed, scene])
     prior = rng.dirichlet(np.full(len(_OPTICAL_TONE), 2.0)) * 0.7 + 0.3 / len(_OPTICAL_TONE)
     classes = _class_map(rng, prior, height, width)
-    relief = _smooth_noise(rng, height, width, 6)
-    shade = _smooth_noise(rng, height, width, 48)
+    relief = smooth_noise(rng, height, width, 6)
+    shade = smooth_noise(rng, height, width, 48)
 
     cast = rng.uniform(-0.05, 0.05, 3)
     gain, offset = rng.uniform(0.8, 1.1), rng.uniform(-0.06, 0.06)
@@ -66,7 +66,7 @@ def render_scene(seed: int, scene: int, height: int, width: int, looks: float = 
     optical += grain.astype(np.float32)[:, :, None]
 
     amplitude = (_SAR_TONE * rng.uniform(0.7, 1.15)).astype(np.float32)[classes]
-    amplitude *= (1.0 + 0.08 * _smooth_noise(rng, height, width, 5)).astype(np.float32)
+    amplitude *= (1.0 + 0.08 * smooth_noise(rng, height, width, 5)).astype(np.float32)
     amplitude *= np.sqrt(rng.gamma(looks, 1.0 / looks, (height, width))).astype(np.float32)
     return _to_uint8(optical), _to_uint8(amplitude)
 
@@ -117,7 +117,7 @@ def _class_map(rng: np.random.Generator, prior: np.ndarray, height: int, width: 
     return classes
 
 
-def _smooth_noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, height: int, width: int, cell: int) -> np.ndarray:
     """Return (height, width) float64 noise of about unit variance, linear between random values on a grid of `cell`
     pixels.
     """

@@ -7,7 +7,7 @@ pixel, x right, y down, no legacy +1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.core.errors import BenchError
 from bench.core.store import canonical_hash
-from bench.data.index import read_column
+from bench.data.index import Sampled
 from bench.data.reading import SarReading
 
 
@@ -46,12 +46,9 @@ class ShipScene:
 
 
 @dataclass(frozen=True, eq=False)
-class SceneIndex:
+class SceneIndex(Sampled):
     """All images of a detection set, in a fixed order. `where` names the set in messages; `reading` says how its files
     are read.
-
-    It offers what a split asks of an index (`ids`, `scenes`, `columns`, `column`, `places`), so that scenes are split
-    as pairs are.
 
     Raises:
         BenchError: no image, or an id or image id that occurs twice.
@@ -71,37 +68,19 @@ class SceneIndex:
                 twice = next(value for value in values if values.count(value) > 1)
                 raise BenchError(f"{self.where} has two images with {name} {twice!r}; remove one")
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    @cached_property
-    def ids(self) -> tuple[str, ...]:
-        """The name of every image."""
-        return tuple(item.id for item in self.items)
-
-    @cached_property
-    def scenes(self) -> tuple[str | None, ...]:
-        """The leakage group of every image."""
-        return tuple(item.scene for item in self.items)
+    @property
+    def rows(self) -> Sequence[ShipScene]:
+        return self.items
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The columns that every image has a value in."""
         shared = set.intersection(*(set(item.attributes) for item in self.items))
         scene = ("scene",) if all(item.scene is not None for item in self.items) else ()
         return ("id", *scene, *(name for name in self.items[0].attributes if name in shared))
 
-    def column(self, name: str) -> list[str]:
-        """Return one value an image: "id", "scene" or an attribute.
-
-        Raises:
-            BenchError: no such column (the nearest names are listed), or some images lack it.
-        """
-        return read_column(self, self.items, name)
-
     @cached_property
     def places(self) -> np.ndarray:
-        """The place of every image on the ground, (N, 4) float64: unknown (NaN), since no set here tells it."""
+        """As `Sampled.places`: unknown, since no set here states them."""
         return np.full((len(self.items), 4), np.nan)
 
     @cached_property

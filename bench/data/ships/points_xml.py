@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.data.ships.voc import VocAnnotation, read_size, read_tree
+from bench.data.ships.voc import VocAnnotation, annotation_of, read_tree
 
 _LEAST = 2  # points: two opposite corners, or four, with or without the first repeated
 
@@ -33,35 +33,17 @@ def parse_points(path: Path, one_based: bool = False) -> VocAnnotation:
         hint = "; it is VOC: use voc-folder" if root.find("object") is not None else ""
         raise BenchError(f"{path} has no <objects> below <annotation>{hint}")
     objects = holder.findall("object")
-    names = tuple(_name(item, path, number) for number, item in enumerate(objects, start=1))
-    boxes = [_box(item, path, number) for number, item in enumerate(objects, start=1)]
-    corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
-    if one_based:
-        corners[:, :2] -= 1
-    return VocAnnotation(
-        filename=(root.findtext("source/filename") or "").strip() or None,
-        size=read_size(root, path),
-        boxes=corners,
-        names=names,
-        difficult=np.zeros(len(objects), dtype=bool),
-    )
+    return annotation_of(root, path, objects, _box, one_based, "possibleresult/name", "source/filename")
 
 
-def _name(item: ET.Element, path: Path, number: int) -> str:
-    name = (item.findtext("possibleresult/name") or "").strip()
-    if not name:
-        raise BenchError(f"{path}: object {number} has no <possibleresult><name>")
-    return name
-
-
-def _box(item: ET.Element, path: Path, number: int) -> list[float]:
+def _box(item: ET.Element) -> list[float]:
     texts = [(point.text or "").strip() for point in item.findall("points/point")]
     try:
         points = np.array([[float(value) for value in text.split(",")] for text in texts], dtype=np.float64)
     except ValueError as error:
-        raise BenchError(f"{path}: object {number} has the points {texts}; expected texts x,y") from error
+        raise BenchError(f"has the points {texts}; expected texts x,y") from error
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < _LEAST:
-        raise BenchError(f"{path}: object {number} has the points {texts}; expected at least {_LEAST} texts x,y")
+        raise BenchError(f"has the points {texts}; expected at least {_LEAST} texts x,y")
     if not np.isfinite(points).all():
-        raise BenchError(f"{path}: object {number} has the points {texts}, which are not finite")
+        raise BenchError(f"has the points {texts}, which are not finite")
     return [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()]

@@ -21,6 +21,7 @@ from bench.data.dataset import DatasetOptions
 from bench.data.generated import IMAGES, LIST
 from bench.data.images import write_image
 from bench.data.ships.writing import CocoList
+from bench.data.toy import smooth_noise
 
 VERSION = 1
 GSD_M = 5.0
@@ -74,7 +75,7 @@ def render_ships(options: ToyShipScenes, scene: int) -> ToyScene:
     side = options.scene_px
     shore = SHORES[scene % 2]
     inland = _inland(rng, side) if shore == "inshore" else np.full((side, side), -np.inf)
-    power = 1.0 + 0.15 * np.clip(_smooth_noise(rng, side, 24), -3, 3)
+    power = 1.0 + 0.15 * np.clip(smooth_noise(rng, side, side, 24), -3, 3)
     land = inland > 0
     if land.any():
         power[land] = _land_power(rng, side)[land]
@@ -109,13 +110,15 @@ def _inland(rng: np.random.Generator, side: int) -> np.ndarray:
     angle = rng.uniform(0, 2 * math.pi)
     at = np.arange(side) - side / 2
     across = math.cos(angle) * at[None, :] + math.sin(angle) * at[:, None]
-    out: np.ndarray = across - rng.uniform(0.1, 0.25) * side + 0.03 * side * _smooth_noise(rng, side, max(8, side // 8))
+    out: np.ndarray = (
+        across - rng.uniform(0.1, 0.25) * side + 0.03 * side * smooth_noise(rng, side, side, max(8, side // 8))
+    )
     return out
 
 
 def _land_power(rng: np.random.Generator, side: int) -> np.ndarray:
     """Return intensity of land over that of the sea: 9 dB, patchy, with bright points."""
-    power = 8.0 * np.exp(0.4 * _smooth_noise(rng, side, 12) / 1.5)
+    power = 8.0 * np.exp(0.4 * smooth_noise(rng, side, side, 12) / 1.5)
     points = rng.random((side, side)) < 0.004
     power[points] *= rng.uniform(8, 30, int(points.sum()))
     return power
@@ -180,13 +183,3 @@ def _hull(side: int, cy: float, cx: float, length: float, width: float, angle: f
     across = ((y - cy) * math.cos(angle) - (x - cx) * math.sin(angle)) / width
     inside = (np.abs(along) <= 0.5) & (np.abs(across) <= np.minimum(0.5, 2.5 * (0.52 - along)))
     return y[inside], x[inside], along[inside], across[inside]
-
-
-def _smooth_noise(rng: np.random.Generator, side: int, cell: int) -> np.ndarray:
-    """Return (side, side) float64 noise of about unit variance, linear between random values on a grid of `cell` px."""
-    grid = rng.normal(0.0, 1.5, (side // cell + 2, side // cell + 2))
-    at = np.arange(side) / cell
-    whole, part = at.astype(int), at - at.astype(int)
-    rows = grid[whole] * (1 - part)[:, None] + grid[whole + 1] * part[:, None]
-    out: np.ndarray = rows[:, whole] * (1 - part) + rows[:, whole + 1] * part
-    return out

@@ -8,6 +8,7 @@ nothing outside the file to fetch; the size of a file is bounded here.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,19 +61,43 @@ def parse_voc(path: Path, one_based: bool = False) -> VocAnnotation:
             f"{path} has <objects>, the schema of AIR-SARShip-2.0 (air-sarship-2.0 reads it) and FAIR1M, not VOC's"
             " <object>"
         )
-    objects = root.findall("object")
-    boxes = np.array(
-        [_box(item, path, number) for number, item in enumerate(objects, start=1)], dtype=np.float64
-    ).reshape(-1, 4)
+    return annotation_of(root, path, root.findall("object"), _box, one_based, "name", "filename", _flag)
+
+
+def annotation_of(
+    root: ET.Element,
+    path: Path,
+    objects: list[ET.Element],
+    box: Callable[[ET.Element], list[float]],
+    one_based: bool,
+    name: str,
+    filename: str,
+    flag: Callable[[ET.Element], bool] = lambda item: False,
+) -> VocAnnotation:
+    """Return what `objects` of a file say.
+
+    Args:
+        box, flag: return corners, and whether an object is difficult; they raise BenchError with what is wrong.
+        name, filename: paths of these elements below an object and below the root.
+
+    Raises:
+        BenchError: an object has no name, or what `box` and `flag` raise; file and number of the object are named.
+    """
+    boxes, names, difficult = [], [], []
+    for number, item in enumerate(objects, start=1):
+        try:
+            names.append((item.findtext(name) or "").strip())
+            if not names[-1]:
+                raise BenchError(f"has no <{name.replace('/', '><')}>")
+            boxes.append(box(item))
+            difficult.append(flag(item))
+        except BenchError as error:
+            raise BenchError(f"{path}: object {number} {error}") from error
+    corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     if one_based:
-        boxes[:, :2] -= 1
-    return VocAnnotation(
-        filename=(root.findtext("filename") or "").strip() or None,
-        size=read_size(root, path),
-        boxes=boxes,
-        names=tuple(_name(item, path, number) for number, item in enumerate(objects, start=1)),
-        difficult=np.array([_flag(item, path, number) for number, item in enumerate(objects, start=1)], dtype=bool),
-    )
+        corners[:, :2] -= 1
+    stated = (root.findtext(filename) or "").strip() or None
+    return VocAnnotation(stated, _size(root, path), corners, tuple(names), np.array(difficult, dtype=bool))
 
 
 def read_tree(path: Path) -> ET.Element:
@@ -97,7 +122,7 @@ def read_tree(path: Path) -> ET.Element:
     return root
 
 
-def read_size(root: ET.Element, path: Path) -> tuple[int, int] | None:
+def _size(root: ET.Element, path: Path) -> tuple[int, int] | None:
     """Return (height, width) as <size> states them, None where it does not. Raises BenchError for other than whole
     numbers.
     """
@@ -109,33 +134,22 @@ def read_size(root: ET.Element, path: Path) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _name(item: ET.Element, path: Path, number: int) -> str:
-    name = (item.findtext("name") or "").strip()
-    if not name:
-        raise BenchError(f"{path}: object {number} has no <name>")
-    return name
-
-
-def _flag(item: ET.Element, path: Path, number: int) -> bool:
+def _flag(item: ET.Element) -> bool:
     text = (item.findtext("difficult") or "0").strip()
     if text not in ("0", "1"):
-        raise BenchError(f"{path}: object {number} has difficult = {text!r}; expected 0 or 1")
+        raise BenchError(f"has difficult = {text!r}; expected 0 or 1")
     return text == "1"
 
 
-def _box(item: ET.Element, path: Path, number: int) -> list[float]:
+def _box(item: ET.Element) -> list[float]:
     found = item.findall("bndbox")
     if len(found) != 1:
-        raise BenchError(
-            f"{path}: object {number} has {len(found)} <bndbox>; expected one (rotated boxes must be converted first)"
-        )
+        raise BenchError(f"has {len(found)} <bndbox>; expected one (rotated boxes must be converted first)")
     texts = [(found[0].findtext(name) or "").strip() for name in _CORNERS]
     try:
         values = [float(text) for text in texts]
     except ValueError as error:
-        raise BenchError(
-            f"{path}: object {number} has the box {texts}; expected numbers in {', '.join(_CORNERS)}"
-        ) from error
+        raise BenchError(f"has the box {texts}; expected numbers in {', '.join(_CORNERS)}") from error
     if not np.isfinite(values).all():
-        raise BenchError(f"{path}: object {number} has the box {texts}, which is not finite")
+        raise BenchError(f"has the box {texts}, which is not finite")
     return values

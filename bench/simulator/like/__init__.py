@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.errors import BenchError
+from bench.data.facts import ShipFacts
+
 LAYOUTS = {
     "qxs-saropt": "bench.simulator.like.qxs_saropt",
     "air-sarship-1.0": "bench.simulator.like.air_sarship",
@@ -35,6 +38,20 @@ class Request:
     seed: int = 0
     misregistration_px: float = 0.0
     boxes: dict[int, np.ndarray] | None = None
+
+    def images(self, facts: ShipFacts, noun: str) -> int:
+        """Return how many images of the set to make.
+
+        Raises:
+            BenchError: more than it has, or options of other sets.
+        """
+        title, full = facts.title.partition(":")[0], facts.expected_scenes or 0
+        count = full if self.count is None else self.count
+        if not 1 <= count <= full:
+            raise BenchError(f"--images {count}: {title} has {full} {noun}")
+        if self.boxes is not None or self.misregistration_px:
+            raise BenchError(f"--ships-at and --misregistration-px are not for {facts.name}")
+        return count
 
 
 @dataclass(frozen=True, eq=False)

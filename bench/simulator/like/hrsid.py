@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.core.errors import BenchError
 from bench.data.datasets.hrsid import OFFICIAL, Hrsid
 from bench.data.ships.writing import CocoList
 from bench.simulator.like import Plan, Request
@@ -33,12 +32,7 @@ def plan(request: Request) -> Plan:
     Raises:
         BenchError: more tiles than the set has, or options of other sets.
     """
-    full = Hrsid.facts.expected_scenes or 0
-    count = full if request.count is None else request.count
-    if not 1 <= count <= full:
-        raise BenchError(f"--images {count}: HRSID has {full} tiles")
-    if request.boxes is not None or request.misregistration_px:
-        raise BenchError("--ships-at and --misregistration-px are not for hrsid")
+    count = request.images(Hrsid.facts, "tiles")
     scenes = min(SCENES, math.ceil(count / 4))
     tasks: list[Task] = []
     for number in range(scenes):

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from bench.core.errors import BenchError
 from bench.data.datasets.ssdd import TEST, Ssdd
 from bench.data.ships.writing import CocoList, voc_text
 from bench.simulator.like import Plan, Request
@@ -29,14 +28,9 @@ def plan(request: Request) -> Plan:
     Raises:
         BenchError: more images than the set has, or options of other sets.
     """
-    full = Ssdd.facts.expected_scenes or 0
-    count = full if request.count is None else request.count
-    if not 1 <= count <= full:
-        raise BenchError(f"--images {count}: SSDD has {full} images")
-    if request.boxes is not None or request.misregistration_px:
-        raise BenchError("--ships-at and --misregistration-px are not for ssdd")
+    count = request.images(Ssdd.facts, "images")
     stamp = {"like": "ssdd", "version": VERSION, "images": count, "seed": request.seed}
-    scenes = _scenes(request.seed, count, full)
+    scenes = _scenes(request.seed, count)
     tasks = [tuple(scenes[start : start + _PER_TASK]) for start in range(0, count, _PER_TASK)]
     return Plan(stamp, tasks, write_images, finish, f"{count} images in VOC and COCO style")
 
@@ -46,8 +40,8 @@ def part_of(number: int) -> Literal["train", "test"]:
     return "test" if number in TEST else "train"
 
 
-def _scenes(seed: int, count: int, full: int) -> list[tuple[int, ShipScene]]:
-    rng = np.random.default_rng([seed, 98])
+def _scenes(seed: int, count: int) -> list[tuple[int, ShipScene]]:
+    rng, full = np.random.default_rng([seed, 98]), len(Ssdd.numbers)
     ships = shares(rng, Ssdd.facts.expected_ships or 0, full, 1, 0.9)
     widths, heights = rng.normal(500, 45, full).clip(214, 668), rng.normal(325, 50, full).clip(190, 526)
     gsd = rng.choice([1.0, 2.0, 3.0, 5.0, 8.0], full, p=[0.15, 0.2, 0.3, 0.25, 0.1])
