@@ -85,7 +85,8 @@ def test_what_went_in_comes_out(tmp_path: Path) -> None:
             again.attributes["stratum"],
         )
         assert np.array_equal(scene.boxes, again.boxes) and np.array_equal(scene.ignore, again.ignore)
-        assert np.array_equal(read.test.scene.found_in(i).boxes, found[i].boxes)
+        table = read.test.scene
+        assert np.array_equal(table.box[table.offset[i] : table.offset[i + 1]], found[i].boxes)
 
 
 def test_an_unknown_group_is_the_scene_itself() -> None:

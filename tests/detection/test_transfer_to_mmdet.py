@@ -20,7 +20,6 @@ from bench.detection.detectors.base import InitialWeights
 from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnnOptions
 from bench.detection.detectors.mmdet.models import (
     DetectorNetwork,
-    backbone_features,
     build_faster_rcnn,
     build_yolov3,
     load_backbone,
@@ -65,6 +64,11 @@ def trained_looking(backbone: str, seed: int) -> nn.Module:
 def initial_of(detector: Any, data: Any) -> tuple[DetectorNetwork, str]:
     network, sha256 = detector._initial(data)
     return network, sha256
+
+
+def backbone_features(network: DetectorNetwork, images: torch.Tensor) -> list[torch.Tensor]:
+    """Return the stage outputs of the network's backbone for `images` (n, size, size) in [0, 1]."""
+    return list(network.model.backbone(network._inputs(images)))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "resnet50", "darknet53"])

@@ -24,7 +24,13 @@ from bench.core.registries import BACKBONES
 from bench.data.scaling import ScalingParams
 from bench.detection.detectors.base import InitialWeights, Setup
 from bench.detection.detectors.ultralytics.base import UltralyticsOptions, Yolo11, Yolo11Options, YoloV3u
-from bench.detection.detectors.ultralytics.models import backbone_features, build_yolo11, build_yolov3u, load_darknet
+from bench.detection.detectors.ultralytics.models import (
+    UltralyticsNetwork,
+    _backbone,
+    build_yolo11,
+    build_yolov3u,
+    load_darknet,
+)
 from bench.detection.scoring.evaluator import BoxTable, ap_from_matches, match
 from bench.detection.spec import Merging, Tiles
 from bench.models.weights import save_weights, state_sha256
@@ -122,6 +128,15 @@ def test_a_fitted_detector_predicts_and_its_state_round_trips(tmp_path: Path) ->
     assert all(np.array_equal(value, twin.state()[name]) for name, value in detector.state().items()), (
         "the seed decides"
     )
+
+
+def backbone_features(network: UltralyticsNetwork, images: torch.Tensor) -> list[torch.Tensor]:
+    """Return the stage outputs of the network's Darknet-53 for `images` (n, size, size) in [0, 1]."""
+    x, out = network._inputs(images), []
+    for i, layer in enumerate(_backbone(network.model)):
+        x = layer(x)
+        out += [x] if i in (4, 6, 8, 10) else []
+    return out
 
 
 def test_darknet_is_transferred_whole_and_computes_the_same(tmp_path: Path) -> None:

@@ -115,11 +115,6 @@ class BoxTable:
         rows = slice(int(self.truth_offset[scene]), int(self.truth_offset[scene + 1]))
         return self.truth_box[rows], self.truth_ignore[rows]
 
-    def found_in(self, scene: int) -> Detections:
-        """Return the detections of one scene, in the order they came in."""
-        rows = slice(int(self.offset[scene]), int(self.offset[scene + 1]))
-        return Detections(self.box[rows], self.score[rows])
-
 
 @dataclass(frozen=True, eq=False)
 class Matches:

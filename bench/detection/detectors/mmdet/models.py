@@ -218,13 +218,6 @@ def load_backbone(network: DetectorNetwork, backbone: str, state: Mapping[str, T
     return found
 
 
-def backbone_features(network: DetectorNetwork, images: Tensor) -> list[Tensor]:
-    """Return the stage outputs of the network's backbone for `images` (n, size, size) in [0, 1]: what its neck is
-    given.
-    """
-    return list(network.model.backbone(network._inputs(images)))  # type: ignore[operator]
-
-
 def _base_config(name: str, backbone: str, options: MmdetOptions) -> Any:
     """Return the model part of mmdet's own configuration file, with what both detectors change in it."""
     served_by = mmcv_bridge.install()

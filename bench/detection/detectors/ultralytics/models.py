@@ -215,15 +215,6 @@ def load_darknet(network: UltralyticsNetwork, state: Mapping[str, Tensor]) -> st
     return found
 
 
-def backbone_features(network: UltralyticsNetwork, images: Tensor) -> list[Tensor]:
-    """Return the stage outputs of the network's Darknet-53 for `images` (n, size, size) in [0, 1]."""
-    x, out = network._inputs(images), []
-    for i, layer in enumerate(_backbone(network.model)):
-        x = layer(x)
-        out += [x] if i in (4, 6, 8, 10) else []
-    return out
-
-
 def _backbone(model: Any) -> Any:
     """Return the first eleven layers: Darknet-53."""
     return model.model[:11]
