@@ -1,9 +1,11 @@
 """Score stored predictions again, without model, images or GPU, and compare every number with the record beside them.
 
 With --all the committed entries too: from predictions where they are present, else what their per-sample scores
-determine.
+determine. With --coco COCO's APs of detection cells by pycocotools, beside ours: without a cap on the detections of an
+image, as ours, and with COCO's usual one of 100, as other tools report them.
 
-Exit code 1 when a number moved (a metric's code changed, or a file did), or when a file cannot be read.
+Exit code 1 when a number moved (a metric's code changed, or a file did), differs from pycocotools' by more than
+rounding, or when a file cannot be read.
 """
 
 from __future__ import annotations
@@ -18,12 +20,14 @@ from bench.boards.entries import read_samples
 from bench.boards.evidence import AGREE
 from bench.core.errors import BenchError, first_line
 from bench.execution.records import CHANGED, PREDICTIONS, RECORD, Record, file_state, load_record, output_hashes
-from bench.execution.task import get_task
+from bench.execution.task import Reference, Scores, get_task
 from bench.tools.lineage import Source, find_sources
 
 EXAMPLES = """  bench score                        every finished cell under runs/
   bench score runs/matching/CELL     one cell, with all its metrics
-  bench score --all                  every finished cell and every entry of every board"""
+  bench score --all                  every finished cell and every entry of every board
+  bench score --coco                 every finished detection cell beside pycocotools, one line each
+  bench score --coco runs/detection/CELL     every AP of one cell"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Rescored:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cell", nargs="*", type=Path, help="cell folders; every finished cell when left out")
     parser.add_argument("--all", action="store_true", dest="everything", help="the entries of every board too")
+    parser.add_argument("--coco", action="store_true", help="COCO's APs by pycocotools beside ours, of detection cells")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)"
     )
@@ -62,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     if args.cell and args.everything:
         raise BenchError("give cells or --all, not both")
+    if args.coco and args.everything:
+        raise BenchError("--coco needs predictions, which entries of boards do not hold; leave --all out")
+    if args.coco:
+        return _compare_with_reference(args)
     if args.cell:
         return _report(
             [(source, from_predictions(source.path.parent, source.record)) for source in _named(args.cell)],
@@ -175,6 +184,44 @@ def _report(results: Sequence[tuple[Source, Rescored]], damaged: Sequence[str], 
     if bad:
         print(f"{bad} cells or entries have a problem; what is named above was not compared in full")
     return 1 if moved or bad else 0
+
+
+# -- beside another's code ---------------------------------------------------------------------------------------------
+def _compare_with_reference(args: argparse.Namespace) -> int:
+    """Print the metrics of cells beside those by another's code; return the exit code."""
+    sources, damaged = (_named(args.cell), []) if args.cell else find_sources(args.runs, None)
+    compared, bad = 0, len(damaged)
+    for source in sources:
+        folder, task = source.path.parent, get_task(source.record.task)
+        try:
+            reference = task.reference(folder) if source.record.status == "finished" else None
+            if reference is not None:
+                compared += 1
+                bad += not _print_beside(folder.name, task.score(folder), reference, in_full=bool(args.cell))
+        except BenchError as error:
+            compared, bad = compared + 1, bad + 1
+            print(f"{folder.name}: PROBLEM {first_line(error)}")
+    for problem in damaged:
+        print(f"PROBLEM {problem}")
+    if not compared and not bad:
+        where = ", ".join(map(str, args.cell)) or f"{args.runs}"
+        raise BenchError(f"no finished detection cell in {where}; --coco is for those")
+    return 1 if bad else 0
+
+
+def _print_beside(name: str, scores: Scores, reference: Reference, in_full: bool) -> bool:
+    """Print one cell; return whether every number is the reference's, up to rounding."""
+    pairs = {metric: (scores.metrics.get(metric), value) for metric, value in reference.metrics.items()}
+    alone = [metric for metric, (ours, theirs) in pairs.items() if (ours is None) != (theirs is None)]
+    off = max((abs(a - b) for a, b in pairs.values() if a is not None and b is not None), default=0.0)
+    equal = not alone and off <= reference.within
+    told = f"{len(pairs)} numbers {'equal to' if equal else 'DIFFER from'} {reference.name}, off by {off:.2g} at most"
+    print(f"{name}: {told}" + (f"; undefined in one alone: {', '.join(alone)}" if alone else ""))
+    print(f"  {'metric'.ljust(28)} {'ours'.ljust(20)} {reference.name.ljust(20)} {reference.setting}")
+    for metric in pairs if in_full else tuple(pairs)[:1]:
+        ours, theirs, usual = (_shown(value).ljust(20) for value in (*pairs[metric], reference.usual[metric]))
+        print(f"  {metric.ljust(28)} {ours} {theirs} {usual.rstrip()}")
+    return equal
 
 
 def _shown(value: float | None) -> str:

@@ -1,7 +1,9 @@
 """Feed known predictions through every metric and compare what comes out with what must, without data, model or GPU.
 
 Truth, nothing, shuffled, constant and slightly shifted predictions, ties, failures, duplicates: for each, the numbers
-follow from how it is made. Exit code 1 when one is off; --all prints every number with its derivation.
+follow from how it is made. COCO's APs of the detection task are computed by pycocotools too, and the difference is
+shown. Exit code 1 when a number is off, or differs from pycocotools' by more than rounding; --all prints every number
+with its derivation.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ def execute(args: argparse.Namespace) -> int:
     for name in names:
         if not any(check.task == name for check in checks):
             print(f"\n{name}: the task has no selftest")
+    compared = [check for check in checks if check.reference is not None]
+    if compared:
+        print(f"\n{len(compared)} numbers computed by {_references(checks)} too: {_largest(compared)} at most")
     print(
         f"\n{len(checks) - len(failed)} of {len(checks)} numbers as expected"
         + (f", {len(failed)} FAILED" if failed else "")
@@ -45,26 +50,55 @@ def execute(args: argparse.Namespace) -> int:
 
 
 def _print_predictions(checks: Sequence[Check]) -> None:
-    by_prediction: dict[tuple[str, str, str], list[bool]] = {}
+    by_prediction: dict[tuple[str, str, str], list[Check]] = {}
     for check in checks:
-        by_prediction.setdefault((check.task, check.prediction, check.about), []).append(check.ok)
-    rows = [("task", "prediction", "numbers", "result", "what goes in")]
-    for (task, prediction, about), good in by_prediction.items():
-        rows.append((task, prediction, str(len(good)), "ok" if all(good) else f"{good.count(False)} FAILED", about))
-    _print_table(rows, right=(2,))
+        by_prediction.setdefault((check.task, check.prediction, check.about), []).append(check)
+    rows = [("task", "prediction", "numbers", "result", _references(checks), "what goes in")]
+    for (task, prediction, about), of in by_prediction.items():
+        failed = sum(not check.ok for check in of)
+        compared = [check for check in of if check.reference is not None]
+        result, by = (
+            f"{failed} FAILED" if failed else "ok",
+            f"{len(compared)}, {_largest(compared)}" if compared else "",
+        )
+        rows.append((task, prediction, str(len(of)), result, by, about))
+    _print_table(_without_empty(rows, 4), right=(2,))
 
 
 def _print_numbers(checks: Sequence[Check]) -> None:
-    rows = [("task", "prediction", "metric", "expected", "got", "result", "why")]
+    rows = [("task", "prediction", "metric", "expected", "got", "result", _references(checks), "why")]
     for check in checks:
         expected = _shown(check.expected.value) + (
             f" +- {check.expected.within:.2g}" if check.expected.within > 1e-6 else ""
         )
         result = "ok" if check.ok else "FAILED"
-        rows.append(
-            (check.task, check.prediction, check.metric, expected, _shown(check.got), result, check.expected.why)
-        )
-    _print_table(rows)
+        numbers = check.metric, expected, _shown(check.got), result, _by_reference(check)
+        rows.append((check.task, check.prediction, *numbers, check.expected.why))
+    _print_table(_without_empty(rows, 6))
+
+
+def _by_reference(check: Check) -> str:
+    """Return the number of another's code and how far ours is from it, "" where there is none."""
+    if check.reference is None:
+        return ""
+    return f"{_shown(check.by_reference)} ({_largest([check])})"
+
+
+def _largest(checks: Sequence[Check]) -> str:
+    """Return the largest difference to a reference, in words; a number that only one of both has is no difference."""
+    pairs = [(check.got, check.by_reference) for check in checks]
+    known = [abs(got - by) for got, by in pairs if isinstance(got, int | float) and by is not None]
+    alone = sum((got is None) != (by is None) or isinstance(got, str) for got, by in pairs)
+    return f"off by {max(known, default=0.0):.2g}" + (f", {alone} undefined in one alone" if alone else "")
+
+
+def _references(checks: Sequence[Check]) -> str:
+    return ", ".join(sorted({check.reference.name for check in checks if check.reference is not None}))
+
+
+def _without_empty(rows: Sequence[tuple[str, ...]], at: int) -> Sequence[tuple[str, ...]]:
+    """Return the rows of a table without the column `at` where all of it is empty."""
+    return rows if any(row[at] for row in rows) else [(*row[:at], *row[at + 1 :]) for row in rows]
 
 
 def _print_table(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> None:

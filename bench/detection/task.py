@@ -33,7 +33,7 @@ from bench.detection.submission.submission import read_submission
 from bench.execution.cell import Cell, Identity, Origin, Selection
 from bench.execution.known_answers import Known
 from bench.execution.records import PREDICTIONS, Record, find_model
-from bench.execution.task import Job, Scores
+from bench.execution.task import Job, Reference, Scores
 from bench.statistics.resampling import Resampled
 from bench.submissions.request import Submissions
 from bench.suite.config import Suite
@@ -188,6 +188,12 @@ class DetectionTask(SectionTask):
         from bench.detection.scoring.score import score_predictions
 
         return score_predictions(load_predictions(folder / PREDICTIONS))
+
+    def reference(self, folder: Path) -> Reference:
+        from bench.detection.scoring.coco_reference import coco_reference
+        from bench.detection.scoring.predictions import load_predictions
+
+        return coco_reference(load_predictions(folder / PREDICTIONS))
 
     def draw(self, job: Job) -> list[Path]:
         from bench.detection.board.figures import draw_cell

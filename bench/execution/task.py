@@ -51,6 +51,24 @@ class Scores:
     samples: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Metrics of one cell by another's code, to compare ours with.
+
+    Attributes:
+        name: whose: "pycocotools 2.0.11".
+        metrics: by the names of `Scores.metrics`, as they are defined here.
+        within: the largest difference that rounding explains.
+        usual, setting: the same under that code's own usual setting, and which that is, in words.
+    """
+
+    name: str
+    metrics: Mapping[str, float | None]
+    within: float
+    usual: Mapping[str, float | None]
+    setting: str
+
+
 class Task(ABC):
     """Behaviour of one task. Stages are pure functions of the job and of the files that earlier stages left in its
     folder.
@@ -113,6 +131,10 @@ class Task(ABC):
 
     def submissions(self) -> Submissions | None:
         """Return how the task takes predictions of other tools; None, the default, where it does not."""
+        return None
+
+    def reference(self, folder: Path) -> Reference | None:
+        """Score the predictions file in a cell's folder by another's code; None for a task that knows none."""
         return None
 
     def selftest(self) -> Sequence[Known]:

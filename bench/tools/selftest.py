@@ -22,7 +22,7 @@ from bench.execution.task import get_task
 
 if TYPE_CHECKING:
     from bench.execution.records import Record
-    from bench.execution.task import Scores, Task
+    from bench.execution.task import Reference, Scores, Task
     from bench.statistics.inference import MetricRow
 
 RESAMPLING = 1e-9  # between a metric and the same number from per-sample arrays, some of them float32
@@ -31,7 +31,11 @@ FILE, SAMPLES, COVERED = "(through the file)", "(from per-sample arrays)", "(cov
 
 @dataclass(frozen=True)
 class Check:
-    """One number: what must come out, and what came out. `got` is a text where nothing came out at all."""
+    """One number: what must come out, and what came out. `got` is a text where nothing came out at all.
+
+    Attributes:
+        reference: another's code that computed the same number, None where none did.
+    """
 
     task: str
     prediction: str
@@ -39,13 +43,27 @@ class Check:
     metric: str
     expected: Expected
     got: float | None | str
+    reference: Reference | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether `got` is as near as it must be; not a number is never good."""
-        if self.got is None or self.expected.value is None or isinstance(self.got, str):
-            return self.got is None and self.expected.value is None
-        return abs(self.got - self.expected.value) <= self.expected.within
+        """Whether `got` is as near as it must be to what is expected, and to the reference; not a number is never
+        good.
+        """
+        if not _near(self.got, self.expected.value, self.expected.within):
+            return False
+        return self.reference is None or _near(self.got, self.by_reference, self.reference.within)
+
+    @property
+    def by_reference(self) -> float | None:
+        """The same number by the reference."""
+        return None if self.reference is None else self.reference.metrics[self.metric]
+
+
+def _near(got: float | None | str, wanted: float | None, within: float) -> bool:
+    if got is None or wanted is None or isinstance(got, str):
+        return got is None and wanted is None
+    return abs(got - wanted) <= within
 
 
 def run_checks(tasks: Sequence[str], statistics: bool = True) -> Iterator[Check]:
@@ -64,7 +82,7 @@ def task_checks(name: str, task: Task) -> Iterator[Check]:
     covered: set[str] = set()
     cases = task.selftest()
     for case in cases:
-        scores, checks = _score(name, task, case)
+        scores, reference, checks = _score(name, task, case)
         yield from checks
         if scores is None:
             continue
@@ -72,7 +90,8 @@ def task_checks(name: str, task: Task) -> Iterator[Check]:
         covered |= {metric for metric, expected in case.expected.items() if expected.value is not None}
         for metric, expected in case.expected.items():
             got = scores.metrics[metric] if metric in scores.metrics else scores.facts.get(metric, "no such metric")
-            yield Check(name, case.name, case.about, metric, expected, got)
+            by = reference if reference is not None and metric in reference.metrics else None
+            yield Check(name, case.name, case.about, metric, expected, got, by)
         yield from _sample_checks(name, task, case, scores)
     about = f"each of the {len(reported)} metrics must be some number of some prediction"
     for metric in sorted(reported - covered):
@@ -88,19 +107,22 @@ def task_checks(name: str, task: Task) -> Iterator[Check]:
         )
 
 
-def _score(name: str, task: Task, case: Known) -> tuple[Scores | None, list[Check]]:
-    """Score a prediction in memory and through the file; both must agree in every number."""
+def _score(name: str, task: Task, case: Known) -> tuple[Scores | None, Reference | None, list[Check]]:
+    """Score a prediction in memory and through the file, which must agree in every number; and by another's code where
+    the task knows some.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-selftest-") as folder:
         try:
             case.write(Path(folder))
             stored = task.score(Path(folder))
             scores = stored if case.score is None else case.score()
+            reference = task.reference(Path(folder))
         except BenchError as error:
-            return None, [Check(name, case.name, case.about, FILE, Expected(1, "it can be scored"), str(error))]
+            return None, None, [Check(name, case.name, case.about, FILE, Expected(1, "it can be scored"), str(error))]
     equal = sum(stored.metrics.get(metric, "none") == value for metric, value in scores.metrics.items())
     names = max(len(scores.metrics), len(stored.metrics))
     why = "metrics equal in memory and after saving and loading"
-    return scores, [Check(name, case.name, case.about, FILE, Expected(names, why, 0), equal)]
+    return scores, reference, [Check(name, case.name, case.about, FILE, Expected(names, why, 0), equal)]
 
 
 # -- what resampling starts from ---------------------------------------------------------------------------------------

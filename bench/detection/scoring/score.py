@@ -56,14 +56,10 @@ def score_predictions(predictions: DetectionPredictions) -> Scores:
     test = predictions.test
     coco, voc = match_both(test.scene)
     threshold = _validation_decision(predictions.validation)
-    levels = {"scene": np.ones(len(test), dtype=np.int64)}
-    levels |= {
-        f"scene.{name}": (test.stratum == name).astype(np.int64) for name in sorted(set(test.stratum.tolist()) - {""})
-    }
     metrics: dict[str, float | None] = {}
     facts: dict[str, Any] = {"scene.threshold": None if threshold is None else threshold.threshold}
     facts["scene.validation_f1"] = None if threshold is None else threshold.f1
-    for level, weights in levels.items():
+    for level, weights in levels_of(test).items():
         metrics |= _metrics(level, coco, voc, weights) | _decisions(level, voc, weights, threshold)
         facts |= _facts(level, test.scene, coco, voc, weights)
     if len(test.tile_scene):
@@ -74,6 +70,15 @@ def score_predictions(predictions: DetectionPredictions) -> Scores:
     else:
         metrics |= {f"tile.{metric}": None for metric in (*APS, *BEST)}
     return Scores(metrics, facts, _samples(test, coco, voc))
+
+
+def levels_of(part: PartPredictions) -> dict[str, np.ndarray]:
+    """Return the levels of whole scenes: all of them, and each stratum; (s,) int64, 1 where a scene belongs to it."""
+    strata = sorted(set(part.stratum.tolist()) - {""})
+    return {
+        "scene": np.ones(len(part), dtype=np.int64),
+        **{f"scene.{name}": (part.stratum == name).astype(np.int64) for name in strata},
+    }
 
 
 def match_both(table: BoxTable) -> tuple[Matches, Matches]:
