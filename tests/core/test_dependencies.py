@@ -22,6 +22,7 @@ MODULES = {
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
+    "typing-extensions": "typing_extensions",
 }
 # needed, and imported by another than bench: who
 BY_OTHERS = {"mmcv": "mmdet", "timm": "whoever loads what `bench export --to timm` wrote"}
