@@ -2,7 +2,7 @@
 everything else.
 
 Owns decoding, channel rules and file headers. Does not own SAR value scaling (`scaling.py`) or which files belong
-together (`folders.py`). The format is told by the content, never by the suffix. EXIF orientation is ignored, as
+together (`folders.py`). The format is known by the content, never by the suffix. EXIF orientation is ignored, as
 satellite products are stored upright.
 """
 
@@ -257,7 +257,8 @@ def is_value(array: np.ndarray, value: float) -> np.ndarray:
         fits = fits and np.iinfo(array.dtype).min <= value <= np.iinfo(array.dtype).max
         return array == int(value) if fits else np.zeros(array.shape, dtype=bool)
     if np.isnan(value):
-        return np.isnan(array)
+        unknown: np.ndarray = np.isnan(array)
+        return unknown
     with np.errstate(over="ignore"):
         stored = np.float64(value).astype(array.dtype)
     if np.isinf(stored) and np.isfinite(value):

@@ -65,7 +65,7 @@ def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = 
 
     Raises:
         BenchError: damaged, no image, a stack of pages where none is wanted, a compression that nothing here decodes, a
-            tag GDAL_NODATA that is no number, or unwritten tiles whose value cannot be told.
+            tag GDAL_NODATA that is no number, or unwritten tiles whose value is unknown.
     """
     with _opened(path) as tiff:
         axes = _axes(tiff, path, stack)
@@ -124,7 +124,7 @@ def _opened(path: Path) -> Iterator[TiffFile]:
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    """Return whether a log line of tifffile tells something: the no-data value is read and checked here."""
+    """Return whether a log line of tifffile is of use: the no-data value is read and checked here."""
     return "GDAL_NODATA" not in record.getMessage()
 
 

@@ -257,7 +257,10 @@ def _drop_crossing_breakwaters(grid: Grid, inland_m: np.ndarray, works: Works) -
 def _middle_line(corners: np.ndarray) -> np.ndarray:
     """Return points (n, 2) every 10 m along the middle of a strip, from its start."""
     start, end = (corners[0] + corners[3]) / 2, (corners[1] + corners[2]) / 2
-    return start + np.linspace(0, 1, max(2, round(float(np.hypot(*(end - start))) / 10)))[:, None] * (end - start)
+    out: np.ndarray = start + np.linspace(0, 1, max(2, round(float(np.hypot(*(end - start))) / 10)))[:, None] * (
+        end - start
+    )
+    return out
 
 
 def covers(corners: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -25,7 +25,8 @@ def to_canvas(points_m: np.ndarray, gsd_m: float, window: Window) -> np.ndarray:
     """
     y0, x0 = window[:2]
     fixed = np.rint((points_m / gsd_m - 0.5) * 2**_SHIFT).astype(np.int64) - np.array([x0, y0]) * 2**_SHIFT
-    return np.clip(fixed, -(2**29), 2**29).astype(np.int32)
+    out: np.ndarray = np.clip(fixed, -(2**29), 2**29).astype(np.int32)
+    return out
 
 
 def fill_all(canvas: np.ndarray, polygons: np.ndarray, values: Sequence[int]) -> None:

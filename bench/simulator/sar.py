@@ -60,7 +60,8 @@ def render_sar(world: World, sar: SarSpec, window: Window, layers: Layers | None
     amplitude *= np.float32(sar.gain)
     amplitude += np.float32(0.5)
     kind = np.uint8 if sar.bits == 8 else np.uint16
-    return np.clip(amplitude, 0, FULL_SCALE[sar.bits]).astype(kind)
+    out: np.ndarray = np.clip(amplitude, 0, FULL_SCALE[sar.bits]).astype(kind)
+    return out
 
 
 def sar_boxes(world: World, sar: SarSpec, window: Window) -> np.ndarray:
@@ -98,7 +99,7 @@ def _points(world: World, sar: SarSpec, window: Window) -> Scatterers:
 
 def _clutter(world: World, sar: SarSpec, ground: Layers, padded: Window) -> np.ndarray:
     """Return (height, width) float32 mean backscatter with texture, before speckle."""
-    power = backscatter(sar.sea_db)[ground.kind]
+    power: np.ndarray = backscatter(sar.sea_db)[ground.kind]
     power *= clutter.land_texture(_textures(), ground.kind, ground.fine, ground.coarse)
     power *= np.float32(1.0) + parcel_weights("sar")[ground.kind] * (ground.parcel - np.float32(0.5))
     water = np.isin(ground.kind, WATER)

@@ -71,7 +71,8 @@ def sar_reach_m(sar: SarSpec) -> float:
 
 def to_level(decibels: np.ndarray) -> np.ndarray:
     """Return uint8 levels of backscatter in dB."""
-    return np.clip(np.rint((decibels + LEVEL_OFFSET_DB) * LEVELS_PER_DB) + 1, 1, 255).astype(np.uint8)
+    out: np.ndarray = np.clip(np.rint((decibels + LEVEL_OFFSET_DB) * LEVELS_PER_DB) + 1, 1, 255).astype(np.uint8)
+    return out
 
 
 def level_power() -> np.ndarray:
@@ -91,7 +92,8 @@ def swept(corners: np.ndarray, shift: np.ndarray) -> np.ndarray:
     moves = edges[:, :, 1] * shift[:, None, 0] - edges[:, :, 0] * shift[:, None, 1] > 0
     both = np.stack([np.roll(moves, 1, axis=1), moves], axis=2)
     points = corners[:, :, None, :] + both[..., None] * shift[:, None, None, :]
-    return points.reshape(len(corners), 2 * corners.shape[1], 2)
+    out: np.ndarray = points.reshape(len(corners), 2 * corners.shape[1], 2)
+    return out
 
 
 def facing(corners: np.ndarray, direction: np.ndarray) -> np.ndarray:

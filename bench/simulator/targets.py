@@ -164,7 +164,8 @@ def _hull(ship: Ship, sar: SarSpec) -> np.ndarray:
     if ship.box is not None:
         return ship.outline()
     deck = float(layover_m(_deck_m(ship), sar.incidence_deg))
-    return swept(ship.outline()[None], -deck * axes(sar)[0][None])[0]
+    out: np.ndarray = swept(ship.outline()[None], -deck * axes(sar)[0][None])[0]
+    return out
 
 
 def _deck_m(ship: Ship) -> float:

@@ -87,6 +87,11 @@ def test_coco_names_with_and_without_a_folder(tmp_path: Path) -> None:
         assert index.items[0].image == where and index.ids == ("a",), written
 
 
+def test_a_folder_with_braces_in_its_name(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, {"annotations.json": coco({"a.png": []})}, "im{ages}")
+    assert amplitude(root, images="im{ages}").index().items[0].image == "im{ages}/a.png"
+
+
 def test_coco_stems_that_repeat(tmp_path: Path) -> None:
     root = write_coco(tmp_path, {"annotations.json": coco({"t/a.png": [], "v/a.png": []}, scene=["s", "t"])})
     index = amplitude(root).index()

@@ -20,7 +20,8 @@ from bench.data.audit.report import Implied, OpticalCheck, PatchReport
 from bench.data.audit.spool import Report, Spool, read_grey
 from bench.data.dataset import PairDataset
 from bench.data.index import PairIndex
-from bench.data.splits import SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 
 MODES: dict[str, tuple[Mode, ...]] = {"both": ("exact", "order"), "exact": ("exact",), "order": ("order",)}
 """The ways to look for overlaps, as `--match` names them."""

@@ -25,7 +25,7 @@ _LISTED = 10
 @dataclass(frozen=True)
 class Implied:
     """Pairs whose computed places intersect though no equal block was found: `agree` (their pixels are equal, or too
-    uniform to tell), and `differ`.
+    uniform to decide), and `differ`.
     """
 
     agree: int

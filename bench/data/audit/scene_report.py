@@ -111,7 +111,7 @@ class SceneReport:
         name: of the data set. ids, scenes, part: of every image; scene None where unknown, part "train" ... "dropped".
         spec, split_sha256: the audited split.
         links: everything that two images have in common, whatever their parts.
-        windows: how many images tell their crop window by their names.
+        windows: how many images state their crop window in their names.
         against: the comparison with another set, None where none was asked for.
     """
 
@@ -201,7 +201,7 @@ class SceneReport:
         if self.windows:
             overlapping, touching = len(self.of("name")), len(self.of("adjacent"))
             rows.append(
-                ("by name", f"{self.windows} names tell a window: {overlapping} pairs overlap, {touching} touch")
+                ("by name", f"{self.windows} names state a window: {overlapping} pairs overlap, {touching} touch")
             )
         for kind, what in (("pixels", "same pixels"), ("place", "same place")):
             links = self.of(kind)  # type: ignore[arg-type]

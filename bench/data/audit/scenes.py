@@ -96,12 +96,12 @@ def _equal(hashes: Sequence[str]) -> list[Link]:
     return [Link("file", a, b) for same in by_hash.values() for i, a in enumerate(same) for b in same[i + 1 :]]
 
 
-# -- what names tell ---------------------------------------------------------------------------------------------------
+# -- what names state --------------------------------------------------------------------------------------------------
 def named_windows(index: SceneIndex) -> list[Link]:
     """Return the pairs of images that overlap ("name") or touch ("adjacent") by the crop windows in their names.
 
-    A name `<scene>_<y0>_<y1>_<x0>_<x1>`, as HRSID's, tells a window where its sides are those of the image; other names
-    tell nothing.
+    A name `<scene>_<y0>_<y1>_<x0>_<x1>`, as HRSID's, states a window where its sides are those of the image; others
+    state nothing.
     """
     by_scene: dict[str, list[tuple[int, tuple[int, int, int, int]]]] = defaultdict(list)
     for position, window in enumerate(_windows(index)):
@@ -119,7 +119,7 @@ def named_windows(index: SceneIndex) -> list[Link]:
 
 
 def _windows(index: SceneIndex) -> list[tuple[str, tuple[int, int, int, int]] | None]:
-    """Return (scene, (y0, y1, x0, x1)) of each image, None where its name tells no window of its size."""
+    """Return (scene, (y0, y1, x0, x1)) of each image, None where its name states no window of its size."""
     out: list[tuple[str, tuple[int, int, int, int]] | None] = []
     for item in index.items:
         match = _WINDOW.fullmatch(item.id)

@@ -38,7 +38,7 @@ class AirSarShip2(ShipDataset):
         title="AIR-SARShip-2.0: 300 Gaofen-3 images of 1000 px",
         sensors="Gaofen-3, several modes, C band",
         image_px="1000 x 1000",
-        resolution="1 m and 3 m, not told by image",
+        resolution="1 m and 3 m, not stated per image",
         polarisation="single",
         sar_scale=SarScale.amplitude,  # 16 bit as released; its calibration is undocumented
         expected_scenes=300,

@@ -40,7 +40,7 @@ class Hrsid(ShipDataset):
         sensors="Sentinel-1B (C band), TerraSAR-X and TanDEM-X (X band)",
         image_px="800 x 800",
         resolution="1 m to 5 m by the abstract; others quote 0.5 m, 1 m and 3 m",
-        polarisation="mixed (HH, HV, VV), not told by image",
+        polarisation="mixed (HH, HV, VV), not stated per image",
         sar_scale=SarScale.uint8,  # 8-bit amplitude as released, JPEG
         dtypes=("uint8",),
         expected_scenes=5_604,

@@ -39,10 +39,10 @@ class Sardet100k(ShipDataset):
     facts = ShipFacts(
         name="sardet-100k",
         title="SARDet-100K: 116,598 SAR images of ten sets with six kinds of objects; its ships",
-        sensors="Gaofen-3, Sentinel-1, TerraSAR-X, RadarSat-2, airborne and others, not told by image",
+        sensors="Gaofen-3, Sentinel-1, TerraSAR-X, RadarSat-2, airborne and others, not stated per image",
         image_px="512 x 512 mostly",
-        resolution="0.1 m to 25 m, not told by image",
-        polarisation="mixed, not told by image",
+        resolution="0.1 m to 25 m, not stated per image",
+        polarisation="mixed, not stated per image",
         sar_scale=SarScale.uint8,
         dtypes=("uint8",),
         expected_scenes=116_598,

@@ -32,10 +32,10 @@ class Ssdd(TwoStyles):
     facts = ShipFacts(
         name="ssdd",
         title="SSDD: 1,160 images of three sensors with 2,587 ships",
-        sensors="RadarSat-2 and Sentinel-1 (C band), TerraSAR-X (X band), not told by image",
+        sensors="RadarSat-2 and Sentinel-1 (C band), TerraSAR-X (X band), not stated per image",
         image_px="214 to 668 wide, 190 to 526 high",
-        resolution="1 m to 15 m, not told by image",
-        polarisation="mixed (HH, HV, VV, VH), not told by image",
+        resolution="1 m to 15 m, not stated per image",
+        polarisation="mixed (HH, HV, VV, VH), not stated per image",
         sar_scale=SarScale.uint8,  # 8-bit JPEG as released
         dtypes=("uint8",),
         expected_scenes=1_160,

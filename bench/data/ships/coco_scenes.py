@@ -113,10 +113,10 @@ class CocoLayout(CocoOptions, ShipLayout):
         """Return the folders that names in the list of `part` are looked up in."""
         texts = self.looked_up or [text for base in self.folders for text in (f"{base}/{{part}}", base)]
         texts = texts or [self.images, f"{self.images}/{{part}}", ""]
-        own = [text.format(part=part) for text in texts if "{part}" in text]
+        own = [text.replace("{part}", part) for text in texts if "{part}" in text]
         if part in self.instead and not any((root / folder).is_dir() for folder in own):
             part = self.instead[part]
-        return [text.format(part=part) for text in texts]
+        return [text.replace("{part}", part) for text in texts]
 
     def _claim(self, root: Path, places: Sequence[str], image: CocoImage, source: str) -> Claim:
         path = resolve(root, image.file_name, places)

@@ -202,7 +202,7 @@ class ShipDataset(Dataset):
 
 
 def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, list[str]]:
-    """Clip boxes to their image and tell which are wrong.
+    """Clip boxes to their image and find those that are wrong.
 
     Args:
         boxes: (k, 4) x1, y1, x2, y2 in pixels, finite.

@@ -102,10 +102,8 @@ class VocLayout(VocOptions, ShipLayout):
                 problems.append(str(error))
                 continue
             claims.append(self._claim(key, images[key], int(number or 0), annotations[key], parsed))
-            if self.stated_numbers and last_integer(parsed.filename or "") not in (
-                None,
-                last_integer(annotations[key]),
-            ):
+            stated = last_integer(parsed.filename or "") if self.stated_numbers else None
+            if stated not in (None, last_integer(annotations[key])):
                 notes.append(f"{Path(annotations[key]).name} is written for {parsed.filename}")
         return ShipScan(tuple(claims), (*annotations.values(), *images.values()), tuple(problems), _in_short(notes))
 
