@@ -24,7 +24,7 @@ from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Origin, Selection
 from bench.suite.expansion import expand
 from bench.training.spec import EpochBatches, TrainSpec
-from benchmarks.step_times import fit_matcher, prepared_detector, wait_for
+from benchmarks.step_times import fit_matcher, prepared_detector, total_loss, wait_for
 
 
 @dataclass(frozen=True)
@@ -162,14 +162,9 @@ def run_bare(model: Any, batches: EpochBatches, spec: TrainSpec, device: Any, th
             wait_for(str(device))
             started = time.perf_counter()
         optimizer.zero_grad()
-        values = model.loss(batch)
-        sum(_total(value) for name, value in values.items() if "loss" in name).backward()
+        total_loss(model.loss(batch)).backward()
         if spec.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(parameters, spec.clip_norm)
         optimizer.step()
     wait_for(str(device))
     return (time.perf_counter() - started) / max(len(ready) - 1, 1)
-
-
-def _total(value: Any) -> Any:
-    return value.mean() if not isinstance(value, list) else sum(part.mean() for part in value)

@@ -3,8 +3,9 @@
 
 `bench.training.api.train` is handed the genuine network, batches and specification, with as many batches as are to be
 timed. A step is what lies between two calls of the network's `loss` (after the last one: the end of the epoch):
-forward, backward, optimiser, and waiting for the next batch and its way to the device. A GPU is waited for at both
-ends.
+forward, backward, optimiser, and waiting for the next batch and its way to the device. A GPU is waited for before the
+first timed step and after the last one, as a training does not wait in between either; the mean of these steps counts
+there, the median elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,13 +40,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class How:
-    """Device, threads, loading processes; steps before the clock starts, and steps that are timed."""
+    """Device, threads, loading processes; steps before the clock starts, and steps that are timed; whether the steps of
+    the network alone are timed too.
+    """
 
     device: str
     threads: int
     workers: int
     warmup: int
     steps: int
+    bare: bool = False
+
+    @property
+    def cuda(self) -> bool:
+        return self.device.startswith("cuda")
 
 
 def add_how(parser: argparse.ArgumentParser, warmup: bool = False) -> None:
@@ -86,18 +94,18 @@ def how_of(args: argparse.Namespace) -> How:
         raise BenchError("--threads and --steps from 1, --workers and --warmup from 0")
     os.environ |= {"OMP_NUM_THREADS": str(args.threads), "MKL_NUM_THREADS": str(args.threads)}
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return How(device, args.threads, args.workers, warmup, steps)
+    return How(device, args.threads, args.workers, warmup, steps, getattr(args, "bare", False))
 
 
 def measured_on(how: How) -> str:
     """Return the line that says what was measured on."""
     import torch
 
-    device = torch.cuda.get_device_name(how.device) if how.device.startswith("cuda") else "CPU"
+    device = torch.cuda.get_device_name(how.device) if how.cuda else "CPU"
     loading = f", {how.workers} loading processes" if how.workers else ""
     return (
-        f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; median of {how.steps} steps after"
-        f" {how.warmup}"
+        f"{device}, {how.threads} threads{loading}, torch {torch.__version__}; {'mean' if how.cuda else 'median'} of"
+        f" {how.steps} steps after {how.warmup}"
     )
 
 
@@ -116,11 +124,13 @@ def reported(name: str, args: argparse.Namespace, lines: Callable[[argparse.Name
 
 @dataclass(frozen=True)
 class Times:
-    """Medians in seconds: of a step, of the processor time in it (all threads of this process), of making its batch in
+    """Seconds (medians; of steps on a GPU the mean): of a step, of the processor time in it (all threads of this process), of making its batch in
     one thread, of inference for one sample (a pair; a tile). On a machine that others use as well, the wall time of a
     step is too long, and its processor time by the number of threads nearer to what a quiet machine takes.
 
     `peak_bytes` of the training: of CUDA memory on a CUDA device, else the largest resident memory of the process.
+    `bare_s`: of a step of the network alone (`bare_seconds`), where that was asked for; `free_s`: the same on a CUDA
+    device where cuDNN may choose the fastest convolutions, repeatable or not.
     """
 
     step_s: float
@@ -128,6 +138,8 @@ class Times:
     loading_s: float
     inference_s: float
     peak_bytes: int
+    bare_s: float | None = None
+    free_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -160,12 +172,14 @@ class FewBatches:
 @dataclass
 class Seen:
     """What was seen of a shortened training: wall and processor clock at the ends of its steps, how long a batch took
-    to make, and what the training returned.
+    to make, what the training returned, and the seconds of a step of the network alone, repeatable and not.
     """
 
     ends: list[tuple[float, float]] = field(default_factory=list)
     loading: list[float] = field(default_factory=list)
     result: TrainResult | None = None
+    bare: float | None = None
+    free: float | None = None
 
 
 @contextmanager
@@ -175,12 +189,15 @@ def shortened(how: How) -> Iterator[Seen]:
 
     genuine, seen = training.train, Seen()
 
-    def train(model: Any, batches: EpochBatches, spec: TrainSpec, context: ExecutionContext, **_: Any) -> TrainResult:
+    def train(
+        model: Any, batches: EpochBatches, spec: TrainSpec, context: ExecutionContext, *_: Any, **__: Any
+    ) -> TrainResult:
         few = FewBatches(batches, spec.batch_size, how.warmup + how.steps)
         loss = model.loss
 
         def mark(*_: Any) -> dict[str, float | None]:
-            wait_for(how.device)
+            if len(seen.ends) in (how.warmup, how.warmup + how.steps):
+                wait_for(how.device)
             seen.ends.append((time.perf_counter(), time.process_time()))
             return {}
 
@@ -199,6 +216,9 @@ def shortened(how: How) -> Iterator[Seen]:
             started = time.perf_counter()
             few.fetch(0, indices)
             seen.loading.append(time.perf_counter() - started)
+        if how.bare and not spec.compile:
+            seen.bare = bare_seconds(model, few, spec, how)
+            seen.free = bare_seconds(model, few, spec, how, repeatable=False) if how.cuda else None
         return seen.result
 
     with mock.patch("bench.training.api.train", train):
@@ -219,9 +239,53 @@ def time_cell(cell: Cell, workspace: Workspace, folder: Path, how: How) -> Times
     with shortened(how) as seen:
         infer, samples = run(cell, workspace, context)
     assert seen.result is not None
-    wall, processor = np.median(np.diff(seen.ends, axis=0)[how.warmup :], axis=0).tolist()
+    steps = np.diff(seen.ends, axis=0)[how.warmup :]
+    wall, processor = (np.mean if how.cuda else np.median)(steps, axis=0).tolist()
     inference = [_clocked(infer, how.device) / samples for _ in range(3)][1:]  # the first warms up
-    return Times(wall, processor, statistics.median(seen.loading), min(inference), seen.result.peak_memory_bytes)
+    peak = seen.result.peak_memory_bytes
+    return Times(wall, processor, statistics.median(seen.loading), min(inference), peak, seen.bare, seen.free)
+
+
+def bare_seconds(model: Any, batches: EpochBatches, spec: TrainSpec, how: How, repeatable: bool = True) -> float:
+    """Return the mean seconds of a training step of `model` over one batch that is on the device already: loss,
+    gradient and optimiser in the precision of `spec`, and nothing of the harness. The weights change; the memory format
+    of a training is kept.
+
+    Args:
+        repeatable: with cuDNN's repeatable convolutions, as a training computes; else with those it finds fastest.
+    """
+    import torch
+
+    from bench.training.engine import _optimizer, _surroundings
+    from bench.training.loader import map_tensors, to_device
+
+    device = resolve_device(how.device)
+    batch = batches.fetch(0, batches.indices(0)[0])
+    ready = to_device(map_tensors(batch, lambda tensor: tensor), device, spec.channels_last)
+    optimizer = _optimizer(model, spec, device)
+    model.train()
+    started = 0.0
+    with _surroundings(device):
+        if not repeatable:
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
+        for number in range(how.warmup + how.steps):
+            if number == how.warmup:
+                wait_for(how.device)
+                started = time.perf_counter()
+            with optimizer.optim_context(model):
+                total = total_loss(model.loss(ready))
+            optimizer.update_params(total)
+        wait_for(how.device)
+    model.eval()
+    return (time.perf_counter() - started) / how.steps
+
+
+def total_loss(values: Mapping[str, Any]) -> Any:
+    """Return the sum of a network's losses as a training sums them: of a list (a value a level), and of a loss for each
+    sample, the means.
+    """
+    parts = [value if isinstance(value, list) else [value] for name, value in values.items() if "loss" in name]
+    return sum(part.mean() for value in parts for part in value)
 
 
 def fit_matcher(cell: Cell, workspace: Workspace, context: ExecutionContext) -> tuple[Callable[[], object], int]:
