@@ -9,7 +9,7 @@ appended to --csv as they are computed: part, method, what, value; of the metric
 partner, or a prediction could not be made.
 
 metrics      every metric of each cell in both folders and the largest difference; whether the weights are equal to the
-             last bit, and the epoch that the training of OTHER went on from, where it was interrupted
+             last bit, and the epochs that the trainings went on from, where they were interrupted
 predictions  predicts each cell of RUNS again on --device by the cell's own stage from the weights that are kept there,
              and compares with the predictions that are kept: largest difference of embeddings, distances and scores;
              for boxes those that have a partner (IoU above 0.5) and how far they lie from it
@@ -112,12 +112,16 @@ def compared(runs: Path, other: Path) -> Iterator[Found]:
             worst = max(both, key=lambda each: abs(each[1] - each[2]))
             yield record.method, "largest difference", f"{abs(worst[1] - worst[2]):.6g} {worst[0]}"
         yield record.method, "weights equal", _hash(record) == _hash(record_2)
-        yield record.method, "went on from epoch", record_2.facts.get("resumed_from_epoch")
+        yield record.method, "went on from epoch", f"{_resumed(record)} {_resumed(record_2)}"
         yield record.method, "training s", f"{_seconds(record):.2f} {_seconds(record_2):.2f}"
 
 
 def _hash(record: Record) -> Any:
     return record.outputs.get("weights_sha256")
+
+
+def _resumed(record: Record) -> Any:
+    return record.facts.get("resumed_from_epoch")
 
 
 def _seconds(record: Record) -> float:
