@@ -93,11 +93,11 @@ def comparison_note(comparison: RowComparison, label: str, cluster: str, referen
     """
     if not comparison.rows:
         return ""
-    count, worth = comparison.clusters
+    count, effective = comparison.clusters
     if count < 2:
         return f"One {cluster} alone: no interval and no test, since nothing says how another one would come out."
     text = f"In brackets 95 % intervals over seeds and {count} {cluster}s"
-    text += f" (worth {worth:.1f} equal ones)" if worth < 0.9 * count else ""
+    text += f" (worth {effective:.1f} equal ones)" if effective < 0.9 * count else ""
     text += ", which are too narrow, as the scenes that pairs share are not known" if cluster == "pair" else ""
     if comparison.reference and len(comparison.rows) > 1:
         text += (
@@ -108,7 +108,7 @@ def comparison_note(comparison: RowComparison, label: str, cluster: str, referen
 
 
 def comparison_limits(comparison: RowComparison, label: str, digits: int = 3) -> str:
-    """Return what a comparison cannot tell: rows of one seed, and the smallest difference that the test set can
+    """Return what a comparison cannot decide: rows of one seed, and the smallest difference that the test set can
     resolve.
     """
     unknown = [

@@ -79,7 +79,7 @@ def prune_entries(folder: Path, cells: Sequence[Cell], whole_tasks: Sequence[str
     What was submitted stays: no suite lists it. So does a damaged one, whose origin cannot be read.
     """
     kept = {f"{cell.task}--{cell.slot}" for cell in cells}
-    gone = []
+    removed = []
     for path in sorted((folder / ENTRIES).glob(ENTRY_FILES)):
         if path.stem in kept or path.stem.split("--")[0] not in whole_tasks:
             continue
@@ -88,11 +88,11 @@ def prune_entries(folder: Path, cells: Sequence[Cell], whole_tasks: Sequence[str
         except BenchError:
             continue
         if not submitted:
-            gone.append(path.stem)
-    for name in gone:
+            removed.append(path.stem)
+    for name in removed:
         for suffix in (".json", ".npz"):
             (folder / ENTRIES / f"{name}{suffix}").unlink(missing_ok=True)
-    return gone
+    return removed
 
 
 def load_entries(folder: Path) -> Entries:

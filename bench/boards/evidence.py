@@ -58,7 +58,7 @@ class RowComparison:
 
     @property
     def clusters(self) -> tuple[int, float]:
-        """Number of clusters, and what it is worth where they are unequal; (0, 0) without a row."""
+        """Number of clusters, and the effective sample size; (0, 0) without a row."""
         for row in self.rows.values():
             return row.estimate.clusters, row.estimate.effective_clusters
         return 0, 0.0
@@ -70,7 +70,7 @@ class Evidence:
 
     Attributes:
         recompute: `Task.resampled`.
-        load: per-sample arrays of a record, None where they are not at hand.
+        load: per-sample arrays of a record, None where they are not available.
         parts: the records of the folds behind a merged record, by its fingerprint.
         reference: the suite's reference row, None where it names none.
         cost: whether the tables shall say what the rows cost.
@@ -87,7 +87,7 @@ class Evidence:
     _seen: dict[tuple[str, str], Resampled | None] = field(default_factory=dict)
 
     def samples(self, record: Record) -> Mapping[str, Any] | None:
-        """Return the per-sample arrays of a record; None where they are not at hand or damaged, which is kept in
+        """Return the per-sample arrays of a record; None where they are not available or damaged, which is kept in
         `problems`.
         """
         try:

@@ -51,9 +51,9 @@ class Merging(Spec):
     """How detections in tiles become detections in the scene (the rule in full: `bench.detection.tiles.merging`).
 
     Attributes:
-        iou: of two detections of different tiles that overlap by more than this IoU the surer one stays (greedy NMS;
-            inside a tile the detector has judged). Two ends of a ship longer than the overlap that agree by more than
-            this where both tiles look are joined.
+        iou: of two detections of different tiles that overlap by more than this IoU the one of higher score stays
+            (greedy NMS; inside a tile the detector has judged). Two ends of a ship longer than the overlap that agree
+            by more than this where both tiles look are joined.
         margin_px: a tile answers for its core, which ends in the middle of the overlap, widened by this margin.
         contained: a detection that touches an inner edge of its tile goes when at least this share of it lies in a
             larger one of another tile.

@@ -248,7 +248,7 @@ def _source(cell: Cell, identity: Identity) -> dict[str, Any]:
 
 
 def _trained_tiles(options: dict[str, Any]) -> int:
-    """Return the training budget in tiles; 0 where only the training scenes could tell it."""
+    """Return the training budget in tiles; 0 where it depends on the training scenes."""
     return int(options.get("samples") or (options.get("per_epoch") or 0) * options.get("epochs", 0))
 
 

@@ -79,7 +79,7 @@ class Estimate:
         interval: of the value, by seeds and clusters together; with one seed by clusters alone. None with one cluster,
             at exactly 0 or 1, and where the value is undefined without one of the clusters.
         leave_one_out: (lowest, highest, cluster left out for the lowest, for the highest); None with one cluster.
-        clusters, effective_clusters: how many, and how many equal ones they are worth.
+        clusters, effective_clusters: their number, and the effective sample size (`Resampled.effective`).
     """
 
     value: float | None

@@ -128,7 +128,7 @@ class Submissions:
 
 
 def submitted_file(cell: Cell, formats: Iterable[str]) -> Path:
-    """Return the file of a submitted cell. Raises BenchError when it is gone or its name ends in none of `formats`."""
+    """Return the file of a submitted cell. Raises BenchError when it is missing or in no known format."""
     return existing_file(Path(cell.origin.places["results"]), formats)
 
 

@@ -85,7 +85,7 @@ def board_order(suite: Suite, origin: Origin) -> tuple[RowId, ...]:
 
 @dataclass
 class _Answer:
-    """What a task made of the selection: its cells, the values that it does not know; `complete`: it was asked for
+    """What a task made of the selection: its cells, the values that it does not know; `complete`: it was called for
     every value.
     """
 
@@ -97,7 +97,7 @@ class _Answer:
 def _ask(task: Task, suite: Suite, section: Any, selection: Selection, origin: Origin) -> _Answer:
     """Expand one task's section without the values that it does not have: a row of one task is unknown to the other.
 
-    A task that knows no value of a filter has no cell, and is still asked for the values of the other filters.
+    A task that knows no value of a filter has no cell, and is still called for the values of the other filters.
     """
     answer, excluded = _Answer(), False
     while True:

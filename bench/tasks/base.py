@@ -241,7 +241,7 @@ class SectionTask(Task):
         return None
 
     def check_submission(self, cell: Cell, plan: PlannedData) -> None:
-        """Raise BenchError where the file of a submitted cell does not fit its data, as far as planning can tell."""
+        """Raise BenchError where the file of a submitted cell does not fit its data, as far as planning can see."""
 
     # -- stages --------------------------------------------------------------------------------------------------------
     def prepare(self, job: Job) -> None:

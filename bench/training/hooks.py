@@ -104,9 +104,9 @@ class LossMeter:
         bad = ~torch.isfinite(block[:, losses]).all(dim=1)
         if bad.any():
             row = int(bad.nonzero()[0])
-            told = ", ".join(f"{self.names[i]} {block[row, i].item():g}" for i in losses)
+            parts = ", ".join(f"{self.names[i]} {block[row, i].item():g}" for i in losses)
             raise BenchError(
-                f"the loss is not finite in epoch {epoch}, iteration {self._checked + row + 1} ({told}); "
+                f"the loss is not finite in epoch {epoch}, iteration {self._checked + row + 1} ({parts}); "
                 "lower the learning rate, clip gradients or use fp32"
             )
         self._checked = len(self._rows)
@@ -144,14 +144,14 @@ class Trainee(nn.Module):
         if not losses or ("loss" in values and len(losses) > 1):
             raise ValueError(f"the model returned {list(values)}; expected one 'loss', or parts called 'loss_...'")
         total = torch.stack(losses).sum() if len(losses) > 1 else losses[0]
-        told = {"loss": total, **{key: value for key, value in values.items() if key != "loss"}}
+        components = {"loss": total, **{key: value for key, value in values.items() if key != "loss"}}
         if ranks is not None:
-            sums = ranks.added(torch.stack([value.detach().float() for value in told.values()]))
-            told = dict(zip(told, sums.unbind(), strict=True))
+            sums = ranks.added(torch.stack([value.detach().float() for value in components.values()]))
+            components = dict(zip(components, sums.unbind(), strict=True))
             total = total * (ranks.world.size * ranks.weight)  # gradients are averaged over the ranks
-        session.meter.add(told, session.state.epoch + 1)
+        session.meter.add(components, session.state.epoch + 1)
         optim_wrapper.update_params(total)
-        return {"loss": told["loss"]}
+        return {"loss": components["loss"]}
 
 
 class EpochHook(Hook):

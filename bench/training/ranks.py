@@ -1,7 +1,7 @@
 """The processes of a data-parallel cell: who is who, how they wait for one another, and how all of them end when one
 does.
 
-A launcher (torchrun, srun, mpirun) starts `bench.worker` N times and tells each its rank by RANK, WORLD_SIZE,
+A launcher (torchrun, srun, mpirun) starts `bench.worker` N times and gives each its rank by RANK, WORLD_SIZE,
 MASTER_ADDR and MASTER_PORT. Rank 0 is the worker that a cell has always had: it alone holds the folder's lock and
 writes. The others wait until rank 0 trains, take part (`parallel.py`), and leave. They talk through torch's
 key-value store, never through a collective, wherever one may be busy for minutes with something else (decoding,
@@ -131,10 +131,10 @@ class World:
         """Tell the other ranks that this one has failed; return whether rank 0 has recorded it, which another one waits
         for.
         """
-        told = json.dumps([self.rank, message, traceback])
+        report = json.dumps([self.rank, message, traceback])
         self._ending.set()
         with suppress(RuntimeError):  # the store is gone: so are the others, or they will notice
-            self.store.compare_set(_FAILURE, "", told)
+            self.store.compare_set(_FAILURE, "", report)
             if self.leads:
                 self.store.set(_RECORDED, "1")
             return _until(lambda: self._has(_RECORDED), _GRACE_S)
@@ -152,7 +152,7 @@ class World:
         return found if found is not None and found.rank != self.rank else None
 
     def lost_message(self) -> str:
-        """Return what is told where a connection broke and nobody said why."""
+        """Return the message where a connection broke and no rank reported why."""
         return (
             f"another of the {self.size} processes is gone (killed? out of memory?); the same command goes on from the"
             " last checkpoint"
@@ -198,20 +198,21 @@ def world_from_environment(environment: dict[str, str] | None = None) -> World |
         BenchError: the announcement is incomplete or damaged, or not every process arrives within five minutes.
     """
     environ = os.environ if environment is None else environment
-    told = {name: environ.pop(name) for name in _PRIVATE if name in environ}
-    if told.get("WORLD_SIZE", "1") == "1":
+    announced = {name: environ.pop(name) for name in _PRIVATE if name in environ}
+    if announced.get("WORLD_SIZE", "1") == "1":
         return None
-    lacking = [name for name in ANNOUNCED if name not in told]
+    lacking = [name for name in ANNOUNCED if name not in announced]
     if lacking:
         raise BenchError(
-            f"WORLD_SIZE is {told['WORLD_SIZE']}, but {', '.join(lacking)} is not set; start the worker with torchrun"
+            f"WORLD_SIZE is {announced['WORLD_SIZE']}, but {', '.join(lacking)} is not set; start the worker with"
+            " torchrun"
         )
-    rank, size, port = (_whole(told, name) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    rank, size, port = (_whole(announced, name) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
     if not 0 <= rank < size:
         raise BenchError(f"RANK is {rank} and WORLD_SIZE {size}; ranks go from 0 to WORLD_SIZE - 1")
-    local_rank = _whole(told, "LOCAL_RANK") if "LOCAL_RANK" in told else rank
+    local_rank = _whole(announced, "LOCAL_RANK") if "LOCAL_RANK" in announced else rank
     hosts_store = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    return World(rank, size, local_rank, _store(told["MASTER_ADDR"], port, rank, size, hosts_store), hosts_store)
+    return World(rank, size, local_rank, _store(announced["MASTER_ADDR"], port, rank, size, hosts_store), hosts_store)
 
 
 def _store(host: str, port: int, rank: int, size: int, hosts_store: bool) -> Any:
@@ -253,10 +254,10 @@ def _read_failure(store: Any) -> RankFailure:
     return RankFailure(int(rank), str(message), str(traceback))
 
 
-def _whole(told: Mapping[str, str], name: str) -> int:
-    if not told[name].isdigit():
-        raise BenchError(f"{name} is {told[name]!r}; a whole number from 0")
-    return int(told[name])
+def _whole(announced: Mapping[str, str], name: str) -> int:
+    if not announced[name].isdigit():
+        raise BenchError(f"{name} is {announced[name]!r}; a whole number from 0")
+    return int(announced[name])
 
 
 def _until(what: Callable[[], bool], patience_s: float | None = None) -> bool:

@@ -128,7 +128,7 @@ class TrainResult:
     Attributes:
         history: the rows of curves.csv: "epoch" (from 1), "lr" (of the epoch's last iteration), "loss" (total), the
             model's other values (means over the iterations), validation metrics as "val_NAME"; unknown is None.
-        resumed_from: finished epochs that were taken over from an earlier, interrupted run; None for none.
+        resumed_from: finished epochs of an earlier, interrupted run; None for none.
         seconds: wall time of the training, parts before an interruption included as far as they reached a checkpoint.
         peak_memory_bytes: of CUDA memory on a CUDA device, else the largest resident size of this process so far.
         samples_per_second: training throughput of this process without validation; None where it trained nothing.

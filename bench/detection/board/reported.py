@@ -181,8 +181,8 @@ def _metric(metric: str) -> list[str]:
         "tile": "counts a ship once for each of our overlapping tiles",
         "scene.ap_coco": "is the mean over IoU 0.50 to 0.95, the paper's AP is not",
     }
-    told = why.get(metric.partition(".")[0]) or why.get(metric) or "is no AP at IoU 0.5 over all test scenes"
-    return [f"metric: {metric} {told}"]
+    reason = why.get(metric.partition(".")[0]) or why.get(metric) or "is no AP at IoU 0.5 over all test scenes"
+    return [f"metric: {metric} {reason}"]
 
 
 def _method(record: Record) -> list[str]:

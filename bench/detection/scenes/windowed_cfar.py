@@ -32,7 +32,7 @@ LAND = "land"
 
 
 class SceneRows:
-    """A scene that gives rows when they are asked for, and otherwise looks like an array (H, W): what `Cfar` reads
+    """A scene that reads rows on demand, and otherwise looks like an array (H, W): what `Cfar` reads
     from.
 
     Pixels without data are 0, which is what CFAR takes for no data where they fill an area. Values in dB, whose 0 is
@@ -102,7 +102,7 @@ class StripRun:
         """Do the stages one after the other, then put the targets together."""
         sea = self._sea(advance)
         looks = self.detector.looks(self.image, sea)
-        if looks is None:  # no sea that tells it, so nothing to be found
+        if looks is None:  # no sea to estimate it from, so nothing to be found
             for stage in self.stages:
                 for number in range(len(self.windows)):
                     if stage != "levels" and not self._finished(stage, number):

@@ -207,7 +207,7 @@ class ClusterRun:
                 self._settle(cell, record, drawn)
                 return
         if state.name in ("UNKNOWN", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL") and cell.submissions <= self.spec.requeues:
-            self.say(f"{cell.head}: job {cell.job} is gone without a record")
+            self.say(f"{cell.head}: job {cell.job} ended without a record")
             self._submit(cell)
             live.append(cell)
             return

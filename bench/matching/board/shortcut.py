@@ -71,13 +71,13 @@ class Scenes:
 
 
 def scenes_of(samples: Mapping[str, Any]) -> Scenes:
-    """Return the scenes of the test samples: the recorded scene, else the split's group; a group of one's own id tells
-    nothing.
+    """Return the scenes of the test samples: the recorded scene, else the split's group; a group named by the sample's
+    own id says nothing.
     """
     cluster, ids = cluster_of_samples(samples), np.asarray(samples["id"])
     named = samples.get("scene")
-    told = named is not None and bool((np.asarray(named) != "").any())
-    return Scenes(np.where(cluster == ids, "", cluster), "source scene" if told else "group of the split")
+    recorded = named is not None and bool((np.asarray(named) != "").any())
+    return Scenes(np.where(cluster == ids, "", cluster), "source scene" if recorded else "group of the split")
 
 
 def scene_only(rate: float) -> dict[str, float]:
@@ -132,11 +132,11 @@ def on_drawn_pairs(samples: Mapping[str, Any], scenes: Scenes) -> dict[str, floa
     none is left.
     """
     sar, optical, kind = (np.asarray(samples[name]) for name in ("pair_sar", "pair_optical", "kind"))
-    told = scenes.known[sar] & scenes.known[optical]
+    known = scenes.known[sar] & scenes.known[optical]
     apart = (scenes.of[sar] != scenes.of[optical]).astype(np.float64)
     out: dict[str, float] = {}
     for name, code in (("uniform", UNIFORM), ("hard", HARD)):
-        keep = told & ((kind == POSITIVE) | (kind == code))
+        keep = known & ((kind == POSITIVE) | (kind == code))
         if not (kind[keep] == code).any():
             continue
         found = pair_metrics(kind[keep] == POSITIVE, apart[keep], 0.5)
@@ -151,7 +151,7 @@ def shortcut_section(block: str, rows: Sequence[RowRecords], samples: Samples) -
 
     Args:
         block: its label. rows: all rows of the block. samples: record -> its per-sample arrays, None where they are
-            not at hand.
+            not available.
     """
     finished = [record for _, group, _ in rows for record in group if record.status == "finished"]
     if not finished:
@@ -234,7 +234,7 @@ def _listed(means: Mapping[str, float]) -> str:
 
 
 def _said_of_scenes(scenes: Scenes | None, model: Mapping[str, float], rows: Sequence[RowRecords]) -> str:
-    """Return what knowing the scene is worth here, and which rows are not above it."""
+    """Return what knowing the scene would score here, and which rows are not above it."""
     if scenes is None:
         return "What knowing the source scene would score is not known: no row's per-sample scores are at hand."
     if not scenes.known.any():
@@ -244,8 +244,8 @@ def _said_of_scenes(scenes: Scenes | None, model: Mapping[str, float], rows: Seq
             "Source scenes unknown: every test patch is a group of its own, so what knowing its scene would score is"
             f" not known. Were there three equally large ones, it would be accuracy / precision / recall {numbers}."
         )
-    count, told = len(scenes.sizes), int(scenes.known.sum())
-    some = "" if told == len(scenes.of) else f" (known of {told} of {len(scenes.of)} test patches)"
+    count, known = len(scenes.sizes), int(scenes.known.sum())
+    some = "" if known == len(scenes.of) else f" (known of {known} of {len(scenes.of)} test patches)"
     if "uniform.accuracy" not in model:
         return (
             f"No drawn pair has two patches of known {scenes.noun}{some}, so what knowing it would score is not known."

@@ -35,7 +35,7 @@ class FitData:
     """What a matcher may look at before it is tested: never the test part.
 
     `pairing` gives, for each training sample, the position of its optical partner in `train` (the identity, or the
-    derangement of the shuffled control). Initial backbone weights, where asked for, are a checked local file.
+    derangement of the shuffled control). Initial backbone weights, where requested, are a checked local file.
     """
 
     train: PairView

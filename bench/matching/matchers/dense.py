@@ -5,7 +5,7 @@ are those of `cfog` (`correlation.py`), at a stride of 2 px. The loss looks at t
 of a batch (`dense_network.py`), as Zhang, Lei, Zou et al. ("Explore better network framework for high-resolution
 optical and SAR image matching", TGRS 2022: SFcNet) and Hughes, Marcos, Lobry, Tuia, Schmitt ("A deep learning framework
 for matching of SAR and optical imagery", ISPRS J. 2020) do with pairs and their shifts. Ours: one softmax over shifts
-and other pairs at once, true within a tolerance; crops that are displaced at random, so that where a patch ends tells
+and other pairs at once, true within a tolerance; crops that are displaced at random, so that where a patch ends reveals
 nothing.
 
 Backbone `shallow` is a few convolutions at full detail; a ResNet or Darknet-53 merges all its stages top-down, so that

@@ -81,7 +81,7 @@ class InfoNce(TrainedMatcher[InfoNceOptions]):
         options = self.options
         if options.scene_batches and not any(data.train.scenes):
             raise BenchError(
-                "scene_batches needs scenes, and the data set tells none; leave it out or give a table with a column"
+                "scene_batches needs scenes, and the data set names none; leave it out or give a table with a column"
                 " scene"
             )
         changes = Augmentation(options.crop, options.zoom, options.jitter, options.grey, options.speckle)

@@ -169,8 +169,8 @@ class Cfar(Detector[CfarOptions]):
         return SeaMask(land, shape, self.options.coast_px)
 
     def looks(self, image: np.ndarray, sea: SeaMask) -> float | None:
-        """Return the equivalent number of looks of a scene's pixels: the option, else an estimate; None where no sea
-        tells it.
+        """Return the equivalent number of looks of a scene's pixels: the option, else an estimate; None where there
+        is no sea to estimate it from.
         """
         if self.options.looks is not None:
             return float(self.options.looks)
@@ -264,7 +264,7 @@ class Cfar(Detector[CfarOptions]):
 
     @property
     def halo_px(self) -> int:
-        """Rows beyond a strip that decide on its pixels: the rings, and beyond them what tells areas without data."""
+        """Rows beyond a strip that decide on its pixels: the rings, and beyond them what marks areas without data."""
         return int(self.options.ring_px + NO_DATA_PX)
 
     def strips(self, shape: tuple[int, ...], rows: int | None = None) -> Iterator[Strip]:

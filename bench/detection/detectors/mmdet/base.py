@@ -26,7 +26,7 @@ class MmdetOptions(NetworkOptions, CompileOptions):
 
     Attributes:
         frozen_stages: as mmdet counts them; -1 trains all. norm: "train" batch norm in the backbone, or "eval": keep
-            the statistics of the initial weights. A random start refuses both, since there is nothing worth keeping.
+            the statistics of the initial weights. A random start refuses both, since there is nothing to keep.
     """
 
     frozen_stages: int = Field(default=-1, ge=-1, le=4)

@@ -71,8 +71,8 @@ def install() -> Literal["compiled", "bridge"]:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-    """Return the positions kept by greedy non-maximum suppression, (m,) int64, surest first; of equal scores the lower
-    position first.
+    """Return the positions kept by greedy non-maximum suppression, (m,) int64, highest score first; of equal scores the
+    lower position first.
 
     Args:
         boxes: (n, 4) x1, y1, x2, y2 in pixels.
