@@ -24,7 +24,7 @@ def cost_section(block: str, rows: Sequence[RowRecords]) -> Section:
         out.append(TableRow(label, cells, seeds_text(records), "", marks=marks))
     machines = {_machine(record) for _, records, _ in rows for record in records if record.status == "finished"}
     note = (
-        "Mean over seeds, of what the records say; a stage taken over from another cell keeps that cell's cost."
+        "Mean over seeds, of what the records say; a stage reused from another cell keeps that cell's cost."
         " Measured on: "
     )
     return Section(block, "cost", note + "; ".join(sorted(machines)) + ".", COSTS, tuple(out))

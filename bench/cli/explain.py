@@ -168,7 +168,7 @@ def _code(cell: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> It
     for stage in ("trained", "predicted"):
         noted = code[stage] is not None or machine[stage] is not None
         if noted and (code[stage], machine[stage]) != (code["scored"], machine["scored"]):
-            yield "", f"{stage} by {_git(code[stage])}, on {_machine(machine[stage])} (taken over)"
+            yield "", f"{stage} by {_git(code[stage])}, on {_machine(machine[stage])} (merged)"
     if machine["scored"]:
         yield "machine", _machine(machine["scored"])
     versions = [f"{name} {value}" for name, value in code["versions"].items() if value and name != "saropt-bench"]

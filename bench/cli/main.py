@@ -23,7 +23,7 @@ VERBS = {
     "score": "score stored predictions again, without model or data",
     "explain": "where a number comes from: command, code, data, weights, the cells it depends on",
     "compare": "the paired difference of two rows of a board",
-    "merge": "take over finished cells from other machines' runs folders",
+    "merge": "merge finished cells of other machines' runs folders into this one",
     "selftest": "feed known predictions through every metric and compare with what must come out",
     "doctor": "what is installed, which backends work, which data are found, and what to do about the rest",
     "data": "look at data: info, verify, audit, cut, split, coco, toy, weights",

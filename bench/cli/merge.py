@@ -1,5 +1,5 @@
-"""Take over the finished cells of other runs folders, of other machines say, so that `bench run` finds them finished
-and files them.
+"""Merge the finished cells of other runs folders, of other machines say, into this one: `bench run` then finds them
+finished and files them.
 
 A cell is known by its fingerprint: one that is finished here stays as it is. Exit code 1 when numbers differ under one
 fingerprint, or a cell is damaged or in use.
@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.tools.lineage import describe
-from bench.tools.merge import HERE, PROBLEMS, TAKEN, Verdict, take_over
+from bench.tools.merge import HERE, MERGED, PROBLEMS, Verdict, merge_runs
 
 EXAMPLES = """  bench merge ../laptop/runs --dry-run     what would come, and what does not fit
   bench merge ../laptop/runs cluster/runs
@@ -38,19 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     counts: Counter[str] = Counter()
-    for verdict in take_over(args.others, args.runs, not args.no_models, args.dry_run):
+    for verdict in merge_runs(args.others, args.runs, not args.no_models, args.dry_run):
         counts[verdict.state] += 1
         if verdict.state != HERE:
-            print(_told(verdict, args.dry_run), flush=True)
+            print(_line(verdict, args.dry_run), flush=True)
     print(", ".join(f"{number} {_state(state, args.dry_run)}" for state, number in counts.items()))
     return 1 if any(counts[state] for state in PROBLEMS) else 0
 
 
-def _told(verdict: Verdict, dry_run: bool) -> str:
+def _line(verdict: Verdict, dry_run: bool) -> str:
     record = verdict.record
     name = verdict.folder.name if record is None else f"{record.task} {describe(record)}  {record.fingerprint[:12]}"
-    return f"{_state(verdict.state, dry_run)}: {name}" + (f"\n  {verdict.told}" if verdict.told else "")
+    return f"{_state(verdict.state, dry_run)}: {name}" + (f"\n  {verdict.reason}" if verdict.reason else "")
 
 
 def _state(state: str, dry_run: bool) -> str:
-    return f"to be {state}" if dry_run and state == TAKEN else state
+    return f"to be {state}" if dry_run and state == MERGED else state

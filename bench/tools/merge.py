@@ -1,7 +1,7 @@
 """Finished cells of other runs folders -> this one: what several machines measured comes together by fingerprint.
 
 A cell is checked against the hashes of its record, then its files are linked (or copied) one by one, each whole, the
-record last: a takeover that is killed leaves a cell that is not finished, and the next one completes it.
+record last: a merge that is killed leaves a cell that is not finished, and the next one completes it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from bench.execution.records import (
     stage_done,
 )
 
-TAKEN, HERE, LEFT, BUSY, DAMAGED, CONFLICT = (
-    "taken over",
+MERGED, HERE, LEFT, BUSY, DAMAGED, CONFLICT = (
+    "merged",
     "finished here already",
     "left",
     "in use",
@@ -45,16 +45,16 @@ CONTEXT = ("job.json", "log.txt")  # of the other machine: copied, since a later
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one cell of another runs folder, and why."""
+    """The outcome for one cell of another runs folder, and its reason."""
 
     folder: Path
     state: str
-    told: str = ""
+    reason: str = ""
     record: Record | None = None
 
 
-def take_over(others: Sequence[Path], runs: Path, models: bool = True, dry_run: bool = False) -> Iterator[Verdict]:
-    """Take the finished cells of `others` over into `runs`; yield one verdict a cell, as it is done.
+def merge_runs(others: Sequence[Path], runs: Path, models: bool = True, dry_run: bool = False) -> Iterator[Verdict]:
+    """Merge the finished cells of `others` into `runs`; yield one verdict a cell, as it is done.
 
     Args:
         models: whether trained models come along. Without them a new metric still works; what starts from a model
@@ -69,8 +69,8 @@ def take_over(others: Sequence[Path], runs: Path, models: bool = True, dry_run: 
     ours = _finished(runs)
     for other in others:
         for path in sorted(other.glob(f"*/*/{RECORD}")):
-            verdict = _take(path.parent, runs, ours, models, dry_run)
-            if verdict.state == TAKEN and verdict.record is not None:
+            verdict = _merge(path.parent, runs, ours, models, dry_run)
+            if verdict.state == MERGED and verdict.record is not None:
                 ours[verdict.record.fingerprint] = verdict.record
             yield verdict
 
@@ -93,7 +93,7 @@ def _siblings(path: Path) -> list[str]:
 
 
 def _finished(runs: Path) -> dict[str, Record]:
-    """Return our finished cells by fingerprint; a damaged record of ours is as good as none."""
+    """Return our finished cells by fingerprint; a damaged record of ours counts as none."""
     out = {}
     for path in sorted(runs.glob(f"*/*/{RECORD}")):
         with suppress(BenchError):
@@ -103,7 +103,7 @@ def _finished(runs: Path) -> dict[str, Record]:
     return out
 
 
-def _take(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_run: bool) -> Verdict:
+def _merge(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_run: bool) -> Verdict:
     try:
         record = load_record(folder / RECORD)
     except BenchError as error:
@@ -121,7 +121,7 @@ def _take(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_r
         if damage:
             return Verdict(folder, DAMAGED, damage, record)
         if dry_run:
-            return Verdict(folder, TAKEN, "", record)
+            return Verdict(folder, MERGED, "", record)
         if not locks.enter_context(folder_lock(target, wait=False)):
             return Verdict(folder, BUSY, f"a process works on {target}; merge again when it has finished", record)
         with suppress(BenchError):  # finished by that process since we looked; a damaged record of ours is replaced
@@ -129,7 +129,7 @@ def _take(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_r
             if mine.status == "finished" and mine.fingerprint == record.fingerprint:
                 return _against(folder, record, mine)
         _copy(folder, target, record, models)
-    return Verdict(folder, TAKEN, "", record)
+    return Verdict(folder, MERGED, "", record)
 
 
 def _no_measurement(record: Record) -> str:
@@ -149,10 +149,10 @@ def _against(folder: Path, record: Record, mine: Record) -> Verdict:
     names = sorted(set(record.metrics) | set(mine.metrics))
     differing = [name for name in names if record.metrics.get(name) != mine.metrics.get(name)]
     first = differing[0]
-    told = (
+    reason = (
         f"{len(differing)} numbers differ under the same fingerprint, such as {first}: {mine.metrics.get(first)!r} here"
     )
-    return Verdict(folder, CONFLICT, f"{told}, {record.metrics.get(first)!r} there; ours stays", record)
+    return Verdict(folder, CONFLICT, f"{reason}, {record.metrics.get(first)!r} there; ours stays", record)
 
 
 def _damage(folder: Path, record: Record, models: bool) -> str:

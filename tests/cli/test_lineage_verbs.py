@@ -159,10 +159,10 @@ def test_cells_of_two_machines_come_together_and_are_filed(tiny: Bench, bench: B
         for path in (tiny.folder / "runs/matching").iterdir():
             if any(f"--{method}--" in path.name for method in methods):
                 shutil.copytree(path, bench.folder / machine / "runs/matching" / path.name)
-    assert "to be taken over: matching cfog on toy/grouped" in bench("merge", "a/runs", "--dry-run").stdout
+    assert "to be merged: matching cfog on toy/grouped" in bench("merge", "a/runs", "--dry-run").stdout
     assert not (bench.folder / "runs").exists() and "4 cells" in bench("plan", "--config", "tiny.yaml").stdout
     out = bench("merge", "a/runs", "b/runs").stdout
-    assert out.count("taken over: ") == 4 and out.strip().splitlines()[-1] == "4 taken over, 1 finished here already"
+    assert out.count("merged: ") == 4 and out.strip().splitlines()[-1] == "4 merged, 1 finished here already"
     assert "4 finished, 0 to run" in bench("plan", "--config", "tiny.yaml").stdout
     before = {path: path.stat().st_mtime_ns for path in (bench.folder / "runs/matching").rglob("*.npz")}
     assert "4 finished already, 0 to run" in bench("run", "--config", "tiny.yaml").stderr
@@ -189,12 +189,8 @@ def test_a_conflict_and_a_damaged_cell_are_told_and_the_others_come(tiny: Bench)
         and "such as uniform.accuracy: 0.70833" in out
         and "0.5 there; ours stays" in out
     )
-    assert (
-        "damaged: " in out
-        and "is not valid JSON" in out
-        and "taken over: matching random on toy/grouped, seed 0" in out
-    )
-    assert out.strip().splitlines()[-1] == "1 conflict, 1 finished here already, 1 taken over, 1 damaged"
+    assert "damaged: " in out and "is not valid JSON" in out and "merged: matching random on toy/grouped, seed 0" in out
+    assert out.strip().splitlines()[-1] == "1 conflict, 1 finished here already, 1 merged, 1 damaged"
     assert "is the runs folder itself" in tiny.error("merge", "runs") and "is not a folder" in tiny.error(
         "merge", "nowhere"
     )

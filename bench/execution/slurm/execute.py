@@ -186,9 +186,9 @@ class ClusterRun:
                     cell.shown = shown
                 continue
             live.remove(cell)
-            self._take_over(cell, state, live)
+            self._collect(cell, state, live)
 
-    def _take_over(self, cell: _Cell, state: slurm.JobState, live: list[_Cell]) -> None:
+    def _collect(self, cell: _Cell, state: slurm.JobState, live: list[_Cell]) -> None:
         """Make a result of a job that is over."""
         item = cell.item
         with folder_lock(item.folder):

@@ -1,4 +1,4 @@
-"""Cells that come together from several machines: what is taken over, what is left, and what a kill leaves; on cells
+"""Cells that come together from several machines: what is merged, what is left, and what a kill leaves; on cells
 made by hand.
 """
 
@@ -14,21 +14,22 @@ from lineage_toys import FAILED, METRIC, detected, put_cell, write
 from bench.core.errors import BenchError
 from bench.core.store import folder_lock, write_json
 from bench.execution.records import load_record, stage_done
-from bench.tools import merge as takeover
-from bench.tools.merge import BUSY, CONFLICT, DAMAGED, HERE, LEFT, TAKEN, take_over
+from bench.tools import merge
+from bench.tools.merge import BUSY, CONFLICT, DAMAGED, HERE, LEFT, MERGED, merge_runs
 
 
 def states(*others: Path, into: Path, **how: bool) -> list[str]:
-    return [verdict.state for verdict in take_over(others, into, **how)]
+    return [verdict.state for verdict in merge_runs(others, into, **how)]
 
 
 def test_cells_come_over_whole_and_once(tmp_path: Path) -> None:
     record, samples = detected("net", 0, [1, 2])
     source = put_cell(tmp_path / "other", record, samples)
     assert (
-        states(tmp_path / "other", into=tmp_path / "runs", dry_run=True) == [TAKEN] and not (tmp_path / "runs").exists()
+        states(tmp_path / "other", into=tmp_path / "runs", dry_run=True) == [MERGED]
+        and not (tmp_path / "runs").exists()
     )
-    assert states(tmp_path / "other", into=tmp_path / "runs") == [TAKEN]
+    assert states(tmp_path / "other", into=tmp_path / "runs") == [MERGED]
     target = tmp_path / "runs" / "detection" / source.name
 
     def content(folder: Path) -> dict[str, bytes]:
@@ -48,7 +49,7 @@ def test_without_models_a_cell_is_finished_all_the_same(tmp_path: Path) -> None:
     record, samples = detected("net", 0, [1, 2])
     source = put_cell(tmp_path / "other", record, samples)
     write(source / "model.safetensors", b"damaged, but not wanted")
-    assert states(tmp_path / "other", into=tmp_path / "runs", models=False) == [TAKEN]
+    assert states(tmp_path / "other", into=tmp_path / "runs", models=False) == [MERGED]
     target = tmp_path / "runs" / "detection" / source.name
     assert not (target / "model.safetensors").exists() and stage_done(
         target, "train", record.keys["train"], whole=False
@@ -67,7 +68,9 @@ def test_what_is_no_whole_measurement_stays(tmp_path: Path) -> None:
     (put_cell(other, detected("gone", 0, [1])[0]) / "predictions.npz").unlink()
     (put_cell(other, detected("scores", 0, [1])[0]) / "scores.npz").unlink()
     write(put_cell(other, detected("marker", 0, [1])[0]) / "predict.json", b"{}")
-    found = {verdict.folder.name.split("--")[1]: (verdict.state, verdict.told) for verdict in take_over([other], runs)}
+    found = {
+        verdict.folder.name.split("--")[1]: (verdict.state, verdict.reason) for verdict in merge_runs([other], runs)
+    }
     assert {name for name, (state, _) in found.items() if state == LEFT} == {"smoke", "limited", "failed"}
     assert {name for name, (state, _) in found.items() if state == DAMAGED} == set(found) - {
         "smoke",
@@ -84,10 +87,10 @@ def test_numbers_that_differ_under_one_fingerprint_are_a_conflict_and_ours_stays
     ours = put_cell(tmp_path / "runs", record, samples)
     before = (ours / "record.json").read_bytes()
     put_cell(tmp_path / "other", record.model_copy(update={"metrics": {**record.metrics, METRIC: 0.25}}), samples)
-    (verdict,) = take_over([tmp_path / "other"], tmp_path / "runs")
+    (verdict,) = merge_runs([tmp_path / "other"], tmp_path / "runs")
     assert (
         verdict.state == CONFLICT
-        and f"1 numbers differ under the same fingerprint, such as {METRIC}: 0.375 here, 0.25 there" in verdict.told
+        and f"1 numbers differ under the same fingerprint, such as {METRIC}: 0.375 here, 0.25 there" in verdict.reason
     )
     assert (ours / "record.json").read_bytes() == before
 
@@ -100,18 +103,18 @@ def test_a_failed_or_damaged_cell_of_ours_is_replaced_and_a_leftover_model_goes(
         ours = put_cell(tmp_path / "runs", record) if left else tmp_path / "runs" / "detection" / source.name
         write_json(ours / "record.json", left)
         write(ours / "checkpoints" / "last.pt", b"old")
-        assert states(tmp_path / "other", into=tmp_path / "runs") == [TAKEN]
+        assert states(tmp_path / "other", into=tmp_path / "runs") == [MERGED]
         assert load_record(ours / "record.json").status == "finished"
         assert not (ours / "model.safetensors").exists() and not (ours / "checkpoints").exists()
 
 
-def test_a_takeover_that_is_cut_off_anywhere_leaves_no_finished_cell_and_is_completed(
+def test_a_merge_that_is_cut_off_anywhere_leaves_no_finished_cell_and_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record, samples = detected("net", 0, [1, 2])
     source = put_cell(tmp_path / "other", record, samples)
     steps = 0
-    link, write_record = takeover.link_file, takeover.write_json
+    link, write_record = merge.link_file, merge.write_json
 
     def cut_after(allowed: int) -> None:
         done = 0
@@ -124,8 +127,8 @@ def test_a_takeover_that_is_cut_off_anywhere_leaves_no_finished_cell_and_is_comp
             steps = max(steps, done)
             action(*arguments)
 
-        monkeypatch.setattr(takeover, "link_file", lambda *a: step(link, *a))
-        monkeypatch.setattr(takeover, "write_json", lambda *a: step(write_record, *a))
+        monkeypatch.setattr(merge, "link_file", lambda *a: step(link, *a))
+        monkeypatch.setattr(merge, "write_json", lambda *a: step(write_record, *a))
 
     allowed = 0
     while True:
@@ -133,7 +136,7 @@ def test_a_takeover_that_is_cut_off_anywhere_leaves_no_finished_cell_and_is_comp
         target = runs / "detection" / source.name
         cut_after(allowed)
         try:
-            assert states(tmp_path / "other", into=runs) == [TAKEN]
+            assert states(tmp_path / "other", into=runs) == [MERGED]
             break
         except KeyboardInterrupt:
             assert not (target / "record.json").exists()
@@ -142,7 +145,7 @@ def test_a_takeover_that_is_cut_off_anywhere_leaves_no_finished_cell_and_is_comp
                 assert not stage_done(target, stage, key, whole=False) or stage_done(target, stage, key)
         cut_after(10**6)
         assert (
-            states(tmp_path / "other", into=runs) == [TAKEN]
+            states(tmp_path / "other", into=runs) == [MERGED]
             and load_record(target / "record.json").fingerprint == record.fingerprint
         )
         allowed += 1
@@ -155,9 +158,9 @@ def test_a_cell_in_use_here_or_there_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "runs" / "detection" / source.name
     for folder in (source, target):
         with folder_lock(folder):
-            (verdict,) = take_over([tmp_path / "other"], tmp_path / "runs")
+            (verdict,) = merge_runs([tmp_path / "other"], tmp_path / "runs")
             assert verdict.state == BUSY and not (target / "record.json").exists()
-    assert states(tmp_path / "other", into=tmp_path / "runs") == [TAKEN]
+    assert states(tmp_path / "other", into=tmp_path / "runs") == [MERGED]
 
 
 def test_the_order_of_machines_does_not_matter(tmp_path: Path) -> None:
@@ -167,12 +170,12 @@ def test_the_order_of_machines_does_not_matter(tmp_path: Path) -> None:
     seen = set()
     for number, order in enumerate(permutations("abc")):
         runs = tmp_path / f"runs{number}"
-        assert sorted(states(*(tmp_path / name for name in order), into=runs)) == sorted([TAKEN] * 4 + [HERE])
+        assert sorted(states(*(tmp_path / name for name in order), into=runs)) == sorted([MERGED] * 4 + [HERE])
         seen.add(tuple(sorted(path.relative_to(runs).as_posix() for path in runs.rglob("*") if path.is_file())))
     assert len(seen) == 1
 
 
-def test_what_is_no_runs_folder_is_told(tmp_path: Path) -> None:
+def test_what_is_no_runs_folder_is_reported(tmp_path: Path) -> None:
     runs = tmp_path / "machine" / "runs"
     put_cell(runs, *detected("net", 0, [1, 2]))
     for other, wanted in (
