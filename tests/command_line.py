@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -145,3 +146,12 @@ class Bench:
         roots = [self.folder / folder for folder in folders] or [self.folder]
         found = [path for root in roots for path in root.rglob("*") if path.is_file() and path.name != ".lock"]
         return sorted(path.relative_to(self.folder).as_posix() for path in found)
+
+
+def failed_cells(bench: Bench, *words: str) -> str:
+    """Run, expecting failed cells (exit code 1) recorded as such; return what was told on stderr."""
+    stderr = bench("run", *words, code=1).stderr
+    records = [json.loads(path.read_text()) for path in (bench.folder / "runs/matching").glob("*/record.json")]
+    assert any(record["status"] == "failed" and record["failure"]["message"] for record in records)
+    assert str(bench.folder) not in "".join(json.dumps(record) for record in records)
+    return stderr

@@ -111,6 +111,24 @@ def write(path: str, content: bytes) -> dict[str, str]:
     return {"write": path, "hex": content.hex()}
 
 
+SAID: list[tuple[Any, ...]] = [  # case, number of its command, exit code, what it says
+    ("untouched", 0, 0, '1 finished already'),
+    ("scores", 0, 1, 'FAILED', 'damaged per-sample scores', 'delete it and the record.json beside it, then run the cell again'),
+    ("record", 0, 1, 'FAILED: ', 'record.json is not valid JSON', 'delete it and run the command again', '2 (0, 1)'),
+    ("record", 1, 1, 'PROBLEM', 'record.json is not valid JSON', '3 finished'),
+    ("predictions", 0, 1, 'FAILED in score: ', 'predictions.npz: damaged predictions file', 'delete it and run the cell again'),
+    ("entry", 0, 1, 'PROBLEM', 'histogram--seed0.json is not valid JSON', 'wrote leaderboards/tiny/matching.md'),
+    ("entry of another slot", 0, 1, 'PROBLEM', 'histogram--seed0.json', 'cfog--once.json; delete it and run the suite again'),
+    ("scores of an entry", 0, 1, 'PROBLEM', 'histogram--seed0.npz', 'delete it and run the suite again'),
+    ("suite", 0, 1, 'suite.json is damaged; delete it and run the suite again'),
+    ("suite", 1, 2, 'suite.json is damaged; delete it and run the suite again'),
+    ("suite beside another", 0, 1, 'a/suite.json is damaged', 'wrote leaderboards/tiny/matching.md'),
+    ("job", 0, 2, 'bench.worker: error: ', 'job.json: damaged job', 'run the command again'),
+    ("a file for a folder", 0, 1, 'FAILED: cannot write', 'Not a directory' if os.getuid() else '', '2 (0, 1)'),
+    ("a file for the entries", 0, 2, 'bench: error: cannot write', 'leaderboards/tiny/entries'),
+]  # fmt: skip
+
+
 def said(told: list[Any], number: int, code: int, *wanted: str) -> None:
     """Check one command of a case: its exit code, no traceback, and the words in what it said."""
     mine, text = told[number]
@@ -151,53 +169,8 @@ def test_damaged_files_of_a_cell_and_of_a_board(tiny_run: Bench, bench: Bench) -
     lines = harness(bench, "cases", tiny_run.folder, stdin=json.dumps(list(steps.values())))
     found = dict(zip(steps, lines, strict=True))
     told = {name: line["told"] for name, line in found.items()}
-    said(told["untouched"], 0, 0, "1 finished already")
-    said(
-        told["scores"],
-        0,
-        1,
-        "FAILED",
-        "damaged per-sample scores",
-        "delete it and the record.json beside it, then run the cell again",
-    )
-    said(
-        told["record"],
-        0,
-        1,
-        "FAILED: ",
-        "record.json is not valid JSON",
-        "delete it and run the command again",
-        "2 (0, 1)",
-    )
-    said(told["record"], 1, 1, "PROBLEM", "record.json is not valid JSON", "3 finished")
-    said(
-        told["predictions"],
-        0,
-        1,
-        "FAILED in score: ",
-        "predictions.npz: damaged predictions file",
-        "delete it and run the cell again",
-    )
-    said(
-        told["entry"], 0, 1, "PROBLEM", "histogram--seed0.json is not valid JSON", "wrote leaderboards/tiny/matching.md"
-    )
-    said(
-        told["entry of another slot"],
-        0,
-        1,
-        "PROBLEM",
-        "histogram--seed0.json",
-        "cfog--once.json; delete it and run the suite again",
-    )
-    said(told["scores of an entry"], 0, 1, "PROBLEM", "histogram--seed0.npz", "delete it and run the suite again")
-    said(told["suite"], 0, 1, "suite.json is damaged; delete it and run the suite again")
-    said(told["suite"], 1, 2, "suite.json is damaged; delete it and run the suite again")
-    said(told["suite beside another"], 0, 1, "a/suite.json is damaged", "wrote leaderboards/tiny/matching.md")
-    said(told["job"], 0, 2, "bench.worker: error: ", "job.json: damaged job", "run the command again")
-    said(
-        told["a file for a folder"], 0, 1, "FAILED: cannot write", "Not a directory" if os.getuid() else "", "2 (0, 1)"
-    )
-    said(told["a file for the entries"], 0, 2, "bench: error: cannot write", "leaderboards/tiny/entries")
+    for case, number, code, *words in SAID:
+        said(told[case], number, code, *words)
     reference = found["untouched"]["results"]
     for name, line in found.items():
         assert line["wrong"] == [] or name == "suite beside another", (name, line["wrong"])
