@@ -157,20 +157,23 @@ def _optimizer(model: nn.Module, spec: TrainSpec, device: torch.device) -> Optim
 
 @contextmanager
 def _surroundings(device: torch.device) -> Iterator[None]:
-    """Use `device`, convolutions reproducible, and leave the process as it was (flags, mmengine's singletons)."""
+    """Use `device`, convolutions reproducible and in the precision that was asked for, and leave the process as it was
+    (flags, mmengine's singletons).
+    """
     kinds = (MessageHub, MMLogger, DefaultScope)
     before = [dict(kind._instance_dict) for kind in kinds]
-    flags = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    cudnn = torch.backends.cudnn
+    flags = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32
     try:
         if device.type == "cuda":
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+            cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = True, False, False
             torch.cuda.reset_peak_memory_stats(device)
             with torch.cuda.device(device):
                 yield
         else:
             yield
     finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = flags
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32 = flags
         for kind, instances in zip(kinds, before, strict=True):
             kind._instance_dict.clear()
             kind._instance_dict.update(instances)

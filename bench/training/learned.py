@@ -162,6 +162,8 @@ class NetworkMethod(Method[TrainingT]):
             raise BenchError(f"{type(self).__name__} was asked to predict before it was fitted or loaded")
         device = resolve_device(context.device)
         torch.set_num_threads(context.threads)
+        # TF32, torch's default for convolutions on a GPU, rounds to 10 bits: predictions would depend on the card
+        torch.backends.cudnn.allow_tf32 = False
         return self._network.to(device).eval(), device
 
     def state(self) -> dict[str, np.ndarray]:

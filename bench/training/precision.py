@@ -4,7 +4,7 @@ execution time only).
 Mixed precision is torch's autocast: convolutions and matrix products in the reduced type, weights and optimiser in
 fp32. fp16 also scales the loss, since its gradients vanish otherwise. Losses are fp32: networks hand full-precision
 values to them (`full_precision` of `parallel.py`; the heads of `detection.detectors.mmdet`). Validation and prediction
-are fp32 always.
+are fp32 always, and fp32 is never TF32.
 """
 
 from __future__ import annotations

@@ -311,6 +311,17 @@ def test_reseed_depends_on_seed_and_key_alone() -> None:
     assert len({draw(1, "epoch", 2), draw(1, "epoch", 3), draw(2, "epoch", 2), draw(1, "weights", 2)}) == 4
 
 
+def test_predictions_are_not_rounded_to_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU, torch's convolutions round to 10 bits by default: fp32 predictions would depend on the card."""
+    from bench.training.learned import NetworkMethod
+
+    method: Any = object.__new__(NetworkMethod)
+    method._network = torch.nn.Linear(1, 1)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    method._ready(toy_context(tmp_path))
+    assert torch.backends.cudnn.allow_tf32 is False
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_cuda_trains_in_each_precision(tmp_path: Path, precision: str) -> None:

@@ -34,6 +34,7 @@ def for_both_kinds(table: Callable[[int], Table]) -> Table:
 
 
 def ranking(auc: float, ap: float, fpr95: float, why: Sequence[str], within: float = 1e-12) -> Table:
+    """Return ROC-AUC, average precision and FPR95, in this order, each with its reason."""
     values = zip(("roc_auc", "average_precision", "fpr95"), (auc, ap, fpr95), why, strict=True)
     return {metric: Expected(value, text, within) for metric, value, text in values}
 
@@ -63,6 +64,7 @@ def ranks(prefix: str, recall: Sequence[float], mrr: float, why: str, directions
 
 
 def harmonic(k: int) -> float:
+    """Return H_k = 1 + 1/2 + ... + 1/k."""
     return math.fsum(1 / i for i in range(1, k + 1))
 
 
@@ -74,6 +76,7 @@ def chance_ranks(prefix: str, size: int, why: str, directions: Sequence[str] = D
 
 
 def perfect_ranks(prefix: str) -> Table:
+    """Return retrieval when every partner is nearest."""
     return ranks(prefix, [1.0, 1.0, 1.0], 1.0, "every partner is nearest")
 
 
@@ -147,6 +150,8 @@ def known(
 
 
 def scored(name: str, about: str, expected: Table, predictions: Predictions) -> Known:
+    """Return a case that is scored in memory and through the file."""
+
     def write(folder: Path) -> None:
         save_predictions(folder / PREDICTIONS, predictions)
 
