@@ -4,8 +4,7 @@ task's data.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,24 +49,20 @@ def training_curves(path: Path, title: str) -> Any:
     """
     if not path.is_file():
         return None
-    with open(path, newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    import pandas
+
+    curves = pandas.read_csv(path)
     figure, axis = plain_axes(title)
-    epochs = [int(row["epoch"]) for row in rows]
-    handles = axis.plot(epochs, _numbers(rows, "loss"), color=BLUE, marker=".", label="training loss")
+    handles = axis.plot(curves["epoch"], curves["loss"], color=BLUE, marker=".", label="training loss")
     axis.set(xlabel="epoch", ylabel="loss")
-    metric = next((name for name in rows[0] if name.startswith("val_")), None) if rows else None
+    metric = next((name for name in curves if name.startswith("val_")), None)
     shown = "validation " + (metric or "").removeprefix("val_").replace("auc", "AUC")
     if metric is not None:
         other = axis.twinx()
-        handles += other.plot(epochs, _numbers(rows, metric), color=ORANGE, marker=".", label=shown)
+        handles += other.plot(curves["epoch"], curves[metric], color=ORANGE, marker=".", label=shown)
         other.set_ylabel(shown)
     figure.legend(handles=handles, fontsize=8, loc="outside lower center", ncols=2)
     return figure
-
-
-def _numbers(rows: Sequence[Mapping[str, str]], name: str) -> list[float]:
-    return [float(row[name]) if row.get(name) else float("nan") for row in rows]
 
 
 def grey_levels(images: np.ndarray) -> np.ndarray:

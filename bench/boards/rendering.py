@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 from collections.abc import Sequence
 
@@ -77,51 +75,49 @@ def _fitting(widths: Sequence[int], width: int | None) -> list[list[int]]:
     return groups
 
 
+STATISTICS = ("low", "high", "cluster_sd", "clusters", "difference", "difference_low", "difference_high", "p", "rank")
+_CSV = ("dataset", "method", "metric", "mean", "spread", "n", *STATISTICS, "fingerprints")
+_TEXTS, _COUNTS = ("dataset", "method", "metric", "fingerprints"), ("n", "clusters", "rank")
+
+
 def to_csv(table: Table) -> str:
     """Return every metric of every row in full precision, those without a column included: one line per row and metric.
 
     What the statistics found stands beside the metrics that they were asked about, blank elsewhere.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["dataset", "method", "metric", "mean", "spread", "n", *STATISTICS, "fingerprints"])
+    import pandas
+
     rows: dict[tuple[str, ...], list[TableRow]] = {}
     for row in (row for section in table.sections for row in section.rows if row.records):
         rows.setdefault(tuple(record.slot for record in row.records), []).append(row)
+    lines = []
     for same in rows.values():
         records = same[0].records
         evidence = {metric: found for row in same for metric, found in row.evidence.items()}
-        prints = " ".join(record.fingerprint[:12] for record in records)
+        whose = {"dataset": records[0].dataset, "method": records[0].method}
+        prints = {"fingerprints": " ".join(record.fingerprint[:12] for record in records)}
         for metric in sorted({name for record in records for name in record.metrics}):
             cell = aggregate(records, metric)
-            numbers = [
-                *(_exact(value) for value in (cell.value, cell.spread)),
-                str(cell.n),
-                *_statistics(evidence.get(metric)),
-            ]
-            writer.writerow([records[0].dataset, records[0].method, metric, *numbers, prints])
-    return stream.getvalue()
+            numbers = {"mean": cell.value, "spread": cell.spread, "n": cell.n, **_statistics(evidence.get(metric))}
+            lines.append({**whose, "metric": metric, **numbers, **prints})
+    types = {name: "object" if name in _TEXTS else "Int64" if name in _COUNTS else "float64" for name in _CSV}
+    text: str = pandas.DataFrame(lines, columns=list(_CSV)).astype(types).to_csv(index=False, lineterminator="\n")
+    return text
 
 
-STATISTICS = ("low", "high", "cluster_sd", "clusters", "difference", "difference_low", "difference_high", "p", "rank")
-
-
-def _statistics(found: RowEvidence | None) -> list[str]:
-    """Return the cells of STATISTICS of one row and metric."""
+def _statistics(found: RowEvidence | None) -> dict[str, float | None]:
+    """Return those of STATISTICS that are known of one row and metric."""
     if found is None:
-        return [""] * len(STATISTICS)
+        return {}
     estimate, gap = found.estimate, found.difference
-    bounds = (None, None) if estimate.interval is None else (estimate.interval.low, estimate.interval.high)
-    out = [*(_exact(value) for value in (*bounds, estimate.cluster_sd)), str(estimate.clusters)]
-    rank = "" if found.rank is None else str(found.rank)
-    if gap is None:
-        return [*out, "", "", "", "", rank]
-    between = (None, None) if gap.interval is None else (gap.interval.low, gap.interval.high)
-    return [*out, *(_exact(value) for value in (gap.value, *between, gap.p)), rank]
-
-
-def _exact(value: float | None) -> str:
-    return "" if value is None else repr(float(value))
+    out = {"cluster_sd": estimate.cluster_sd, "clusters": estimate.clusters, "rank": found.rank}
+    if estimate.interval is not None:
+        out |= {"low": estimate.interval.low, "high": estimate.interval.high}
+    if gap is not None:
+        out |= {"difference": gap.value, "p": gap.p}
+        if gap.interval is not None:
+            out |= {"difference_low": gap.interval.low, "difference_high": gap.interval.high}
+    return out
 
 
 def format_cell(cell: TableCell, column: Column) -> str:

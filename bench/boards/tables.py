@@ -11,13 +11,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.boards.evidence import Evidence, RowComparison, RowEvidence
 from bench.boards.leakage import FOOTNOTES as LEAKAGE
 from bench.boards.leakage import leak_mark
 from bench.core.store import canonical_hash
 from bench.execution.records import Record
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,41 @@ class Table:
     title: str
     description: str
     sections: tuple[Section, ...]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the numbers of all sections, in full precision and the unit of the record; unknown is NaN or NA.
+
+        One row for each row of each section. Columns:
+
+            block, section  data set with its split, and what is shown of it: "s1s2-256/place", "is it a match?"
+            method          label of the row; in a table by pretraining, the pretraining
+            seeds, marks    how many trainings and which, and the marks of the footnotes, as text; NA where none
+            KEY:mean        over the seeds; KEY is that of a section's column: a metric, or, where the columns are
+                            detectors, a detector
+            KEY:std         sample standard deviation over the seeds
+            KEY:n           number of seeds, failed ones included
+            KEY:low, :high  95 % interval of the mean
+            KEY:difference  to the reference row; KEY:difference_low, KEY:difference_high: its 95 % interval
+            KEY:marked      whether the corrected test separates the difference from 0; NA where there was no test
+            KEY:rank        equal for rows that are not separable
+            further ones    the paper's values and the verdicts on them, as text, under their titles on the board
+        """
+        import pandas
+
+        lines: list[dict[str, Any]] = []
+        names = ("block", "section", "method", "seeds", "marks")
+        types = dict.fromkeys(names, "string")
+        for section in self.sections:
+            for row in section.rows:
+                seeds, marks = row.seeds if row.seeds != NO_SEEDS else None, "".join(row.marks) or None
+                words = dict(zip(names, (section.block, section.subject, row.label, seeds, marks), strict=True))
+                numbers: dict[str, float | None] = {}
+                for column in section.columns:
+                    numbers |= row.cells[column.key].named_numbers(column.key)
+                types |= {name: _TYPES.get(name.rpartition(":")[2], "float64") for name in numbers}
+                lines.append({**words, **numbers, **row.reported})
+        types |= dict.fromkeys((title for section in self.sections for title in section.reported), "string")
+        return pandas.DataFrame(lines, columns=list(types)).astype(types)
 
 
 @dataclass(frozen=True)
@@ -96,6 +134,18 @@ class TableCell:
     interval: tuple[float, float] | None = None
     marked: bool = False
 
+    def named_numbers(self, key: str) -> dict[str, float | None]:
+        """Return the numbers of the cell under the names that `Table.to_frame` gives them; `key`: of its column."""
+        low, high = self.interval or (None, None)
+        if key.endswith(RANK):
+            return {key: self.value}
+        if key.endswith(DIFFERENCE):
+            tested = self.value is not None and not self.note
+            marked = {key.removesuffix(DIFFERENCE) + ":marked": self.marked if tested else None}
+            return {key: self.value, f"{key}_low": low, f"{key}_high": high, **marked}
+        values = {"mean": self.value, "std": self.spread, "n": self.n or None, "low": low, "high": high}
+        return {f"{key}:{name}": value for name, value in values.items()}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -118,6 +168,8 @@ class Column:
 
 
 DIFFERENCE, RANK = ":difference", ":rank"  # behind a metric's name: the columns that a comparison of rows adds
+NO_SEEDS = "–"  # of a method without training
+_TYPES = {"n": "Int64", "rank": "Int64", "marked": "boolean"}  # in a DataFrame; other numbers are float64
 
 
 # -- records -> rows ---------------------------------------------------------------------------------------------------
@@ -285,11 +337,9 @@ def recorded(record: Record, key: str) -> float | None:
 
 
 def seeds_text(records: Sequence[Record]) -> str:
-    """Return "3 (0-2)"-like text: how many seeds, and which; "none" for a method without a seed."""
+    """Return "3 (0, 1, 2)": how many seeds, and which; `NO_SEEDS` for a method without a seed."""
     seeds = [record.seed for record in records if record.seed is not None]
-    if not seeds:
-        return "–"
-    return f"{len(seeds)} ({', '.join(map(str, seeds))})"
+    return f"{len(seeds)} ({', '.join(map(str, seeds))})" if seeds else NO_SEEDS
 
 
 def row_command(records: Sequence[Record]) -> str:

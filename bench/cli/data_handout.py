@@ -5,8 +5,6 @@ knows again.
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,8 @@ from bench.submissions.sheets import FORMATS, existing_pyarrow
 from bench.suite.config import load_suite
 
 if TYPE_CHECKING:
+    import pandas
+
     from bench.data.ships.dataset import ShipDataset
 
 PAIRS_HELP = (
@@ -60,7 +60,7 @@ def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def write_pairs(args: argparse.Namespace) -> int:
     """Write the distinct pairs of a block without labels, and beside them what they were drawn from."""
-    from bench.matching.submission.submission import ASKED, handout_rows, make_asked
+    from bench.matching.submission.submission import ASKED, handout, make_asked
     from bench.matching.submission.submit import sample_block
 
     if args.out.suffix.lower() not in FORMATS:
@@ -68,8 +68,7 @@ def write_pairs(args: argparse.Namespace) -> int:
     cell = _block(args, "matching")
     plan, drawn = sample_block(cell, _workspace(args))
     asked = make_asked(plan.identity(), drawn)
-    header, rows = handout_rows(asked, plan.index)
-    _write_table(args.out, header, rows)
+    _write_table(args.out, handout(asked, plan.index))
     counts = {part: len(range(*asked.of(part).indices(len(asked)))) for part in ASKED}
     about = {
         "suite": cell.suite,
@@ -154,18 +153,13 @@ def _workspace(args: argparse.Namespace) -> Workspace:
     return Workspace(args.runs, roots={} if args.root is None else {"": args.root})
 
 
-def _write_table(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+def _write_table(path: Path, table: pandas.DataFrame) -> None:
     suffix = path.suffix.lower()
     if suffix == ".json":
-        write_text(path, json.dumps([dict(zip(header, row, strict=True)) for row in rows]) + "\n")
+        write_text(path, json.dumps(table.to_dict("records")) + "\n")
     elif suffix == ".csv":
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-        write_text(path, stream.getvalue())
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
     else:
-        pyarrow, parquet = existing_pyarrow(path)
-        table = pyarrow.table({name: [row[i] for row in rows] for i, name in enumerate(header)})
+        existing_pyarrow(path)
         with atomic_write(path) as temporary:
-            parquet.write_table(table, temporary)
+            table.to_parquet(temporary, index=False)

@@ -34,7 +34,7 @@ def claims_in(sheet: Sheet) -> dict[str, Any]:
     """Return what a file says that it was made for: its info, and its `made_for` column, which has one value in all
     rows.
     """
-    if MADE_FOR not in sheet.columns or not sheet.rows:
+    if MADE_FOR not in sheet.table or not len(sheet.table):
         return dict(sheet.info)
     values = sheet.texts(MADE_FOR)
     for i, value in enumerate(values):

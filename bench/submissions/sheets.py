@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.core.errors import BenchError, first_line, nearest
 from bench.data.csv_files import read_csv
+
+if TYPE_CHECKING:
+    import pandas
 
 FORMATS = (".json", ".csv", ".parquet")
 INDEX_COLUMNS = ("", "__index_level_0__")  # row numbers that pandas writes unless asked not to
@@ -37,15 +40,13 @@ class Sheet:
     """A table of predictions, in whatever format it came.
 
     Attributes:
-        columns: name -> values (n,); an empty field, null, is None. Those of a CSV file are text.
-        rows: n. word, first: how a message calls a row and counts it ("row", from 2 with the header of a CSV; "entry",
-            from 0).
+        table: n rows of objects as the file holds them, those of a CSV file text; an empty field, null, is None.
+        word, first: how a message calls a row and counts it ("row", from 2 with the header of a CSV; "entry", from 0).
         info: what a JSON file says beside its table.
     """
 
     path: Path
-    columns: Mapping[str, list[Any]]
-    rows: int
+    table: pandas.DataFrame
     word: str
     first: int
     info: Mapping[str, Any] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Sheet:
         Args:
             choices: alternatives, e.g. (("distance", "similarity"),). legal: the sentence that lists what is legal.
         """
-        have = [name for name in self.columns if name not in INDEX_COLUMNS]
+        have = [name for name in self.table if name not in INDEX_COLUMNS]
         known = [name for choice in choices for group in choice for name in group.split()] + list(optional)
         for name in have:
             if name not in known:
@@ -81,14 +82,8 @@ class Sheet:
         """Return a column as text, whole numbers without decimals. Raises BenchError where a field is empty or
         neither.
         """
-        out = []
-        for i, value in enumerate(self.columns[name]):
-            text = value if isinstance(value, str) else ""
-            if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
-                text = str(int(value))
-            if not text:
-                raise BenchError(f"{self.where(i)}: {name} is {_shown(value)}; expected a text")
-            out.append(text)
+        out = [_as_text(value) for value in self.table[name]]
+        self._refuse(np.array([not text for text in out], dtype=bool), name, "a text")
         return out
 
     def numbers(self, name: str, expected: str, empty: bool = False, largest: float = sys.float_info.max) -> np.ndarray:
@@ -100,27 +95,22 @@ class Sheet:
         Raises:
             BenchError: a field that is no finite number of at most `largest`, or empty without `empty`.
         """
-        out = np.full(self.rows, np.nan)
-        for i, value in enumerate(self.columns[name]):
-            if value is None and empty:
-                continue
-            number = as_number(value)
-            if number is None or abs(number) > largest:
-                shown = _shown(value) if number is None else str(number)
-                raise BenchError(f"{self.where(i)}: {name} is {shown}; expected {expected}")
-            out[i] = number
+        out = self._as_numbers(name)
+        wrong = ~(np.abs(out) <= largest)
+        if empty:  # not `isna`: a NaN in a Parquet file is an accident, null a statement
+            wrong &= np.array([value is not None for value in self.table[name]], dtype=bool)
+        self._refuse(wrong, name, expected)
         return out
 
     def positions(self, name: str, count: int) -> np.ndarray:
         """Return a column of whole numbers from 0 to below `count` as (n,) int64. Raises BenchError for any other."""
-        out = np.empty(self.rows, dtype=np.int64)
-        for i, value in enumerate(self.columns[name]):
-            number = as_number(value)
-            if number is None or number != int(number) or not 0 <= number < count:
-                legal = f"the {name}s are numbered 0 to {count - 1}"
-                raise BenchError(f"{self.where(i)}: unknown {name} {short(value)}; {legal}")
-            out[i] = int(number)
-        return out
+        out = self._as_numbers(name)
+        wrong = np.flatnonzero(~((out >= 0) & (out < count) & (out == np.floor(out))))
+        if len(wrong):
+            shown = short(self.table[name].iloc[wrong[0]])
+            legal = f"the {name}s are numbered 0 to {count - 1}"
+            raise BenchError(f"{self.where(int(wrong[0]))}: unknown {name} {shown}; {legal}")
+        return out.astype(np.int64)
 
     def check_once(self, keys: np.ndarray, called: Callable[[int], str]) -> None:
         """Raise BenchError at the first row whose key an earlier row has.
@@ -128,9 +118,21 @@ class Sheet:
         Args:
             keys: (n,), what each row is about. called: key -> its name in the message.
         """
-        again = np.setdiff1d(np.arange(len(keys)), np.unique(keys, return_index=True)[1])
+        import pandas
+
+        again = np.flatnonzero(pandas.Index(keys).duplicated())
         if len(again):
             raise BenchError(f"{self.where(int(again[0]))}: {called(int(keys[again[0]]))} stands twice")
+
+    def _as_numbers(self, name: str) -> np.ndarray:
+        """Return a column as (n,) float64, NaN where a field is no finite number."""
+        return np.array([as_number(value) for value in self.table[name]], dtype=np.float64)
+
+    def _refuse(self, wrong: np.ndarray, name: str, expected: str) -> None:
+        """Raise BenchError at the first row where `wrong` (n,) is true."""
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            raise BenchError(f"{self.where(i)}: {name} is {_shown(self.table[name].iloc[i])}; expected {expected}")
 
 
 def lacking(given: np.ndarray, of: str, called: Callable[[int], str], start: int = 0) -> str:
@@ -158,6 +160,14 @@ def as_number(value: Any) -> float | None:
     return float(value)
 
 
+def _as_text(value: Any) -> str:
+    """Return a text, or a whole number as one; "" for anything else."""
+    if isinstance(value, str):
+        return value
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+    return str(int(value)) if whole else ""
+
+
 def short(value: Any) -> str:
     """Return a value as it may stand in a message: at most 80 characters."""
     text = repr(value)
@@ -165,9 +175,15 @@ def short(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "empty" if value is None or value == "" else short(value)
+    number = as_number(value)
+    return str(number) if number is not None else "empty" if value is None or value == "" else short(value)
 
 
+# -- reading -----------------------------------------------------------------------------------------------------------
+# The csv module, json and pyarrow read the fields, pandas holds them. Its readers lose what scores and messages need
+# (2.2 to 3.1): `read_csv` fills up a row that is too short, or, with its Python engine, counts lines in the place of
+# rows, and rounds floats by default in 2.2; `read_json` makes null NaN, and rounds floats or refuses the smallest;
+# `read_parquet` makes null NaN and whole numbers beside a null floats.
 def read_sheet(path: Path, key: str, needs: str) -> Sheet:
     """Read a table from a `.csv`, `.parquet` or `.json` file; its name says which.
 
@@ -184,19 +200,34 @@ def read_sheet(path: Path, key: str, needs: str) -> Sheet:
             raise BenchError(f"{path} is empty; expected {needs}")
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
-    sheet = {".csv": _read_csv, ".parquet": _read_parquet}.get(suffix, _read_json_table)(path, key, needs)
-    if not sheet.rows:
+    if suffix == ".csv":
+        sheet = make_sheet(path, _read_csv(path), "row", 2)
+    elif suffix == ".parquet":
+        sheet = make_sheet(path, _read_parquet(path), "row", 0)
+    else:
+        columns, info = _read_json_table(path, key, needs)
+        sheet = make_sheet(path, columns, "entry", 0, info)
+    if not len(sheet.table):
         raise BenchError(f"{path} has no rows; expected {needs}")
     return sheet
 
 
-def _read_csv(path: Path, key: str, needs: str) -> Sheet:
+def make_sheet(
+    path: Path, columns: Mapping[str, Sequence[Any]], word: str, first: int, info: Mapping[str, Any] | None = None
+) -> Sheet:
+    """Return a sheet of columns (n,) that keep their values as they are; `word`, `first`, `info` as in `Sheet`."""
+    import pandas
+
+    return Sheet(path, pandas.DataFrame(columns, dtype=object), word, first, info or {})
+
+
+def _read_csv(path: Path) -> dict[str, list[Any]]:
     rows = read_csv(path)
     columns: dict[str, list[Any]] = {name: [row[name] or None for row in rows] for name in (rows[0] if rows else ())}
     for separator, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(columns) == 1 and separator in next(iter(columns)):
             raise BenchError(f"{path} is separated by {name}; write it with commas")
-    return Sheet(path, columns, len(rows), "row", 2)
+    return columns
 
 
 def existing_pyarrow(path: Path) -> tuple[Any, Any]:
@@ -211,7 +242,7 @@ def existing_pyarrow(path: Path) -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _read_parquet(path: Path, key: str, needs: str) -> Sheet:
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
     pyarrow, parquet = existing_pyarrow(path)
     try:
         table = parquet.read_table(path)
@@ -221,7 +252,7 @@ def _read_parquet(path: Path, key: str, needs: str) -> Sheet:
         raise BenchError(f"{path} is no Parquet table that can be read ({first_line(error)})") from error
     if len(columns) < len(names):
         raise BenchError(f"{path} names a column twice; columns: {', '.join(names)}")
-    return Sheet(path, columns, table.num_rows, "row", 0)
+    return columns
 
 
 def read_json_file(path: Path, expected: str) -> Any:
@@ -236,7 +267,7 @@ def read_json_file(path: Path, expected: str) -> Any:
         raise BenchError(f"{path} is not valid JSON ({first_line(error)}); is it whole? {expected}") from error
 
 
-def _read_json_table(path: Path, key: str, needs: str) -> Sheet:
+def _read_json_table(path: Path, key: str, needs: str) -> tuple[dict[str, list[Any]], Mapping[str, Any]]:
     expected = f'expected a JSON list of objects, or {{"info": {{...}}, "{key}": [...]}}, with {needs}'
     value = read_json_file(path, expected)
     info: Mapping[str, Any] = {}
@@ -250,5 +281,4 @@ def _read_json_table(path: Path, key: str, needs: str) -> Sheet:
         if entry.keys() != value[0].keys():
             odd = sorted(entry.keys() ^ value[0].keys())[0]
             raise BenchError(f"{path}: entry {i} and entry 0 differ in having {odd!r}; write null for an empty field")
-    columns = {name: [entry[name] for entry in value] for name in (value[0] if value else ())}
-    return Sheet(path, columns, len(value), "entry", 0, info)
+    return {name: [entry[name] for entry in value] for name in (value[0] if value else ())}, info

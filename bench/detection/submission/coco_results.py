@@ -20,7 +20,7 @@ from bench.core.errors import BenchError, nearest
 from bench.core.store import write_text
 from bench.data.ships.index import ShipScene
 from bench.detection.submission.results_file import FAR, SIZES, Results, results_of
-from bench.submissions.sheets import Sheet, as_number, read_json_file, short
+from bench.submissions.sheets import as_number, make_sheet, read_json_file, short
 
 CATEGORY = {"id": 1, "name": "ship", "supercategory": "object"}
 
@@ -60,7 +60,7 @@ def read_coco(path: Path) -> Results:
         **dict(zip([*SIZES.split(), "score"], _numbers(value, path).T.tolist(), strict=True)),
         "category_id": [json.dumps(entry.get("category_id")) for entry in value],
     }
-    sheet = Sheet(path, columns, len(value), "entry", 0, info)
+    sheet = make_sheet(path, columns, "entry", 0, info)
     return results_of(sheet, "image_id", listed or (), complete=listed is not None)
 
 

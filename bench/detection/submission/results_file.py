@@ -87,10 +87,10 @@ def read_box_table(path: Path) -> Results:
     """
     sheet = read_sheet(path, "annotations", "the columns image_id, x1, y1, x2, y2, score")
     sheet.check_columns((IMAGES, (CORNERS, SIZES), ("score",)), ("category_id", MADE_FOR), COLUMNS)
-    column = next(name for name in IMAGES if name in sheet.columns)
-    for i, value in enumerate(sheet.columns[column]):
-        if value is None:
-            raise BenchError(f"{sheet.where(i)}: the image is empty; {COLUMNS}")
+    column = next(name for name in IMAGES if name in sheet.table)
+    empty = np.flatnonzero(sheet.table[column].isna())
+    if len(empty):
+        raise BenchError(f"{sheet.where(int(empty[0]))}: the image is empty; {COLUMNS}")
     return results_of(sheet, column)
 
 
@@ -103,7 +103,7 @@ def results_of(sheet: Sheet, image: str, looked_at: Sequence[Any] = (), complete
     Raises:
         BenchError: a field that is no finite number, a box without score or the other way round, or one far off.
     """
-    corners = "x1" in sheet.columns
+    corners = "x1" in sheet.table
     names = [*(CORNERS if corners else SIZES).split(), "score"]
     columns = [sheet.numbers(name, "a finite number", empty=True) for name in names]
     numbers = np.stack(columns, axis=1)
@@ -115,21 +115,20 @@ def results_of(sheet: Sheet, image: str, looked_at: Sequence[Any] = (), complete
             f"{sheet.where(half[0])}: {lacking} is empty; leave box and score empty together for an image without"
             " detection"
         )
-    boxes = np.flatnonzero(~blank.all(axis=1)).tolist()
     far = np.flatnonzero((np.abs(numbers[:, :4]) >= FAR).any(axis=1))
     if len(far):
         box = short(numbers[far[0], :4].tolist())
         raise BenchError(f"{sheet.where(far[0])}: the box is {box}; expected finite numbers in pixels")
-    called = sheet.columns[image]
-    category = sheet.columns.get("category_id")
+    nothing = blank.all(axis=1)
+    boxes = sheet.table[~nothing]
     return Results(
         sheet,
-        boxes,
-        [called[i] for i in boxes],
-        numbers[boxes],
+        np.flatnonzero(~nothing).tolist(),
+        boxes[image].tolist(),
+        numbers[~nothing],
         corners,
-        None if category is None else [_category(category[i]) for i in boxes],
-        [*looked_at, *(called[i] for i in np.flatnonzero(blank.all(axis=1)).tolist())],
+        [_category(value) for value in boxes["category_id"]] if "category_id" in boxes else None,
+        [*looked_at, *sheet.table.loc[nothing, image]],
         complete,
     )
 

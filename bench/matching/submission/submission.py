@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +29,9 @@ from bench.submissions.claims import MADE_FOR, check_claims, claims_in, claims_o
 from bench.submissions.request import submitted_file
 from bench.submissions.sheets import FORMATS, Sheet, lacking, read_sheet
 from bench.suite.data_plan import PlannedData
+
+if TYPE_CHECKING:
+    import pandas
 
 OURS = ".npz"  # a predictions file of this task
 READ = (*FORMATS, OURS)
@@ -133,20 +136,18 @@ def make_asked(data: Mapping[str, Any], drawn: Sampled) -> Asked:
     return Asked(tuple(parts), tuple(sar), tuple(optical), start, at, hashes)
 
 
-def handout_rows(asked: Asked, index: PairIndex) -> tuple[list[str], list[list[Any]]]:
-    """Return header and rows of the table that another tool fills in: numbers, ids, files, the window in them, and what
-    it is made for.
-    """
+def handout(asked: Asked, index: PairIndex) -> pandas.DataFrame:
+    """Return the table that another tool fills in: numbers, ids, files, the window in them, and what it is made for."""
+    import pandas
+
     samples = {sample.id: sample for sample in index.samples}
-    windows = any(sample.window is not None for sample in index.samples)
-    header = [*NAMES, "sar_file", "optical_file", *(("sar_window", "optical_window") if windows else ()), MADE_FOR]
-    rows = []
-    for number, (part, s, o) in enumerate(zip(asked.parts, asked.sar, asked.optical, strict=True)):
-        row: list[Any] = [number, part, s, o, samples[s].sar, samples[o].optical]
-        if windows:
-            row += [" ".join(map(str, samples[name].window or ())) for name in (s, o)]
-        rows.append([*row, asked.hashes[MADE_FOR]])
-    return header, rows
+    columns: dict[str, Any] = dict(zip(NAMES, (range(len(asked)), asked.parts, asked.sar, asked.optical), strict=True))
+    columns["sar_file"] = [samples[name].sar for name in asked.sar]
+    columns["optical_file"] = [samples[name].optical for name in asked.optical]
+    if any(sample.window is not None for sample in index.samples):
+        for column, ids in (("sar_window", asked.sar), ("optical_window", asked.optical)):
+            columns[column] = [" ".join(map(str, samples[name].window or ())) for name in ids]
+    return pandas.DataFrame({**columns, MADE_FOR: asked.hashes[MADE_FOR]})
 
 
 @dataclass(frozen=True)
@@ -186,12 +187,12 @@ def read_submission(cell: Cell, plan: PlannedData, drawn: Sampled) -> Submitted:
         return _from_predictions(path, asked, drawn, threshold)
     sheet = read_sheet(path, "pairs", "the columns pair, part, sar, optical, distance")
     sheet.check_columns((("distance", "similarity"),), (*NAMES, *PASSED_OVER, MADE_FOR), COLUMNS)
-    named = set(NAMES[1:]) <= set(sheet.columns)
-    if not named and not {"pair", MADE_FOR} <= set(sheet.columns):
+    named = set(NAMES[1:]) <= set(sheet.table)
+    if not named and not {"pair", MADE_FOR} <= set(sheet.table):
         raise BenchError(f"{path} does not say which pairs it means; {COLUMNS}")
     agreed = check_claims(claims_in(sheet), asked.hashes, path, HANDOUT)
     numbers = _numbers_of(sheet, asked, named)
-    value, sign = ("distance", 1.0) if "distance" in sheet.columns else ("similarity", -1.0)
+    value, sign = ("distance", 1.0) if "distance" in sheet.table else ("similarity", -1.0)
     legal = f"a finite {value} within single precision, or an empty field where the method failed"
     distance = np.full(len(asked), np.nan)
     distance[numbers] = sign * sheet.numbers(value, legal, empty=True, largest=_LARGEST)
@@ -203,7 +204,7 @@ def read_submission(cell: Cell, plan: PlannedData, drawn: Sampled) -> Submitted:
 
 def _numbers_of(sheet: Sheet, asked: Asked, named: bool) -> np.ndarray:
     """Return the number of each row's pair, (n,) int64, each once."""
-    by_number = sheet.positions("pair", len(asked)) if "pair" in sheet.columns else None
+    by_number = sheet.positions("pair", len(asked)) if "pair" in sheet.table else None
     numbers = _numbers_by_name(sheet, asked) if named else by_number
     assert numbers is not None  # `read_submission` has seen one of the two
     if by_number is not None and (by_number != numbers).any():
@@ -217,7 +218,7 @@ def _numbers_of(sheet: Sheet, asked: Asked, named: bool) -> np.ndarray:
 
 def _numbers_by_name(sheet: Sheet, asked: Asked) -> np.ndarray:
     """Return the number of the pair that each row names, (n,) int64."""
-    out = np.empty(sheet.rows, dtype=np.int64)
+    out = np.empty(len(sheet.table), dtype=np.int64)
     for i, key in enumerate(zip(*(sheet.texts(name) for name in NAMES[1:]), strict=True)):
         number = asked.number.get(key)
         if number is None:
