@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.boards.evidence import RowComparison, RowEvidence
+from bench.boards.reading import see
 from bench.boards.tables import DIFFERENCE, RANK, Block, Column, Section, TableCell, aggregate, table_row
 from bench.execution.records import Record
 
 if TYPE_CHECKING:
     from bench.statistics.inference import Interval
 
+EXPLAINED = "Values and differences"  # section of docs/reading-a-board.md
 FEWEST = 5  # so many clusters or fewer can be swapped in so few ways that no difference is significant: 2 / 2^5 > 0.05
 
 
@@ -86,7 +88,7 @@ def compared_section(block: Block, subject: str, note: str, columns: tuple[Colum
 
 
 def comparison_note(comparison: RowComparison, label: str, cluster: str, reference: str = "") -> str:
-    """Return the sentences above a table that say how far its differences can be believed.
+    """Return the sentences above a table that say what its intervals and differences rest on.
 
     Args:
         cluster: in the singular, such as "scene". reference: how the reference row is called here; "" for its label.
@@ -95,16 +97,13 @@ def comparison_note(comparison: RowComparison, label: str, cluster: str, referen
         return ""
     count, effective = comparison.clusters
     if count < 2:
-        return f"One {cluster} alone: no interval and no test, since nothing says how another one would come out."
-    text = f"In brackets 95 % intervals over seeds and {count} {cluster}s"
-    text += f" (worth {effective:.1f} equal ones)" if effective < 0.9 * count else ""
-    text += ", which are too narrow, as the scenes that pairs share are not known" if cluster == "pair" else ""
+        return f"Only one {cluster}, so neither intervals nor tests ({see(EXPLAINED)})."
+    text = f"95 % intervals over seeds and {count} {cluster}s"
+    text += f" (effective sample size {effective:.1f})" if effective < 0.9 * count else ""
+    text += ", too narrow since the scenes that pairs share are unknown" if cluster == "pair" else ""
     if comparison.reference and len(comparison.rows) > 1:
-        text += (
-            f"; differences are paired with `{reference or comparison.reference}`, and marked * where the swap test,"
-            " corrected for the table, separates them; rows of one rank are not separable"
-        )
-    return f"{text} (docs/statistics.md). {comparison_limits(comparison, label)}".strip()
+        text += f"; Δ to `{reference or comparison.reference}`, * where significant"
+    return f"{text} ({see(EXPLAINED)}). {comparison_limits(comparison, label)}".strip()
 
 
 def comparison_limits(comparison: RowComparison, label: str, digits: int = 3) -> str:
@@ -114,14 +113,11 @@ def comparison_limits(comparison: RowComparison, label: str, digits: int = 3) ->
     unknown = [
         name for name, row in comparison.rows.items() if row.difference is not None and not row.difference.seeds_known
     ]
-    out = [f"One seed alone, so neither marked nor ranked: {', '.join(unknown)}."] if unknown else []
+    out = [f"One seed, so neither marked nor ranked: {', '.join(unknown)}."] if unknown else []
     if comparison.clusters[0] <= FEWEST and len(comparison.rows) > 1:
-        out.append(f"**With {comparison.clusters[0]} of them no difference can be told from chance.**")
+        out.append(f"**With {comparison.clusters[0]} of them no difference can be significant.**")
     if comparison.resolvable is not None:
-        out.append(
-            f"**Differences in {label} below about {comparison.resolvable:.{digits}f} are beyond what this test set can"
-            " resolve.**"
-        )
+        out.append(f"**Smallest resolvable difference in {label}: about {comparison.resolvable:.{digits}f}.**")
     return " ".join(out)
 
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 SHARED, UNKNOWN = "◊", "?"
 FOOTNOTES = {
     SHARED: (
-        "the test part shares ground, scenes or files with what trained or pretrained this row: the number flatters"
+        "the test part shares ground, scenes or files with what trained or pretrained this row: its number is"
+        " optimistic"
     ),
     UNKNOWN: (
-        "whether the test part shares ground or scenes with what trained this row is not known; look with `bench data"
-        " audit`"
+        "whether the test part shares ground or scenes with what trained this row is unknown; `bench data audit` looks"
+        " for it"
     ),
 }
 AUDIT = "run `bench data audit`"

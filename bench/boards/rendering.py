@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bench.boards.entries import entry_path
 from bench.boards.evidence import RowEvidence
+from bench.boards.reading import for_terminal
 from bench.boards.tables import FOOTNOTES, Column, Section, Table, TableCell, TableRow, aggregate
 
 
@@ -49,7 +50,7 @@ def to_text(table: Table, width: int | None = None) -> str:
         out += [
             "",
             section.title,
-            *textwrap.wrap(section.lead.replace("**", ""), width or 140, initial_indent="  ", subsequent_indent="  "),
+            *textwrap.wrap(for_terminal(section.lead), width or 140, initial_indent="  ", subsequent_indent="  "),
         ]
         for group, shown in enumerate(_fitting(widths, width)):
             out += [""] if group else []
@@ -59,7 +60,7 @@ def to_text(table: Table, width: int | None = None) -> str:
                 if number == 0:
                     out.append("  " + "  ".join("-" * widths[i] for i in shown))
         for said in section.after:
-            out += textwrap.wrap(said, width or 140, initial_indent="  - ", subsequent_indent="    ")
+            out += textwrap.wrap(for_terminal(said), width or 140, initial_indent="  - ", subsequent_indent="    ")
     marks = {mark for section in table.sections for row in section.rows for mark in row.marks}
     out += [f"{mark} {FOOTNOTES[mark]}" for mark in FOOTNOTES if mark in marks]
     return "\n".join(out) + "\n"
@@ -83,7 +84,7 @@ _TEXTS, _COUNTS = ("dataset", "method", "metric", "fingerprints"), ("n", "cluste
 def to_csv(table: Table) -> str:
     """Return every metric of every row in full precision, those without a column included: one line per row and metric.
 
-    What the statistics found stands beside the metrics that they were asked about, blank elsewhere.
+    The statistics stand beside the metrics that they were computed for, blank elsewhere.
     """
     import pandas
 

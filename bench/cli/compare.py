@@ -107,7 +107,7 @@ def _paired(difference: Difference, one: Estimate) -> list[str]:
     lines = [
         ("a - b", f"{_signed(difference.value)}, interval {_interval(difference.interval, signed=True)}"),
         ("swap test", test),
-        ("clusters", f"{one.clusters}, worth {one.effective_clusters:.1f} equal ones"),
+        ("clusters", f"{one.clusters}, effective sample size {one.effective_clusters:.1f}"),
         ("paired seeds", ", ".join(seeds) if seeds else "none: nothing was trained"),
     ]
     if difference.resolvable is not None:

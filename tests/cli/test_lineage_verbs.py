@@ -123,7 +123,9 @@ def test_compare_prints_both_rows_their_difference_and_a_verdict(board: Bench) -
         f"{np.std([38 / 40, 37 / 40, 38 / 40], ddof=1):.4f}",
     ]
     assert rows["b"][0] == "ships:toy/half/poor" and rows["b"][2] == f"{mean - 19 / 40:.4f}"
-    assert f"a - b        {19 / 40:+.4f}, interval 95% +" in out and "clusters     10, worth 10.0 equal ones" in out
+    assert (
+        f"a - b        {19 / 40:+.4f}, interval 95% +" in out and "clusters     10, effective sample size 10.0" in out
+    )
     assert "paired seeds 0, 1, 2" in out and out.strip().splitlines()[-1].startswith("a is better (p ")
     assert board("compare", "ships:poor", "ships:good").stdout.strip().splitlines()[-1].startswith("b is better (p ")
 

@@ -193,8 +193,8 @@ def test_score_needs_neither_model_nor_data(tiny: Bench) -> None:
 
 
 BUMP = """
-import bench.matching.task as task
-task.METRICS_VERSION = 99
+from bench.matching.task import MatchingTask
+MatchingTask.metrics_version = 99
 """
 
 

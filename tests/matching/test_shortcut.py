@@ -161,25 +161,25 @@ def test_the_section_shows_the_models_the_radiometry_row_and_the_drop() -> None:
 
 def test_the_reading_names_the_rows_that_are_not_above_a_shortcut() -> None:
     scenes, tones, hard = section(sampled(["a"] * 40 + ["b"] * 40 + ["c"] * 40)).after
-    assert re.search(r"which of 3 source scenes .* scores accuracy 0\.8\d\d", scenes)
-    below = scenes.split("recognising scenes: ")[1].split(". ")[0]
+    assert re.search(r"The scene alone \(3 source scenes\): accuracy 0\.8\d\d; ", scenes)
+    below = scenes.split("not above it: ")[1].split(". ")[0]
     assert "net 0.810" in below and "tones 0.700" in below and "best" not in below
-    assert "0.025 of queries; above that: best 0.900, net 0.100, tones 0.100" in scenes
-    assert tones == "Radiometry alone (`tones`) reaches accuracy 0.700. Every other row is above it."
-    assert hard.endswith("Every other row is above radiometry (0.550) there.")
+    assert "R@1 0.025; above it: best 0.900, net 0.100, tones 0.100" in scenes
+    assert tones == "Radiometry alone (`tones`): accuracy 0.700; every other row is above it."
+    assert hard.endswith("every other row is above radiometry (0.550).")
     weak = section(None, [row("weak", "bnn", [0.6], [0.5]), ROWS[1]]).after
-    assert "Not above it: weak 0.600" in weak[1] and "Not above radiometry (0.550) there: weak 0.500" in weak[2]
+    assert "not above it: weak 0.600" in weak[1] and "not above radiometry (0.550): weak 0.500" in weak[2]
 
 
 def test_what_is_not_known_is_said() -> None:
     scenes, tones, *_ = section(sampled([""] * 30, hard=False), [ROWS[0]]).after
     assert scenes.startswith("Source scenes unknown") and "0.833 / 0.750 / 1.000" in scenes
-    assert tones.startswith("How far radiometry alone goes is not measured here") and "{matcher: histogram}" in tones
+    assert tones.startswith("Radiometry alone is not measured") and "{matcher: histogram}" in tones
     assert "per-sample scores" in section(None).after[0]
     one = section(sampled(["a"] * 20)).after[0]
-    assert "stem from one source scene: knowing it is worth nothing (accuracy 0.500)" in one
+    assert "stem from one source scene: recognising it is no shortcut (accuracy 0.500)" in one
     some = section(sampled(["a"] * 20 + ["b"] * 20 + [""] * 10)).after[0]
-    assert "(known of 40 of 50 test patches)" in some
+    assert "(2 source scenes, known of 40 of 50 test patches)" in some
 
 
 def test_failed_rows_and_missing_hard_negatives_give_no_number() -> None:
@@ -205,7 +205,7 @@ def test_the_committed_boards_of_real_pairs() -> None:
     for found in sections.values():
         cells = {line.label: line.cells for line in found.rows}
         model = cells["the scene alone, expected"]
-        count = int(re.findall(r"which of (\d+) source scenes", found.after[0])[0])
+        count = int(re.findall(r"\((\d+) source scenes", found.after[0])[0])
         assert count == (37 if "random" in found.title else 18)
         assert model[ACCURACY].value == pytest.approx(1 - 0.5 / count, abs=0.005)
         assert (cells["cfog"][R1].value or 0) > (model[R1].value or 1)

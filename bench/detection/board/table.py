@@ -18,6 +18,7 @@ from bench.boards.comparisons import (
 )
 from bench.boards.costs import cost_section
 from bench.boards.evidence import Evidence, RowComparison
+from bench.boards.reading import see
 from bench.boards.tables import (
     DIFFERENCE,
     Block,
@@ -202,12 +203,7 @@ def _everything(block: ShipBlock, main: RowComparison, alone: bool) -> Section:
         found = {MAIN: main.rows[row.label]} if row.label in main.rows else {}
         cells = {**metric_cells(row.records, _ALL, found), **comparison_cells(main, row.label)}
         out.append(table_row(row, cells, found, kept=block.keep))
-    note = (
-        "AP: area under the interpolated precision-recall curve at IoU 0.5 (VOC 2010 on), over whole scenes after"
-        " merging tiles; 11-point: VOC 2007 on the same matches; COCO AP: mean over IoU 0.50 to 0.95; S, M, L: below"
-        " 32², to 96², above, in px². Best F1 takes its threshold from the test scenes. Tile AP counts cut ships once a"
-        " tile and is no scene-level number."
-    )
+    note = f"Every definition of AP, and F1 ({see('All metrics')})."
     columns = (_ALL[0], *comparison_columns(main, "AP"), *_ALL[1:])
     said = f"{_size(block)} {note}".strip() if alone else note
     lead, after = comparison_note(main, "AP", block.cluster), sources(main, block.cluster)

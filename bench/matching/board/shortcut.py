@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.boards.reading import see
 from bench.boards.tables import Column, RowRecords, Section, TableCell, TableRow, aggregate, seeds_text
 from bench.execution.records import Record
 from bench.matching.scoring.metrics import pair_metrics
@@ -173,23 +174,11 @@ def shortcut_section(block: str, rows: Sequence[RowRecords], samples: Samples) -
 
 
 def _note(record: Record, models: Sequence[TableRow]) -> str:
-    hard = {"scene": "another patch of the same scene", "cluster": "another patch of the same low-level cluster"}
-    kind = hard.get(str(record.facts.get("hard_negatives")))
-    scene = (
-        "“The scene alone” accepts a pair if and only if both patches stem from one source scene: in expectation, by"
-        " the shares of the scenes, and on the pairs as drawn. "
-        if models
-        else ""
-    )
-    tones = f"`{RADIOMETRY}` sees grey levels and colours of whole patches and no structure. "
-    return (
-        f"What a row must beat to show that it matches places (docs/protocols.md). {scene}{tones}"
-        + (
-            f"Hard negatives are {kind}; the drop is accuracy on hard minus accuracy on uniform negatives."
-            if kind
-            else ""
-        )
-    ).strip()
+    named = {"scene": "another patch of the same scene", "cluster": "another patch of the same low-level cluster"}
+    kind = named.get(str(record.facts.get("hard_negatives")))
+    known = "The source scene alone, or radiometry alone" if models else "Radiometry alone"
+    hard = f"; hard negatives: {kind}" if kind else ""
+    return f"{known} (`{RADIOMETRY}`), as bars that a row must beat{hard} ({see('How far shortcuts go')})."
 
 
 def _model(label: str, metrics: Mapping[str, float]) -> TableRow:
@@ -236,35 +225,31 @@ def _listed(means: Mapping[str, float]) -> str:
 def _said_of_scenes(scenes: Scenes | None, model: Mapping[str, float], rows: Sequence[RowRecords]) -> str:
     """Return what knowing the scene would score here, and which rows are not above it."""
     if scenes is None:
-        return "What knowing the source scene would score is not known: no row's per-sample scores are at hand."
+        return "The score of the source scene alone is unknown: no row's per-sample scores are available."
     if not scenes.known.any():
         three = scene_only(same_scene_rate((1, 1, 1)))
         numbers = " / ".join(f"{three[f'uniform.{name}']:.3f}" for name in ("accuracy", "precision", "recall"))
         return (
-            "Source scenes unknown: every test patch is a group of its own, so what knowing its scene would score is"
-            f" not known. Were there three equally large ones, it would be accuracy / precision / recall {numbers}."
+            "Source scenes unknown; three equally large ones would give the scene alone accuracy / precision / recall"
+            f" {numbers}."
         )
     count, known = len(scenes.sizes), int(scenes.known.sum())
-    some = "" if known == len(scenes.of) else f" (known of {known} of {len(scenes.of)} test patches)"
+    some = "" if known == len(scenes.of) else f", known of {known} of {len(scenes.of)} test patches"
     if "uniform.accuracy" not in model:
         return (
-            f"No drawn pair has two patches of known {scenes.noun}{some}, so what knowing it would score is not known."
+            f"No sampled pair has two patches of known {scenes.noun}{some}, so the score of the scene alone is unknown."
         )
     if count == 1:
         return (
-            f"All test patches stem from one {scenes.noun}{some}: knowing it is worth nothing (accuracy"
+            f"All test patches stem from one {scenes.noun}{some}: recognising it is no shortcut (accuracy"
             f" {model['uniform.accuracy']:.3f})."
         )
     bar, found = model["uniform.accuracy"], model.get(_R1, 0.0)
     below = {label: value for label, value in _means(rows, "uniform.accuracy").items() if value <= bar}
     above = {label: value for label, value in _means(rows, _R1).items() if value > found}
-    same = f"Not above it, so that uniform negatives cannot tell these rows from recognising scenes: {_listed(below)}."
-    retrieved = f"It finds the right patch first in {found:.3f} of queries; above that: {_listed(above) or 'no row'}."
-    text = (
-        f"Knowing which of {count} {scenes.noun}s a patch stems from{some}, and nothing else, scores accuracy {bar:.3f}"
-        " on these pairs."
-    )
-    return f"{text} {same if below else 'Every row is above it.'} {retrieved if found else ''}".strip()
+    text = f"The scene alone ({count} {scenes.noun}s{some}): accuracy {bar:.3f}; "
+    text += f"not above it: {_listed(below)}." if below else "every row is above it."
+    return text + (f" R@1 {found:.3f}; above it: {_listed(above) or 'no row'}." if found else "")
 
 
 def _said_of_radiometry(rows: Sequence[RowRecords]) -> str:
@@ -272,16 +257,16 @@ def _said_of_radiometry(rows: Sequence[RowRecords]) -> str:
     bars = _means([row for row in rows if _is_radiometry(row[1])], "uniform.accuracy")
     if not bars:
         return (
-            f"How far radiometry alone goes is not measured here: the suite has no finished `{RADIOMETRY}` row; add "
-            f"`{RADIOMETRY}: {{matcher: {RADIOMETRY}}}` to its methods."
+            f"Radiometry alone is not measured: the suite has no finished `{RADIOMETRY}` row; add"
+            f" `{RADIOMETRY}: {{matcher: {RADIOMETRY}}}` to its methods."
         )
     name, bar = next(iter(bars.items()))
     others = {label: value for label, value in _means(rows, "uniform.accuracy").items() if label not in bars}
     below = {label: value for label, value in others.items() if value <= bar}
     if not others:
-        return f"Radiometry alone (`{name}`) reaches accuracy {bar:.3f}; there is no other row."
-    return f"Radiometry alone (`{name}`) reaches accuracy {bar:.3f}. " + (
-        f"Not above it: {_listed(below)}." if below else "Every other row is above it."
+        return f"Radiometry alone (`{name}`): accuracy {bar:.3f}; there is no other row."
+    return f"Radiometry alone (`{name}`): accuracy {bar:.3f}; " + (
+        f"not above it: {_listed(below)}." if below else "every other row is above it."
     )
 
 
@@ -294,9 +279,5 @@ def _said_of_hard(rows: Sequence[RowRecords]) -> list[str]:
     bar = max([0.5, *(left[label] for label in bars)])
     below = {label: value for label, value in left.items() if value <= bar and label not in bars}
     what = f"radiometry ({bar:.3f})" if bar > 0.5 else "chance (0.500)"
-    tail = (
-        f"Not above {what} there: {_listed(below)}."
-        if below
-        else f"Every {'other ' if bars else ''}row is above {what} there."
-    )
-    return [f"Left on hard negatives: {_listed(left)}. {tail}"]
+    tail = f"not above {what}: {_listed(below)}." if below else f"every {'other ' if bars else ''}row is above {what}."
+    return [f"On hard negatives: {_listed(left)}; {tail}"]

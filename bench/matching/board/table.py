@@ -17,6 +17,7 @@ from bench.boards.comparisons import (
 )
 from bench.boards.costs import cost_section
 from bench.boards.evidence import Evidence, RowComparison, RowEvidence
+from bench.boards.reading import see
 from bench.boards.tables import Block, Column, RowRecords, Section, Table, TableRow, group_blocks, group_rows, table_row
 from bench.execution.records import Record
 from bench.matching.board.reported import find_reported, judge
@@ -103,14 +104,10 @@ def _decisions(block: PairBlock) -> Section:
             row, notes = _decision_row(shown, "uniform.fixed.", fixed[label])
             out.append(replace(row, cells={**row.cells, **comparison_cells(RowComparison(MAIN), label)}))
             after |= dict.fromkeys(notes)
-    note = (
-        f"{_size(block)} Decisions at the threshold chosen on the validation part; rows “at …” use the method's own"
-        " fixed threshold."
-    )
     columns = (numbers[0], *comparison_columns(main, "accuracy"), *numbers[1:])
     reported = (PAPER, VERDICT) if any(row.reported for row in out) else ()
     lead, said = comparison_note(main, "accuracy", block.cluster), (*after, *sources(main, block.cluster))
-    return Section(block.label, "is it a match?", note.strip(), columns, tuple(out), reported, lead=lead, after=said)
+    return Section(block.label, "is it a match?", _size(block), columns, tuple(out), reported, lead=lead, after=said)
 
 
 def _decision_row(row: RowRecords, prefix: str, evidence: Mapping[str, RowEvidence]) -> tuple[TableRow, list[str]]:
@@ -143,9 +140,8 @@ def _rankings(block: PairBlock) -> Section:
         first = block.finished[0]
         size = max(record.facts["gallery.size"] for record in block.finished)  # a submission may leave the gallery out
         note = (
-            f"Hard negatives: {_HARD[first.facts['hard_negatives']]}. Retrieval on one gallery of {size} test pairs for"
-            f" every method; “all” is the whole test part ({first.inputs['split_counts']['test']}), for methods with"
-            " embeddings."
+            f"Hard negatives: {_HARD[first.facts['hard_negatives']]}; gallery of {size} test pairs, “all” is"
+            f" {first.inputs['split_counts']['test']} ({see('Ranking, hard negatives, retrieval')})."
         )
     return Section(block.label, "ranking, hard negatives, retrieval", note, _RANKED, tuple(out))
 
@@ -164,6 +160,7 @@ def _size(block: PairBlock) -> str:
         return (
             f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test pairs;"
             f" {facts['uniform.positives']} matching and {facts['uniform.negatives']} non-matching test decisions,"
-            f" drawn once (pairs {facts['pairs_sha256']['test'][:8]}, split {record.inputs['data']['split'][:8]})."
+            f" pairs {facts['pairs_sha256']['test'][:8]}, split {record.inputs['data']['split'][:8]}"
+            f" ({see('Is it a match?')})."
         )
     return ""
