@@ -310,7 +310,7 @@ def aggregate(records: Sequence[Record], key: str) -> TableCell:
     """Return mean and spread of one metric over the seeds of a row.
 
     A failed seed, or one where the metric is not defined while it is for others, leaves the mean unknown: a failure
-    counts against the method, and a mean over the lucky seeds would be a wrong number.
+    counts against the method, and a mean over the remaining seeds would be a wrong number.
     """
     failed = sum(record.status == "failed" for record in records)
     if failed:

@@ -60,29 +60,32 @@ def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
 
 def write_pairs(args: argparse.Namespace) -> int:
     """Write the distinct pairs of a block without labels, and beside them what they were drawn from."""
-    from bench.matching.submission.submission import ASKED, handout, make_asked
+    from bench.matching.submission.submission import REQUESTED, handout, requested_pairs
     from bench.matching.submission.submit import sample_block
 
     if args.out.suffix.lower() not in FORMATS:
         raise BenchError(f"--out {args.out}: give a name that ends in one of {', '.join(FORMATS)}")
     cell = _block(args, "matching")
-    plan, drawn = sample_block(cell, _workspace(args))
-    asked = make_asked(plan.identity(), drawn)
-    _write_table(args.out, handout(asked, plan.index))
-    counts = {part: len(range(*asked.of(part).indices(len(asked)))) for part in ASKED}
+    plan, sampled = sample_block(cell, _workspace(args))
+    requested = requested_pairs(plan.identity(), sampled)
+    _write_table(args.out, handout(requested, plan.index))
+    counts = {part: len(range(*requested.of(part).indices(len(requested)))) for part in REQUESTED}
     about = {
         "suite": cell.suite,
         "dataset": cell.dataset,
         "protocol": dict(cell.spec["protocol"]),
         "data": {key: value for key, value in plan.identity().items() if key in ("dataset", "version")},
         "pairs": counts,
-        "gallery": len(drawn.gallery),
-        **asked.hashes,
+        "gallery": len(sampled.gallery),
+        **requested.hashes,
     }
     info = args.out.with_name(args.out.name + ".info.json")
     write_json(info, about)
     counted = ", ".join(f"{number} {part}" for part, number in counts.items())
-    print(f"wrote {args.out}: {len(asked)} pairs ({counted}), and {info.name} about them; the files lie in {plan.root}")
+    print(
+        f"wrote {args.out}: {len(requested)} pairs ({counted}), and {info.name} about them; the files lie in"
+        f" {plan.root}"
+    )
     block = " ".join(f"--{name} {cell.origin.names[name]}" for name in ("dataset", "split"))
     words = f"bench submit {args.out.name} --task matching --config {args.config} {block} --name ROW"
     print(f"add a column distance (smaller = more alike) or similarity, then: {words}")

@@ -215,8 +215,10 @@ def _print_beside(name: str, scores: Scores, reference: Reference, in_full: bool
     alone = [metric for metric, (ours, theirs) in pairs.items() if (ours is None) != (theirs is None)]
     off = max((abs(a - b) for a, b in pairs.values() if a is not None and b is not None), default=0.0)
     equal = not alone and off <= reference.within
-    told = f"{len(pairs)} numbers {'equal to' if equal else 'DIFFER from'} {reference.name}, off by {off:.2g} at most"
-    print(f"{name}: {told}" + (f"; undefined in one alone: {', '.join(alone)}" if alone else ""))
+    summary = (
+        f"{len(pairs)} numbers {'equal to' if equal else 'DIFFER from'} {reference.name}, off by {off:.2g} at most"
+    )
+    print(f"{name}: {summary}" + (f"; undefined in one alone: {', '.join(alone)}" if alone else ""))
     print(f"  {'metric'.ljust(28)} {'ours'.ljust(20)} {reference.name.ljust(20)} {reference.setting}")
     for metric in pairs if in_full else tuple(pairs)[:1]:
         ours, theirs, usual = (_shown(value).ljust(20) for value in (*pairs[metric], reference.usual[metric]))

@@ -217,7 +217,7 @@ def _selected(array: np.ndarray, bands: Sequence[int], path: Path) -> np.ndarray
     for band in bands:
         if not 1 <= band <= layers.shape[2]:
             raise BenchError(
-                f"{path} has {layers.shape[2]} bands, counted from 1, and no band {band}; mend the option that names"
+                f"{path} has {layers.shape[2]} bands, counted from 1, and no band {band}; correct the option that names"
                 " bands"
             )
     chosen = layers[:, :, [band - 1 for band in bands]]

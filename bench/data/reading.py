@@ -45,7 +45,7 @@ class SarReading:
     """How SAR files are read.
 
     Attributes:
-        band: number of the SAR band, counted from 1; None where files have one channel, or three equal ones.
+        band: number of the SAR band, counted from 1; None where files have one channel, or three equal channels.
         nodata: value of pixels without data besides what a file declares; None for none.
         scale: what the values are, None where nobody says.
     """
@@ -147,5 +147,5 @@ def check_values(image: np.ndarray, scale: SarScale | None, path: Path) -> None:
         kind = "backscatter in dB" if scale is SarScale.db else str(scale)
         raise BenchError(
             f"{path} holds {strange:g}, which is no {kind}: if it marks pixels without data, declare it (option nodata"
-            " or sar_nodata), else mend the option sar_scale"
+            " or sar_nodata), else correct the option sar_scale"
         )

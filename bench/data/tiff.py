@@ -149,7 +149,7 @@ def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
         return float(text)
     except ValueError as error:
         raise BenchError(
-            f"{path} declares the no-data value {text[:40]!r}, which is no number; mend the tag GDAL_NODATA"
+            f"{path} declares the no-data value {text[:40]!r}, which is no number; correct the tag GDAL_NODATA"
         ) from error
 
 

@@ -1,9 +1,9 @@
 """The plain pair generator: textured shapes seen through two tone curves plus speckle. For tests; no physics.
 
 What a matcher can use, by design: the edges of the shapes are shared by both views (structure). The tone of a surface
-class rises monotonically in the optical view and jumps up and down in the SAR view, so equal grey levels mean nothing
-across views. Each scene has its own tones and its own mix of classes, so radiometry tells scenes apart (the shortcut
-that real sets offer) but not the patches of one scene. Everything is a function of (seed, scene); NumPy only.
+class rises monotonically in the optical view and jumps up and down in the SAR view, so equal grey levels carry no
+information across views. Each scene has its own tones and its own mix of classes, so radiometry separates scenes (the
+shortcut that real sets offer) but not the patches of one scene. Everything is a function of (seed, scene); NumPy only.
 """
 
 from __future__ import annotations

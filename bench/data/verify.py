@@ -3,7 +3,7 @@ declared facts.
 
 Owns what a report says of any set, and the reports of pairs; those of scenes with ships are in `ships/verify.py`.
 Unlike the index, which stops at the first problem, this collects all of them. It writes nothing but the manifest file
-it is asked for.
+it is requested.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ INITS = ("none", "imagenet")  # any other `init:` is the path of a checkpoint
 
 
 def check_method(method: MatcherEntry, where: str) -> None:
-    """Raise BenchError, naming the place in the config, where a row asks for what its matcher does not have."""
+    """Raise BenchError, naming the place in the config, where a row names what its matcher does not have."""
     matcher = MATCHERS.get(method.matcher)
     if matcher.uses_backbone:
         if method.backbone is None:

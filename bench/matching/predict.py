@@ -43,7 +43,7 @@ def predict_submission(job: Job, data: LoadedPairs) -> dict[str, Any]:
     """Take the distances of the sampled pairs and of the gallery from the file of another tool.
 
     Raises:
-        BenchError: the file does not answer what was asked (`bench.matching.submission.submission`).
+        BenchError: the file does not hold what was requested (`bench.matching.submission.submission`).
     """
     sampled = sample(data.plan, job.cell.spec["protocol"], lambda part: view_features(data.part(part)))
     submitted = read_submission(job.cell, data.plan, sampled)

@@ -13,7 +13,7 @@ TRAINING_VERSION = (
     1  # raise when the training of networks changes (batches, engine, losses): they are then trained again
 )
 METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is then scored again, none is trained again
-PAIRS_VERSION = 1  # raise when the drawing of test pairs changes: every cell is then predicted and scored again
+PAIRS_VERSION = 1  # raise when the sampling of test pairs changes: every cell is then predicted and scored again
 
 
 class PairsEntry(DatasetEntry):
@@ -53,7 +53,7 @@ class Protocol(Spec):
         hard: how the hard negatives are found: "scene" (another patch of the same scene), "cluster" (another patch of
             the same k-means cluster of low-level features, fitted on the training part), or "none".
         clusters: number of clusters for hard="cluster".
-        negative_seed: seed of the one drawing of negatives and gallery; it is part of the protocol, not of a run.
+        negative_seed: seed of the one sampling of negatives and gallery; it is part of the protocol, not of a run.
         gallery: size of the sampled gallery on which every method's retrieval is reported; "all" takes the whole test
             part, which a matcher without embeddings pays for with a distance for each pair of test samples.
     """

@@ -1,4 +1,4 @@
-"""What a submitted file says that it was made for: hashes of data, split and drawing, compared with ours."""
+"""What a submitted file says that it was made for: hashes of data, split and sampling, compared with ours."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ MADE_FOR = "made_for"  # column, or key of a JSON file's info: one hash for all 
 CLAIMS = {
     "manifest_sha256": "data files",
     "split_sha256": "split",
-    "pairs_sha256": "drawing of pairs",
-    MADE_FOR: "data, split or drawing",
+    "pairs_sha256": "sampling of pairs",
+    MADE_FOR: "data, split or sampling",
 }
 
 
@@ -40,7 +40,7 @@ def claims_in(sheet: Sheet) -> dict[str, Any]:
     for i, value in enumerate(values):
         if value != values[0]:
             before = f"{MADE_FOR} is {value!r}, but {values[0]!r} before"
-            raise BenchError(f"{sheet.where(i)}: {before}; one file, one drawing")
+            raise BenchError(f"{sheet.where(i)}: {before}; one file, one sampling")
     return {**sheet.info, MADE_FOR: values[0]}
 
 
@@ -49,11 +49,11 @@ def check_claims(claimed: Mapping[str, Any], ours: Mapping[str, str], path: Path
 
     Args:
         claimed: what the file says; keys that are no hash are passed over.
-        ours: name of a hash (`CLAIMS`) -> its value for the data, split and drawing it is scored on.
+        ours: name of a hash (`CLAIMS`) -> its value for the data, split and sampling it is scored on.
         again: the command that writes what has to be predicted.
 
     Raises:
-        BenchError: a hash differs: the predictions are of other data, another split or another drawing.
+        BenchError: a hash differs: the predictions are of other data, another split or another sampling.
     """
     agreed: dict[str, str] = {}
     for name, value in ours.items():

@@ -68,7 +68,7 @@ class Submissions:
     options: tuple[str, ...] = ()
 
     def block_cell(self, suite: Suite, origin: Origin, filters: Mapping[str, tuple[str, ...]]) -> Cell:
-        """Return a cell of the chosen block, for its data, split and protocol; what its method computes is not asked.
+        """Return a cell of the chosen block, for its data, split and protocol; what its method computes plays no part.
 
         Raises:
             BenchError: unknown data set or split, or several blocks to choose from.
@@ -103,7 +103,7 @@ class Submissions:
         """Read the file of a submitted cell, before anything runs or is filed; nothing where planning the cell has.
 
         Raises:
-            BenchError: missing data, or a file that does not answer what was asked.
+            BenchError: missing data, or a file that does not hold what was requested.
         """
 
     def made(self, record: Record) -> bool:

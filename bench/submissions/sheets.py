@@ -66,7 +66,7 @@ class Sheet:
         known = [name for choice in choices for group in choice for name in group.split()] + list(optional)
         for name in have:
             if name not in known:
-                raise BenchError(f"{self.path}: column {name!r} means nothing here{nearest(name, known)}; {legal}")
+                raise BenchError(f"{self.path}: unknown column {name!r}{nearest(name, known)}; {legal}")
         for choice in choices:
             found = [group for group in choice if any(name in have for name in group.split())]
             if len(found) != 1:

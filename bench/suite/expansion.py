@@ -123,12 +123,12 @@ def _ask(task: Task, suite: Suite, section: Any, selection: Selection, origin: O
 
 def _check_filters(selection: Selection, answers: Sequence[_Answer]) -> None:
     """Raise BenchError, with the nearest over all tasks, where no task knows a value of a filter."""
-    asked = [answer for answer in answers if answer.complete]
+    complete = [answer for answer in answers if answer.complete]
     for option, values in selection.filters.items():
-        for value in values if asked else ():
+        for value in values if complete else ():
             strange = [
                 [error for error in answer.refused if error.option == option and value in error.unknown]
-                for answer in asked
+                for answer in complete
             ]
             if all(strange):
                 known = {name for errors in strange for error in errors for name in error.known}

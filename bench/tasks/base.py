@@ -1,7 +1,7 @@
 """A task whose methods are registered components, measured on data sets with splits: what every such task shares.
 
 Owns the expansion of its section, the skeleton of a cell's keys and inputs, and the stages train and predict. A task
-says how its data are opened, how a component is built, fitted and asked, and what else enters a key.
+says how its data are opened, how a component is built, fitted and run, and what else enters a key.
 """
 
 from __future__ import annotations

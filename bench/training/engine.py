@@ -157,7 +157,7 @@ def _optimizer(model: nn.Module, spec: TrainSpec, device: torch.device) -> Optim
 
 @contextmanager
 def _surroundings(device: torch.device) -> Iterator[None]:
-    """Use `device`, convolutions reproducible and in the precision that was asked for, and leave the process as it was
+    """Use `device`, convolutions reproducible and in the requested precision, and leave the process as it was
     (flags, mmengine's singletons).
     """
     kinds = (MessageHub, MMLogger, DefaultScope)

@@ -159,7 +159,7 @@ class NetworkMethod(Method[TrainingT]):
         from bench.training.api import resolve_device
 
         if self._network is None or context is None:
-            raise BenchError(f"{type(self).__name__} was asked to predict before it was fitted or loaded")
+            raise BenchError(f"{type(self).__name__} has to predict before it was fitted or loaded")
         device = resolve_device(context.device)
         torch.set_num_threads(context.threads)
         # TF32, torch's default for convolutions on a GPU, rounds to 10 bits: predictions would depend on the card

@@ -197,9 +197,9 @@ def test_bad_answers_end_in_one_line_and_file_nothing(pairs: Bench) -> None:
         "one lacks": (whole[:test] + whole[test + 1 :], "lacks 1 of "),
         "NaN": ([{**whole[0], "distance": "nan"}, *whole[1:]], "distance is 'nan'"),
         "unknown": ([{**whole[0], "sar": "nobody"}, *whole[1:]], "unknown SAR patch 'nobody'"),
-        "another drawing": (
+        "another sampling": (
             [{**row, "made_for": "0" * 16} for row in whole],
-            "was made for another data, split or drawing",
+            "was made for another data, split or sampling",
         ),
         "empty": ([{**row, "distance": ""} for row in whole], "every distance of the test pairs is empty"),
     }
@@ -208,7 +208,7 @@ def test_bad_answers_end_in_one_line_and_file_nothing(pairs: Bench) -> None:
         assert message in pairs.refused(*SUBMIT), name
     write(pairs, "mine.csv", whole)
     other = ("--set", "matching.protocol.negative_seed=1")
-    assert "was made for another data, split or drawing" in pairs.refused(*SUBMIT, *other)
+    assert "was made for another data, split or sampling" in pairs.refused(*SUBMIT, *other)
     assert "was made for another data" in pairs.refused(*SUBMIT, "--set", "matching.datasets.toy.options.seed=1")
     assert "is a row of the suite" in pairs.refused(*SUBMIT[:-1], "cfog")
     assert "means nothing in matching" in pairs.refused(*SUBMIT, "--category", "1")

@@ -167,7 +167,7 @@ def test_columns_are_exactly_the_legal_ones(tmp_path: Path) -> None:
     pandas = sheet_of(tmp_path, "x.csv", ",id,v\n0,a,1\n")  # written without index=False
     pandas.check_columns((("id",), ("v", "w")), (), "legal")
     for choices, optional, wanted in (
-        ((("id",), ("v",)), (), "column 'n' means nothing here"),
+        ((("id",), ("v",)), (), "unknown column 'n'"),
         ((("id",), ("n", "v")), (), "more than one of n / v among the columns id, n, v"),
         ((("id",), ("n",), ("w",)), ("v",), "none of w among the columns"),
         ((("id n m",),), ("v",), "no column 'm'"),
@@ -259,7 +259,7 @@ def test_hashes_that_a_file_carries() -> None:
     for name, wanted in (
         ("manifest_sha256", "data files"),
         ("split_sha256", "split"),
-        ("made_for", "data, split or drawing"),
+        ("made_for", "data, split or sampling"),
     ):
         with pytest.raises(
             BenchError, match=f"made for another {wanted}: its {name} is .*; predict what `make it` writes"

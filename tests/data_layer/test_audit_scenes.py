@@ -223,7 +223,7 @@ def test_without_scene_names_the_pixels_still_tell(tmp_path: Path) -> None:
     report = report_on(open_set(write_set(tmp_path / "set", images)), kind="grouped", by="id", test_groups=("a",))
     assert report.windows == 0 and report.shared_scenes == () and not report.ok
     assert report.crossing("file") == [(0, 3)] and report.crossing("pixels") == [(0, 1), (0, 3)]
-    assert "not known: the set tells none" in "\n".join(report.lines())
+    assert "not known: the set names none" in "\n".join(report.lines())
     alone = report_on(open_set(tmp_path / "set"), kind="grouped", by="id", test_groups=("c",))
     assert alone.ok and len(alone.of("file")) == 1  # equal files inside the training part are a fact, no leak
 

@@ -182,7 +182,7 @@ def test_hashes_of_the_truth_file_are_checked_where_they_come_back(tmp_path: Pat
     for key, what in (
         ("manifest_sha256", "data files"),
         ("split_sha256", "split"),
-        ("made_for", "data, split or drawing"),
+        ("made_for", "data, split or sampling"),
     ):
         other = {**whole, "info": {**truth["info"], key: "0" * 64}}
         with pytest.raises(
@@ -191,7 +191,7 @@ def test_hashes_of_the_truth_file_are_checked_where_they_come_back(tmp_path: Pat
             read(write_json(tmp_path / "x.json", other))
     table = [{**row, "made_for": claims["made_for"]} for row in corners()]
     assert read(write_csv(tmp_path / "x.csv", table)).facts["submitted_for"] == {"made_for": claims["made_for"]}
-    with pytest.raises(BenchError, match="made for another data, split or drawing"):
+    with pytest.raises(BenchError, match="made for another data, split or sampling"):
         read(write_csv(tmp_path / "x.csv", [{**row, "made_for": "0"} for row in corners()]))
 
 
@@ -214,7 +214,7 @@ BAD: dict[str, tuple[str, str]] = {
     "two images": ("image_id,scene,x1,y1,x2,y2,score\n10,P0,1,2,3,4,1\n", "more than one of image_id / file_name / scene"),
     "no image": ("x1,y1,x2,y2,score\n1,2,3,4,1\n", "none of image_id / file_name / scene"),
     "no corner": ("image_id,x1,y1,x2,score\n10,1,2,3,1\n", "has no column 'y2'"),
-    "misspelt": ("image_id,x1,y1,x2,y2,score,categroy_id\n10,1,2,3,4,1,1\n", "column 'categroy_id' means nothing here; nearest: cat"),
+    "misspelt": ("image_id,x1,y1,x2,y2,score,categroy_id\n10,1,2,3,4,1,1\n", "unknown column 'categroy_id'; nearest: cat"),
     "both": (HEADER + "10,,,,,\n10,1,2,3,4,1\n", "a box in P0, which another row says to have none"),
     "nothing twice": (HEADER + "10,,,,,\nP0,,,,,\n", "P0 is listed twice among the images that were looked at"),
     "header alone": (HEADER, "x.csv has no rows"),

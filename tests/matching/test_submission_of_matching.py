@@ -1,4 +1,4 @@
-"""Distances of another tool: what it is asked, and that an answer is taken only when it is complete, finite and meant
+"""Distances of another tool: what it is requested, and that an answer is taken only when it is complete, finite and meant
 for this drawing.
 """
 
@@ -23,7 +23,7 @@ from bench.matching.matchers.distances import paired, pairwise
 from bench.matching.scoring.pairs import sample_gallery, sample_pairs
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
 from bench.matching.scoring.sampling import PARTS, Sampled
-from bench.matching.submission.submission import Asked, Submitted, handout, make_asked, read_submission
+from bench.matching.submission.submission import RequestedPairs, Submitted, handout, read_submission, requested_pairs
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 PLAN: Any = SimpleNamespace(identity=lambda: IDENTITY)
@@ -39,14 +39,14 @@ def drawn_of(validation: int = 9, test: int = 12, gallery: int = 5, seed: int = 
 
 
 DRAWN = drawn_of()
-ASKED = make_asked(IDENTITY, DRAWN)
+REQUESTED = requested_pairs(IDENTITY, DRAWN)
 Row = dict[str, Any]
 
 
-def answer(asked: Asked = ASKED, seed: int = 0) -> list[Row]:
-    """A complete answer: every row that was asked, with a distance drawn at random."""
-    value = np.random.default_rng(seed).normal(size=len(asked)).astype(np.float32)
-    named = zip(range(len(asked)), asked.parts, asked.sar, asked.optical, value.tolist(), strict=True)
+def answer(requested: RequestedPairs = REQUESTED, seed: int = 0) -> list[Row]:
+    """A complete answer: every row that was requested, with a distance drawn at random."""
+    value = np.random.default_rng(seed).normal(size=len(requested)).astype(np.float32)
+    named = zip(range(len(requested)), requested.parts, requested.sar, requested.optical, value.tolist(), strict=True)
     return [dict(zip(("pair", "part", "sar", "optical", "distance"), row, strict=True)) for row in named]
 
 
@@ -87,26 +87,26 @@ def same(found: Submitted, wanted: dict[str, np.ndarray]) -> bool:
     return parts and found.gallery is not None and np.array_equal(found.gallery, wanted["gallery"], equal_nan=True)
 
 
-# -- what is asked -----------------------------------------------------------------------------------------------------
+# -- what is requested -----------------------------------------------------------------------------------------------------
 def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None:
-    keys = list(zip(ASKED.parts, ASKED.sar, ASKED.optical, strict=True))
+    keys = list(zip(REQUESTED.parts, REQUESTED.sar, REQUESTED.optical, strict=True))
     assert len(set(keys)) == len(keys)
     for part in PARTS:
         ids, pairs = DRAWN.ids[part], DRAWN.pairs[part]
         drawn = {(part, ids[s], ids[o]) for s, o in zip(pairs.sar.tolist(), pairs.optical.tolist(), strict=True)}
         assert drawn == {key for key in keys if key[0] == part}
         assert len(drawn) < len(pairs), (
-            "uniform and hard negatives coincide somewhere: a pair that is in both is asked once"
+            "uniform and hard negatives coincide somewhere: a pair that is in both is requested once"
         )
     assert sum(key[0] == "gallery" for key in keys) == len(DRAWN.gallery) ** 2
     index = PairIndex(
         tuple(PairSample(name, f"opt/{name}.png", f"sar/{name}.png") for part in PARTS for name in DRAWN.ids[part])
     )
-    table = handout(ASKED, index)
+    table = handout(REQUESTED, index)
     header, rows = list(table), table.to_numpy().tolist()
     assert header == ["pair", "part", "sar", "optical", "sar_file", "optical_file", "made_for"]
     assert [row[:4] for row in rows] == [[i, *key] for i, key in enumerate(keys)]
-    assert rows[0][4] == f"sar/{rows[0][2]}.png" and {row[-1] for row in rows} == {ASKED.hashes["made_for"]}
+    assert rows[0][4] == f"sar/{rows[0][2]}.png" and {row[-1] for row in rows} == {REQUESTED.hashes["made_for"]}
     for part in PARTS:  # the order is that of positions: kinds, which the drawing lists one after the other, are mixed
         order = [(DRAWN.ids[part].index(row[2]), DRAWN.ids[part].index(row[3])) for row in rows if row[1] == part]
         assert order == sorted(order)
@@ -117,17 +117,17 @@ def test_windows_of_scenes_are_handed_out() -> None:
         PairSample(name, "o.tif", "s.tif", (8 * i, 0, 8, 8))
         for i, name in enumerate(DRAWN.ids["validation"] + DRAWN.ids["test"])
     ]
-    table = handout(ASKED, PairIndex(tuple(samples)))
+    table = handout(REQUESTED, PairIndex(tuple(samples)))
     header, rows = list(table), table.to_numpy().tolist()
     at = header.index("sar_window")
     assert header[at : at + 2] == ["sar_window", "optical_window"] and rows[0][at] == "0 0 8 8"
 
 
 def test_another_drawing_split_or_data_set_is_another_hash() -> None:
-    others = [make_asked(IDENTITY, drawn_of(seed=1)), make_asked(IDENTITY, drawn_of(gallery=4))]
-    others += [make_asked({**IDENTITY, key: "x"}, DRAWN) for key in IDENTITY]
-    hashes = {asked.hashes["made_for"] for asked in (ASKED, *others)}
-    assert len(hashes) == 5 and make_asked(IDENTITY, drawn_of()).hashes == ASKED.hashes
+    others = [requested_pairs(IDENTITY, drawn_of(seed=1)), requested_pairs(IDENTITY, drawn_of(gallery=4))]
+    others += [requested_pairs({**IDENTITY, key: "x"}, DRAWN) for key in IDENTITY]
+    hashes = {requested.hashes["made_for"] for requested in (REQUESTED, *others)}
+    assert len(hashes) == 5 and requested_pairs(IDENTITY, drawn_of()).hashes == REQUESTED.hashes
 
 
 # -- answers that are taken --------------------------------------------------------------------------------------------
@@ -143,10 +143,10 @@ def test_any_order_and_any_naming_gives_the_same_distances(
     name = data.draw(st.sampled_from(["mine.csv", "mine.json"]))
     shown = [{key: row[key] for key in keep if key in row} | {"distance": row["distance"]} for row in rows]
     if "made_for" in keep:
-        shown = [row | {"made_for": ASKED.hashes["made_for"]} for row in shown]
+        shown = [row | {"made_for": REQUESTED.hashes["made_for"]} for row in shown]
     found = read(written(tmp_path_factory.getbasetemp(), shown, name))
     assert same(found, expected(rows))
-    assert found.facts["submitted_for"] == ({"made_for": ASKED.hashes["made_for"]} if "made_for" in keep else None)
+    assert found.facts["submitted_for"] == ({"made_for": REQUESTED.hashes["made_for"]} if "made_for" in keep else None)
 
 
 def test_a_similarity_is_a_distance_the_other_way_round(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_without_gallery_or_validation(tmp_path: Path) -> None:
 
 def test_20000_pairs_and_a_gallery_are_read_quickly(tmp_path: Path) -> None:
     drawn = drawn_of(2000, 6000, 120)
-    asked = make_asked(IDENTITY, drawn)
-    rows = answer(asked)
+    requested = requested_pairs(IDENTITY, drawn)
+    rows = answer(requested)
     assert len(rows) > 36_000
     path = written(tmp_path, rows)
     started = time.process_time()
@@ -209,7 +209,7 @@ def without(*columns: str) -> list[Row]:
     return [{key: value for key, value in row.items() if key not in columns} for row in answer()]
 
 
-FIRST_TEST = ASKED.start["test"]
+FIRST_TEST = REQUESTED.start["test"]
 BAD: dict[str, tuple[Any, str]] = {
     "a pair twice": (lambda: [*answer(), answer()[7]], "pair 7 (v2 and v4 of validation) stands twice"),
     "a pair lacks": (lambda: answer()[1:], "lacks 1 of 26 validation pairs, first pair 0 (v0 and v0)"),
@@ -223,23 +223,23 @@ BAD: dict[str, tuple[Any, str]] = {
     "unknown sar": (lambda: changed(3, sar="v99"), "unknown SAR patch 'v99' in validation; known: v0"),
     "unknown optical": (lambda: changed(3, optical="t0"), "unknown optical patch 't0' in validation"),
     "unknown part": (lambda: changed(3, part="tests"), "unknown part 'tests'; nearest: test"),
-    "not asked": (lambda: changed(3, sar="v0", optical="v3"), "the pair v0 and v3 is not asked for in validation; predict what"),
+    "not requested": (lambda: changed(3, sar="v0", optical="v3"), "the pair v0 and v3 is not requested in validation; predict what"),
     "no name": (lambda: changed(3, sar=""), "row 5: sar is empty"),
     "numbers alone": (lambda: without("part", "sar", "optical"), "does not say which pairs it means"),
     "no pairs": (lambda: without("pair", "sar"), "does not say which pairs it means"),
     "no distance": (lambda: without("distance"), "none of distance / similarity"),
     "both": (lambda: [{**row, "similarity": 0} for row in answer()], "more than one of distance / similarity"),
-    "misspelt": (lambda: [{**row, "distence": 0} for row in answer()], "column 'distence' means nothing here; nearest: distance"),
-    "a label": (lambda: [{**row, "label": 1} for row in answer()], "column 'label' means nothing here"),
+    "misspelt": (lambda: [{**row, "distence": 0} for row in answer()], "unknown column 'distence'; nearest: distance"),
+    "a label": (lambda: [{**row, "label": 1} for row in answer()], "unknown column 'label'"),
     "NaN": (lambda: changed(3, distance="nan"), "row 5: distance is 'nan'; expected a finite distance within single precision"),
     "infinite": (lambda: changed(3, distance="-inf"), "row 5: distance is '-inf'"),
     "giant": (lambda: changed(3, distance=1e39), "row 5: distance is 1e+39; expected a finite distance within single precision"),
     "text": (lambda: changed(3, distance="near"), "row 5: distance is 'near'"),
     "all empty": (lambda: [{**row, "distance": None} for row in answer()], "every distance of the test pairs is empty"),
     "too fine": (lambda: [{**row, "distance": 1e6 + i * 1e-6} for i, row in enumerate(answer())], "become equal in single precision"),
-    "another drawing": (lambda: [{**row, "made_for": "0" * 16} for row in answer()], "was made for another data, split or drawing"),
+    "another sampling": (lambda: [{**row, "made_for": "0" * 16} for row in answer()], "was made for another data, split or sampling"),
     "two drawings": (
-        lambda: [{**row, "made_for": ASKED.hashes["made_for"] if i else "0"} for i, row in enumerate(answer())], "one file, one drawing",
+        lambda: [{**row, "made_for": REQUESTED.hashes["made_for"] if i else "0"} for i, row in enumerate(answer())], "one file, one sampling",
     ),
 }  # fmt: skip
 
@@ -255,8 +255,8 @@ def test_what_does_not_answer_the_question_is_refused(tmp_path: Path, case: str)
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_an_answer_to_another_drawing_is_noticed_by_its_ids_alone(tmp_path: Path, seed: int) -> None:
-    other = answer(make_asked(IDENTITY, drawn_of(seed=seed)))
-    with pytest.raises(BenchError, match="is not asked for|here, not what the row names|unknown (SAR|optical) patch"):
+    other = answer(requested_pairs(IDENTITY, drawn_of(seed=seed)))
+    with pytest.raises(BenchError, match="is not requested|here, not what the row names|unknown (SAR|optical) patch"):
         read(written(tmp_path, other))
 
 

@@ -1,4 +1,4 @@
-"""Fingerprints of images, and the pairs of images that share some: where it is worth to look for common pixels.
+"""Fingerprints of images, and the pairs of images that share some: the candidates for common pixels.
 
 A fingerprint is a grid of block means at one of the brightest points of an image, so affine grey levels do not matter;
 one more describes the image as a whole. Pairs whose fingerprints agree on one shift are candidates; `duplicates.py`
@@ -120,7 +120,7 @@ def _unit(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def candidates(prints: Prints, side: np.ndarray | None) -> list[Candidate]:
-    """Return (first, second, dy, dx) of pairs of images worth a look, in order."""
+    """Return (first, second, dy, dx) of candidate pairs of images, in order."""
     a, b = _linked(prints, side)
     swap = prints.image[a] > prints.image[b]
     a, b = np.where(swap, b, a), np.where(swap, a, b)

@@ -150,7 +150,7 @@ def agree(spool: Spool, a: int, b: int, dy: int, dx: int, mode: Mode, bland: boo
 
     Returns:
         True: equal bit by bit. False: the pixels have the same order (`MIN_CORRELATION`). None: neither, or too uniform
-            to tell.
+            to decide.
     """
     left, right = shared(spool, a, b, dy, dx)
     textured = _textured(left) and _textured(right)

@@ -112,7 +112,7 @@ class SceneReport:
         spec, split_sha256: the audited split.
         links: everything that two images have in common, whatever their parts.
         windows: how many images state their crop window in their names.
-        against: the comparison with another set, None where none was asked for.
+        against: the comparison with another set, None where none was given.
     """
 
     name: str
@@ -193,10 +193,12 @@ class SceneReport:
 
     def _rows(self) -> list[tuple[str, str]]:
         known = [scene for scene in self.scenes if scene is not None]
-        told = (
+        known_by = (
             f"{len(set(known))} scenes, known of {len(known)} images; {len(self.shared_scenes)} in test and elsewhere"
         )
-        rows = [("scenes", told if known else "not known: the set tells none, so only files and pixels were compared")]
+        rows = [
+            ("scenes", known_by if known else "not known: the set names none, so only files and pixels were compared")
+        ]
         rows.append(("equal files", f"{len(self.of('file'))} pairs"))
         if self.windows:
             overlapping, touching = len(self.of("name")), len(self.of("adjacent"))

@@ -19,6 +19,6 @@ class CocoFolder(ShipDataset):
         folder="coco",
         place_what="""\
     <folder>/
-      images/<name>.png   PNG, JPEG, BMP or TIFF; one channel or three equal ones (option `images`)
+      images/<name>.png   PNG, JPEG, BMP or TIFF; one channel or three equal channels (option `images`)
       annotations.json    COCO: images, annotations with bbox, categories (option `annotations`, one or several)""",
     )

@@ -25,5 +25,5 @@ class TwoFolders(FolderPairs):
         place_what="""\
     <folder>/
       optical/<name>.png   optical, 1 or 3 channels (PNG, JPEG, BMP or TIFF); folder names: options `optical`, `sar`
-      sar/<name>.png       SAR, one channel or three equal ones, same size and same name""",
+      sar/<name>.png       SAR, one channel or three equal channels, same size and same name""",
     )

@@ -21,7 +21,7 @@ class VocFolder(ShipDataset):
         folder="voc",
         place_what="""\
     <folder>/
-      JPEGImages/<name>.png    PNG, JPEG, BMP or TIFF; one channel or three equal ones (option `images`)
+      JPEGImages/<name>.png    PNG, JPEG, BMP or TIFF; one channel or three equal channels (option `images`)
       Annotations/<name>.xml   object/name, object/bndbox, object/difficult (option `annotations`)""",
         notes="""Corners are taken as continuous coordinates; one_based: true for pixel numbers from 1, as in Pascal VOC
             itself.""",

@@ -210,7 +210,7 @@ def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, 
 
     Returns:
         (k, 4) float64 clipped boxes, and a line for each box that is inverted, has no area, or reaches more than
-        `EDGE_TOLERANCE_PX` over the edge. Those lines make the boxes unusable; nothing is mended silently.
+        `EDGE_TOLERANCE_PX` over the edge. Those lines make the boxes unusable; nothing is repaired silently.
     """
     edge = np.array([width, height, width, height], dtype=np.float64)
     clipped = np.clip(np.asarray(boxes, dtype=np.float64).reshape(-1, 4), 0.0, edge)

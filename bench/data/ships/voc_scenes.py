@@ -63,7 +63,7 @@ class VocLayout(VocOptions, ShipLayout):
         parts: where a folder is not there, its parts are read instead: JPEGImages_train, JPEGImages_test.
         xml: the schema, "voc" or "points" (see `points_xml.py`).
         id_is_scene: whether each image is a scene of its own, known by its id.
-        stated_numbers: whether a number in what an XML file calls its image is worth a note where it is another than
+        stated_numbers: whether a number in what an XML file calls its image is noted where it is another than
             its own.
     """
 

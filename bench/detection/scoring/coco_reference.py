@@ -1,6 +1,6 @@
 """COCO's own numbers: the APs of a predictions file by pycocotools, beside ours (`evaluator.py`, `score.py`).
 
-Used where they are asked for, by `bench selftest` and `bench score --coco`; no board holds one. pycocotools is given
+Used on request, by `bench selftest` and `bench score --coco`; no board holds one. pycocotools is given
 the same boxes, ignored truth as COCO's crowd, and as many detections of an image as there are; its usual cap of 100
 gives a second number, which is the one that other tools report.
 """
@@ -52,7 +52,7 @@ def coco_aps(table: BoxTable, levels: Mapping[str, np.ndarray]) -> dict[str, tup
 
     most = max(CAP, int(np.diff(table.offset).max(initial=0)))
     out = {}
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells every step
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints every step
         truth, found = _truth(table), _found(table)
         for level, weights in levels.items():
             judge = COCOeval(truth, found, "bbox")

@@ -149,7 +149,7 @@ class NetworkMatcher(NetworkMethod[NetworkT], Matcher[NetworkT]):
 
         network, device = self._ready(self.setup.context)
         if self.setup.scaling is None:
-            raise BenchError(f"{type(self).__name__} was asked to predict before prepare() gave it a scaling")
+            raise BenchError(f"{type(self).__name__} has to predict before prepare() gave it a scaling")
         scaling = self.setup.scaling.of(view)
         for start in range(0, len(images), EMBED_BLOCK):
             block = np.ascontiguousarray(apply_scaling(scaling, images[start : start + EMBED_BLOCK]))

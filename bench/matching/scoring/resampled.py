@@ -1,8 +1,8 @@
 """One metric of a matching record, in a form that can be recomputed for any resampling of its clusters.
 
 A cluster is the source scene, where it is known, else the leakage group. A pair belongs to the cluster of its SAR
-patch, which is the one that asks "is this my place?": a negative also touches the cluster of its optical patch, and
-that dependence is not modelled (docs/statistics.md). A retrieval query belongs to the cluster of the patch that asks.
+patch, which is the query: a negative also touches the cluster of its optical patch, and
+that dependence is not modelled (docs/statistics.md). A retrieval query belongs to the cluster of its own patch.
 """
 
 from __future__ import annotations

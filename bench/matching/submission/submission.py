@@ -1,8 +1,8 @@
-"""`submission`: distances that another tool gave to the drawn pairs, from a table or a predictions file, scored like
+"""`submission`: distances that another tool gave to the sampled pairs, from a table or a predictions file, scored like
 every row.
 
-Owns what another tool is asked (each distinct pair once, without label and kind) and whether its answer is complete and
-meant for it.
+Owns what is requested of another tool (each distinct pair once, without label and kind) and whether its answer is
+complete and meant for it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OURS = ".npz"  # a predictions file of this task
 READ = (*FORMATS, OURS)
 HANDOUT = "bench data pairs --config SUITE --out pairs.csv"
 GALLERY = "gallery"
-ASKED = (*PARTS, GALLERY)
+REQUESTED = (*PARTS, GALLERY)
 NAMES = ("pair", "part", "sar", "optical")
 # columns of the handout that may stay in the answer
 PASSED_OVER = ("sar_file", "optical_file", "sar_window", "optical_window")
@@ -65,20 +65,21 @@ class SubmissionOptions(MatcherOptions):
 
 
 class Submission(Matcher[SubmissionOptions]):
-    """A row that was computed elsewhere; `bench.matching.predict` reads its file instead of asking for distances."""
+    """A row that was computed elsewhere; `bench.matching.predict` reads its file instead of computing distances."""
 
     version = 1
     Options = SubmissionOptions
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What another tool is asked: each distinct pair of positions once, in an order that tells neither label nor kind.
+class RequestedPairs:
+    """The pairs requested of another tool: each distinct pair of positions once, in an order that shows neither label
+    nor kind.
 
     Attributes:
         parts: (n,) text, "validation", "test" or "gallery"; the parts stand one behind the other.
         sar, optical: (n,) ids of the two patches.
-        start: part -> its first number. at: part -> for each drawn pair (or, row by row, each place of the gallery's
+        start: part -> its first number. at: part -> for each sampled pair (or, row by row, each place of the gallery's
             matrix) its number.
         hashes: what an answer may say that it was made for.
     """
@@ -104,12 +105,12 @@ class Asked:
 
     def of(self, part: str) -> slice:
         """Return the numbers of a part's pairs."""
-        later = [self.start[other] for other in ASKED[ASKED.index(part) + 1 :]]
+        later = [self.start[other] for other in REQUESTED[REQUESTED.index(part) + 1 :]]
         return slice(self.start[part], later[0] if later else len(self))
 
 
-def make_asked(data: Mapping[str, Any], drawn: Sampled) -> Asked:
-    """Return what is asked of another tool.
+def requested_pairs(data: Mapping[str, Any], sampled: Sampled) -> RequestedPairs:
+    """Return the pairs requested of another tool.
 
     Args:
         data: identity of the planned data (`PlannedData.identity`).
@@ -119,43 +120,45 @@ def make_asked(data: Mapping[str, Any], drawn: Sampled) -> Asked:
     optical: list[str] = []
     start: dict[str, int] = {}
     at: dict[str, np.ndarray] = {}
-    for part in ASKED:
-        ids = drawn.ids["test" if part == GALLERY else part]
+    for part in REQUESTED:
+        ids = sampled.ids["test" if part == GALLERY else part]
         if part == GALLERY:
-            grid = np.meshgrid(drawn.gallery, drawn.gallery, indexing="ij")
+            grid = np.meshgrid(sampled.gallery, sampled.gallery, indexing="ij")
             s, o = (axis.ravel() for axis in grid)
         else:
-            s, o = drawn.pairs[part].sar, drawn.pairs[part].optical
+            s, o = sampled.pairs[part].sar, sampled.pairs[part].optical
         distinct, inverse = np.unique(s * len(ids) + o, return_inverse=True)
         start[part] = len(parts)
         at[part] = len(parts) + inverse
         parts += [part] * len(distinct)
         sar += [ids[i] for i in (distinct // max(len(ids), 1)).tolist()]
         optical += [ids[i] for i in (distinct % max(len(ids), 1)).tolist()]
-    hashes = claims_of(data, pairs_sha256=canonical_hash([drawn.pairs_sha256, drawn.gallery_sha256]))
-    return Asked(tuple(parts), tuple(sar), tuple(optical), start, at, hashes)
+    hashes = claims_of(data, pairs_sha256=canonical_hash([sampled.pairs_sha256, sampled.gallery_sha256]))
+    return RequestedPairs(tuple(parts), tuple(sar), tuple(optical), start, at, hashes)
 
 
-def handout(asked: Asked, index: PairIndex) -> pandas.DataFrame:
+def handout(requested: RequestedPairs, index: PairIndex) -> pandas.DataFrame:
     """Return the table that another tool fills in: numbers, ids, files, the window in them, and what it is made for."""
     import pandas
 
     samples = {sample.id: sample for sample in index.samples}
-    columns: dict[str, Any] = dict(zip(NAMES, (range(len(asked)), asked.parts, asked.sar, asked.optical), strict=True))
-    columns["sar_file"] = [samples[name].sar for name in asked.sar]
-    columns["optical_file"] = [samples[name].optical for name in asked.optical]
+    columns: dict[str, Any] = dict(
+        zip(NAMES, (range(len(requested)), requested.parts, requested.sar, requested.optical), strict=True)
+    )
+    columns["sar_file"] = [samples[name].sar for name in requested.sar]
+    columns["optical_file"] = [samples[name].optical for name in requested.optical]
     if any(sample.window is not None for sample in index.samples):
-        for column, ids in (("sar_window", asked.sar), ("optical_window", asked.optical)):
+        for column, ids in (("sar_window", requested.sar), ("optical_window", requested.optical)):
             columns[column] = [" ".join(map(str, samples[name].window or ())) for name in ids]
-    return pandas.DataFrame({**columns, MADE_FOR: asked.hashes[MADE_FOR]})
+    return pandas.DataFrame({**columns, MADE_FOR: requested.hashes[MADE_FOR]})
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """An answer, laid onto what was drawn.
+    """An answer, laid onto what was sampled.
 
     Attributes:
-        distance: part -> (p,) float32 of the drawn pairs, NaN where the method failed; all NaN for a validation that
+        distance: part -> (p,) float32 of the sampled pairs, NaN where the method failed; all NaN for a validation that
             was left out.
         gallery: (g, g) float32, None where it was left out.
         sar_embedding, optical_embedding, embedding_distance: of a predictions file with embeddings, in the order of the
@@ -173,107 +176,109 @@ class Submitted:
     embedding_distance: str | None = None
 
 
-def read_submission(cell: Cell, plan: PlannedData, drawn: Sampled) -> Submitted:
+def read_submission(cell: Cell, plan: PlannedData, sampled: Sampled) -> Submitted:
     """Return the distances of a submitted cell.
 
     Raises:
-        BenchError: the file is no such table, was made for other data, another split or another drawing, or does not
+        BenchError: the file is no such table, was made for other data, another split or another sampling, or does not
             name every pair exactly once with a finite distance or an empty field.
     """
     path = submitted_file(cell, READ)
     threshold: float | None = cell.spec["method"]["options"]["threshold"]
-    asked = make_asked(plan.identity(), drawn)
+    requested = requested_pairs(plan.identity(), sampled)
     if path.suffix.lower() == OURS:
-        return _from_predictions(path, asked, drawn, threshold)
+        return _from_predictions(path, requested, sampled, threshold)
     sheet = read_sheet(path, "pairs", "the columns pair, part, sar, optical, distance")
     sheet.check_columns((("distance", "similarity"),), (*NAMES, *PASSED_OVER, MADE_FOR), COLUMNS)
     named = set(NAMES[1:]) <= set(sheet.table)
     if not named and not {"pair", MADE_FOR} <= set(sheet.table):
         raise BenchError(f"{path} does not say which pairs it means; {COLUMNS}")
-    agreed = check_claims(claims_in(sheet), asked.hashes, path, HANDOUT)
-    numbers = _numbers_of(sheet, asked, named)
+    agreed = check_claims(claims_in(sheet), requested.hashes, path, HANDOUT)
+    numbers = _numbers_of(sheet, requested, named)
     value, sign = ("distance", 1.0) if "distance" in sheet.table else ("similarity", -1.0)
     legal = f"a finite {value} within single precision, or an empty field where the method failed"
-    distance = np.full(len(asked), np.nan)
+    distance = np.full(len(requested), np.nan)
     distance[numbers] = sign * sheet.numbers(value, legal, empty=True, largest=_LARGEST)
-    given = np.zeros(len(asked), dtype=bool)
+    given = np.zeros(len(requested), dtype=bool)
     given[numbers] = True
     fixed = None if threshold is None else float(np.float32(sign * threshold))
-    return _laid(path, asked, drawn, distance, given, fixed, {"submitted_for": agreed, "submitted_value": value})
+    return _laid(path, requested, sampled, distance, given, fixed, {"submitted_for": agreed, "submitted_value": value})
 
 
-def _numbers_of(sheet: Sheet, asked: Asked, named: bool) -> np.ndarray:
+def _numbers_of(sheet: Sheet, requested: RequestedPairs, named: bool) -> np.ndarray:
     """Return the number of each row's pair, (n,) int64, each once."""
-    by_number = sheet.positions("pair", len(asked)) if "pair" in sheet.table else None
-    numbers = _numbers_by_name(sheet, asked) if named else by_number
+    by_number = sheet.positions("pair", len(requested)) if "pair" in sheet.table else None
+    numbers = _numbers_by_name(sheet, requested) if named else by_number
     assert numbers is not None  # `read_submission` has seen one of the two
     if by_number is not None and (by_number != numbers).any():
         i = int(np.argmax(by_number != numbers))
         pair = by_number[i]
-        here = f"pair {pair} is {asked.sar[pair]} and {asked.optical[pair]} of {asked.parts[pair]} here"
+        here = f"pair {pair} is {requested.sar[pair]} and {requested.optical[pair]} of {requested.parts[pair]} here"
         raise BenchError(f"{sheet.where(i)}: {here}, not what the row names; predict what `{HANDOUT}` writes")
-    sheet.check_once(numbers, lambda i: f"pair {i} ({asked.sar[i]} and {asked.optical[i]} of {asked.parts[i]})")
+    sheet.check_once(
+        numbers, lambda i: f"pair {i} ({requested.sar[i]} and {requested.optical[i]} of {requested.parts[i]})"
+    )
     return numbers
 
 
-def _numbers_by_name(sheet: Sheet, asked: Asked) -> np.ndarray:
+def _numbers_by_name(sheet: Sheet, requested: RequestedPairs) -> np.ndarray:
     """Return the number of the pair that each row names, (n,) int64."""
     out = np.empty(len(sheet.table), dtype=np.int64)
     for i, key in enumerate(zip(*(sheet.texts(name) for name in NAMES[1:]), strict=True)):
-        number = asked.number.get(key)
+        number = requested.number.get(key)
         if number is None:
-            raise BenchError(f"{sheet.where(i)}: {_unknown(key, asked)}")
+            raise BenchError(f"{sheet.where(i)}: {_unknown(key, requested)}")
         out[i] = number
     return out
 
 
-def _unknown(key: tuple[str, str, str], asked: Asked) -> str:
-    """Return what is wrong with a pair that was not asked for."""
+def _unknown(key: tuple[str, str, str], requested: RequestedPairs) -> str:
+    """Return what is wrong with a pair that was not requested."""
     part, sar, optical = key
-    if part not in ASKED:
-        return f"unknown part {part!r}{nearest(part, ASKED)}"
-    chosen = asked.of(part)
-    for view, name, ids in (("SAR", sar, asked.sar[chosen]), ("optical", optical, asked.optical[chosen])):
+    if part not in REQUESTED:
+        return f"unknown part {part!r}{nearest(part, REQUESTED)}"
+    chosen = requested.of(part)
+    for view, name, ids in (("SAR", sar, requested.sar[chosen]), ("optical", optical, requested.optical[chosen])):
         if name not in set(ids):
             return f"unknown {view} patch {name!r} in {part}{nearest(name, set(ids))}"
-    return f"the pair {sar} and {optical} is not asked for in {part}; predict what `{HANDOUT}` writes"
+    return f"the pair {sar} and {optical} is not requested in {part}; predict what `{HANDOUT}` writes"
 
 
 def _laid(
     path: Path,
-    asked: Asked,
-    drawn: Sampled,
+    requested: RequestedPairs,
+    sampled: Sampled,
     distance: np.ndarray,
     given: np.ndarray,
     fixed: float | None,
     facts: dict[str, Any],
 ) -> Submitted:
-    """Lay distances by number onto the drawn pairs, once every part is complete or, where it may be, left out."""
-    present = {part: bool(given[asked.of(part)].any()) for part in ASKED}
-    for part in ASKED:
-        own = given[asked.of(part)]
-        missing = lacking(own, f"{len(own)} {part} pairs", asked.called, asked.start[part])
+    """Lay distances by number onto the sampled pairs, once every part is complete or, where it may be, left out."""
+    present = {part: bool(given[requested.of(part)].any()) for part in REQUESTED}
+    for part in REQUESTED:
+        own = given[requested.of(part)]
+        missing = lacking(own, f"{len(own)} {part} pairs", requested.called, requested.start[part])
         if missing and (part == "test" or present[part]):
             advice = "write a row for each, with an empty distance where the method failed"
             raise BenchError(f"{path} lacks {missing}; {advice}")
-    if not present["validation"] and len(drawn.pairs["validation"]) and fixed is None:
-        number = len(given[asked.of("validation")])
+    if not present["validation"] and len(sampled.pairs["validation"]) and fixed is None:
+        number = len(given[requested.of("validation")])
         raise BenchError(
             f"{path} has none of the {number} validation pairs, on which the threshold is chosen; add them, or state a"
             " threshold with --threshold"
         )
     known = np.isfinite(distance)
-    if not known[asked.of("test")].any():
+    if not known[requested.of("test")].any():
         raise BenchError(
             f"{path}: every distance of the test pairs is empty; a method that fails on all of them needs no row"
         )
     _check_precision(distance[known], path)
     single = distance.astype(np.float32)
-    gallery = single[asked.at[GALLERY]].reshape(len(drawn.gallery), -1) if present[GALLERY] else None
+    gallery = single[requested.at[GALLERY]].reshape(len(sampled.gallery), -1) if present[GALLERY] else None
     facts = {"submitted": True, **facts}
     if gallery is None:
         facts["gallery_sha256"] = None
-    return Submitted({part: single[asked.at[part]] for part in PARTS}, gallery, fixed, facts)
+    return Submitted({part: single[requested.at[part]] for part in PARTS}, gallery, fixed, facts)
 
 
 def _check_precision(values: np.ndarray, path: Path) -> None:
@@ -285,7 +290,7 @@ def _check_precision(values: np.ndarray, path: Path) -> None:
         raise BenchError(f"{path}: {equal}, which boards keep; subtract what they share or take a logarithm")
 
 
-def _from_predictions(path: Path, asked: Asked, drawn: Sampled, threshold: float | None) -> Submitted:
+def _from_predictions(path: Path, requested: RequestedPairs, sampled: Sampled, threshold: float | None) -> Submitted:
     """Read a predictions file of this task: its pairs, wherever they stand in it; its labels and kinds are not looked
     at.
     """
@@ -294,8 +299,8 @@ def _from_predictions(path: Path, asked: Asked, drawn: Sampled, threshold: float
             f"{path} is no predictions file of the matching task (.npz); submit a table instead: {COLUMNS}"
         )
     found = load_predictions(path)
-    distance, given = np.full(len(asked), np.nan), np.zeros(len(asked), dtype=bool)
-    for part in ASKED:
+    distance, given = np.full(len(requested), np.nan), np.zeros(len(requested), dtype=bool)
+    for part in REQUESTED:
         own: PartPredictions = getattr(found, "test" if part == GALLERY else part)
         if part == GALLERY:
             grid = np.meshgrid(found.gallery_position, found.gallery_position, indexing="ij")
@@ -306,9 +311,9 @@ def _from_predictions(path: Path, asked: Asked, drawn: Sampled, threshold: float
         ids = own.id.tolist()
         for sar, optical, value in zip(s.tolist(), o.tolist(), values.tolist(), strict=True):
             key = (part, ids[sar], ids[optical])
-            number = asked.number.get(key)
+            number = requested.number.get(key)
             if number is None:
-                raise BenchError(f"{path}: {_unknown(key, asked)}")
+                raise BenchError(f"{path}: {_unknown(key, requested)}")
             value = value if np.isfinite(value) else np.nan
             if given[number] and not np.isclose(distance[number], value, equal_nan=True, **_CLOSE):
                 raise BenchError(
@@ -318,22 +323,22 @@ def _from_predictions(path: Path, asked: Asked, drawn: Sampled, threshold: float
             distance[number], given[number] = value, True
     fixed = found.fixed_threshold if threshold is None else threshold
     out = _laid(
-        path, asked, drawn, distance, given, fixed, {"submitted_for": None, "submitted_value": "predictions file"}
+        path, requested, sampled, distance, given, fixed, {"submitted_for": None, "submitted_value": "predictions file"}
     )
-    return _with_embeddings(path, out, found, drawn)
+    return _with_embeddings(path, out, found, sampled)
 
 
-def _with_embeddings(path: Path, out: Submitted, found: Predictions, drawn: Sampled) -> Submitted:
+def _with_embeddings(path: Path, out: Submitted, found: Predictions, sampled: Sampled) -> Submitted:
     """Take over the embeddings of a predictions file, in our order, once they are seen to give its distances."""
     name = found.embedding_distance
     if found.sar_embedding is None or found.optical_embedding is None or name is None:
         return out
     order = {sample: i for i, sample in enumerate(found.test.id.tolist())}
-    if set(order) != set(drawn.ids["test"]) or len(order) < len(found.test.id):
-        raise BenchError(f"{path}: its embeddings are not of the {len(drawn.ids['test'])} test samples, each once")
-    take = np.array([order[sample] for sample in drawn.ids["test"]], dtype=np.int64)
+    if set(order) != set(sampled.ids["test"]) or len(order) < len(found.test.id):
+        raise BenchError(f"{path}: its embeddings are not of the {len(sampled.ids['test'])} test samples, each once")
+    take = np.array([order[sample] for sample in sampled.ids["test"]], dtype=np.int64)
     sar, optical = (np.asarray(each[take], dtype=np.float32) for each in (found.sar_embedding, found.optical_embedding))
-    pairs = drawn.pairs["test"]
+    pairs = sampled.pairs["test"]
     expected = paired(name, sar[pairs.sar], optical[pairs.optical])
     if not np.allclose(expected, out.distance["test"], equal_nan=True, **_CLOSE):
         raise BenchError(

@@ -22,7 +22,7 @@ NAME = "saropt-bench"
 
 @dataclass(frozen=True)
 class Declared:
-    """What the package asks for: a range of Python, requirements ("numpy>=2.0"), those of each extra, and tested
+    """What the package requires: a range of Python, requirements ("numpy>=2.0"), those of each extra, and tested
     versions.
     """
 
@@ -126,7 +126,7 @@ def _dependency(requirement: str, tested: dict[str, str]) -> Iterator[Finding]:
 
 def _clash(group: Sequence[str]) -> Iterator[Finding]:
     """Yield what follows from several distributions that write the same files; two builds of OpenCV of one version do
-    no harm, and pip installs both where packages ask for both names.
+    no harm, and pip installs both where packages require both names.
     """
     there = {name: version for name in group if (version := installed(name)) is not None}
     if len(there) < 2:
