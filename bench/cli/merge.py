@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from bench.tools.lineage import describe
-from bench.tools.merge import HERE, MERGED, PROBLEMS, Verdict, merge_runs
+from bench.tools.merge import HERE, MERGED, PROBLEMS, MergeOutcome, merge_runs
 
 EXAMPLES = """  bench merge ../laptop/runs --dry-run     what would come, and what does not fit
   bench merge ../laptop/runs cluster/runs
@@ -46,7 +46,7 @@ def execute(args: argparse.Namespace) -> int:
     return 1 if any(counts[state] for state in PROBLEMS) else 0
 
 
-def _line(verdict: Verdict, dry_run: bool) -> str:
+def _line(verdict: MergeOutcome, dry_run: bool) -> str:
     record = verdict.record
     name = verdict.folder.name if record is None else f"{record.task} {describe(record)}  {record.fingerprint[:12]}"
     return f"{_state(verdict.state, dry_run)}: {name}" + (f"\n  {verdict.reason}" if verdict.reason else "")

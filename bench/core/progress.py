@@ -13,6 +13,11 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, TextIO
 
+OnCount = Callable[[int, int], None]
+"""Called with (samples done, samples in all)."""
+OnStage = Callable[[str, int, int], None]
+"""Called with (what is being done, steps done, steps in all)."""
+
 
 class Progress:
     """Opens progress bars.

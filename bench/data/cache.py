@@ -17,8 +17,9 @@ from typing import Any, Self
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.progress import OnCount
 from bench.core.store import canonical_hash, write_json
-from bench.data.decoded import META, Decoded, Report, array_file, check_space, map_array, read_ahead
+from bench.data.decoded import META, Decoded, array_file, check_space, map_array, read_ahead
 from bench.data.index import PairIndex, PairSample
 from bench.data.mapped import forget_pages
 from bench.data.reading import PairReading
@@ -58,7 +59,7 @@ class PatchCache(Decoded):
 
 
 def open_cache(
-    index: PairIndex, root: Path, manifest_sha: str, options_key: str, cache: Path, progress: Report | None = None
+    index: PairIndex, root: Path, manifest_sha: str, options_key: str, cache: Path, progress: OnCount | None = None
 ) -> PatchCache:
     """Return the decoded pairs of `index`, decoding them first if they are not there, are damaged, or the data changed.
 
@@ -104,7 +105,7 @@ class PairView(View[PatchCache, PairIndex]):
             yield read(slice(start, start + size))
 
 
-def _build(folder: Path, index: PairIndex, root: Path, progress: Report | None) -> None:
+def _build(folder: Path, index: PairIndex, root: Path, progress: OnCount | None) -> None:
     pairs = _decoded(index.samples, root, index.reading)
     first = next(pairs)
     shapes = [image.shape for image in first]

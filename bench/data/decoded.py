@@ -23,8 +23,6 @@ import numpy as np
 from bench.core.errors import BenchError
 
 META = "meta.json"
-Report = Callable[[int, int], None]
-"""Called with (samples done, samples in all)."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

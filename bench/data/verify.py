@@ -18,14 +18,15 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.progress import OnCount
 from bench.core.store import write_text
 from bench.data.dataset import Dataset, FilePair, PairDataset
-from bench.data.decoded import Report, read_ahead
+from bench.data.decoded import read_ahead
 from bench.data.manifest import Manifest, build_manifest
 from bench.data.scaling import SarScale
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Checked = TypeVar("Checked")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +188,7 @@ def look(root: Path, name: str, read: Callable[[Path], np.ndarray]) -> Seen:
     return Seen((image.shape[0], image.shape[1]), str(image.dtype), constant=constant)
 
 
-def look_at_all(one: Callable[[Item], Found], items: Sequence[Item], progress: Report | None) -> list[Found]:
+def look_at_all(one: Callable[[Item], Checked], items: Sequence[Item], progress: OnCount | None) -> list[Checked]:
     """Return `one(item)` of all items, several at a time; `progress` is called with (items done, items in all)."""
     out = []
     for done, result in enumerate(read_ahead(one, items), start=1):
@@ -257,7 +258,7 @@ def index_problems(dataset: Dataset) -> list[str]:
 
 
 # -- pairs -------------------------------------------------------------------------------------------------------------
-def verify(dataset: PairDataset, limit: int | None = None, progress: Report | None = None) -> VerifyReport:
+def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | None = None) -> VerifyReport:
     """Check a data set on disk; all files are hashed anew, the first `limit` pairs (None: all) are opened.
 
     Args:

@@ -29,13 +29,13 @@ UNCHANGED, CHANGED, GONE = "unchanged", "CHANGED", "cleaned away"  # what became
 STAGE_FILES = {"train": (TRAIN, MODEL, "curves.csv"), "predict": (PREDICT, PREDICTIONS)}
 
 
-class State(BaseModel):
+class Stored(BaseModel):
     """Base of what we write and read back: unknown keys are refused, so a damaged file cannot pass."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Failure(State):
+class Failure(Stored):
     """Why a cell failed. `where` is the stage; the traceback's paths are relative to the package."""
 
     stage: str
@@ -43,7 +43,7 @@ class Failure(State):
     traceback: str
 
 
-class Record(State):
+class Record(Stored):
     """One measurement, finished or failed.
 
     Attributes:

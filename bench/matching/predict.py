@@ -15,7 +15,7 @@ from bench.matching.matchers.base import Matcher, View
 from bench.matching.matchers.distances import matrix, paired
 from bench.matching.scoring.pairs import PairList, view_features
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
-from bench.matching.scoring.sampling import Sampled, sample
+from bench.matching.scoring.sampling import SampledPairs, sample
 from bench.matching.submission.submission import read_submission
 from bench.tasks.data import LoadedPairs
 
@@ -62,7 +62,7 @@ def predict_submission(job: Job, data: LoadedPairs) -> dict[str, Any]:
     return facts_of(job, sampled) | submitted.facts
 
 
-def facts_of(job: Job, sampled: Sampled) -> dict[str, Any]:
+def facts_of(job: Job, sampled: SampledPairs) -> dict[str, Any]:
     """Return what a record says of the pairs that were scored, and the hash of the predictions file."""
     return {
         "pairs_sha256": sampled.pairs_sha256,

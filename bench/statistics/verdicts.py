@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from bench.statistics.inference import Estimate
 
-Kind = Literal["reproduced", "within noise", "not reproduced", "not comparable"]
-_WEAKEST_FIRST: tuple[Kind, ...] = ("not comparable", "not reproduced", "within noise", "reproduced")
+VerdictKind = Literal["reproduced", "within noise", "not reproduced", "not comparable"]
+_WEAKEST_FIRST: tuple[VerdictKind, ...] = ("not comparable", "not reproduced", "within noise", "reproduced")
 _Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 _TOLERANCE = 1e-12  # a difference of exactly the margin, computed in floating point, is within it
 ONE_SEED = "one seed: the interval holds the test sampling and lacks the variance between seeds"
@@ -57,7 +57,7 @@ class Verdict:
         notes: further footnotes.
     """
 
-    kind: Kind
+    kind: VerdictKind
     reasons: tuple[str, ...]
     open: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ def verdict(
     return Verdict(kind, tuple(reason for _, reason in parts), published.open, notes)
 
 
-def _one(name: str, paper: float, published: Published, ours: Estimate | None) -> tuple[Kind, str]:
+def _one(name: str, paper: float, published: Published, ours: Estimate | None) -> tuple[VerdictKind, str]:
     """Return the verdict on one metric and its reason."""
     if ours is None or ours.value is None:
         return "not reproduced", f"{name} is not defined here, the paper has {paper:.4f}"

@@ -44,7 +44,7 @@ CONTEXT = ("job.json", "log.txt")  # of the other machine: copied, since a later
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MergeOutcome:
     """The outcome for one cell of another runs folder, and its reason."""
 
     folder: Path
@@ -53,7 +53,9 @@ class Verdict:
     record: Record | None = None
 
 
-def merge_runs(others: Sequence[Path], runs: Path, models: bool = True, dry_run: bool = False) -> Iterator[Verdict]:
+def merge_runs(
+    others: Sequence[Path], runs: Path, models: bool = True, dry_run: bool = False
+) -> Iterator[MergeOutcome]:
     """Merge the finished cells of `others` into `runs`; yield one verdict a cell, as it is done.
 
     Args:
@@ -103,33 +105,33 @@ def _finished(runs: Path) -> dict[str, Record]:
     return out
 
 
-def _merge(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_run: bool) -> Verdict:
+def _merge(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_run: bool) -> MergeOutcome:
     try:
         record = load_record(folder / RECORD)
     except BenchError as error:
-        return Verdict(folder, DAMAGED, str(error))
+        return MergeOutcome(folder, DAMAGED, str(error))
     why = _no_measurement(record)
     if why:
-        return Verdict(folder, LEFT, why, record)
+        return MergeOutcome(folder, LEFT, why, record)
     if record.fingerprint in ours:
         return _against(folder, record, ours[record.fingerprint])
     target = runs / record.task / f"{record.slot}--{record.fingerprint[:12]}"
     with ExitStack() as locks:
         if not locks.enter_context(_reading(folder)):
-            return Verdict(folder, BUSY, "a process works on it there; merge again when it has finished", record)
+            return MergeOutcome(folder, BUSY, "a process works on it there; merge again when it has finished", record)
         damage = _damage(folder, record, models)
         if damage:
-            return Verdict(folder, DAMAGED, damage, record)
+            return MergeOutcome(folder, DAMAGED, damage, record)
         if dry_run:
-            return Verdict(folder, MERGED, "", record)
+            return MergeOutcome(folder, MERGED, "", record)
         if not locks.enter_context(folder_lock(target, wait=False)):
-            return Verdict(folder, BUSY, f"a process works on {target}; merge again when it has finished", record)
+            return MergeOutcome(folder, BUSY, f"a process works on {target}; merge again when it has finished", record)
         with suppress(BenchError):  # finished by that process since we looked; a damaged record of ours is replaced
             mine = load_record(target / RECORD)
             if mine.status == "finished" and mine.fingerprint == record.fingerprint:
                 return _against(folder, record, mine)
         _copy(folder, target, record, models)
-    return Verdict(folder, MERGED, "", record)
+    return MergeOutcome(folder, MERGED, "", record)
 
 
 def _no_measurement(record: Record) -> str:
@@ -142,17 +144,17 @@ def _no_measurement(record: Record) -> str:
     return ""
 
 
-def _against(folder: Path, record: Record, mine: Record) -> Verdict:
+def _against(folder: Path, record: Record, mine: Record) -> MergeOutcome:
     """Compare two finished records of one fingerprint: nothing that enters it differs, so neither may the numbers."""
     if record.metrics == mine.metrics:
-        return Verdict(folder, HERE, "", record)
+        return MergeOutcome(folder, HERE, "", record)
     names = sorted(set(record.metrics) | set(mine.metrics))
     differing = [name for name in names if record.metrics.get(name) != mine.metrics.get(name)]
     first = differing[0]
     reason = (
         f"{len(differing)} numbers differ under the same fingerprint, such as {first}: {mine.metrics.get(first)!r} here"
     )
-    return Verdict(folder, CONFLICT, f"{reason}, {record.metrics.get(first)!r} there; ours stays", record)
+    return MergeOutcome(folder, CONFLICT, f"{reason}, {record.metrics.get(first)!r} there; ours stays", record)
 
 
 def _damage(folder: Path, record: Record, models: bool) -> str:

@@ -24,7 +24,7 @@ from bench.training.loader import FAILED, EpochSampler, map_tensors, to_device
 from bench.training.mmengine_parts import Hook, OptimWrapper, Runner
 from bench.training.parallel import SHARE, Ranks, alone, distributed
 from bench.training.randomness import reseed
-from bench.training.spec import Row, TrainSpec, Validate
+from bench.training.spec import EpochRow, TrainSpec, Validate
 from bench.training.state import TrainState, TrainStore
 
 _LOSS_CHECK_CUDA = 50
@@ -215,7 +215,7 @@ class CheckpointHook(Hook):
         session, state = self.session, self.session.state
         lr = session.spec.learning_rate(epoch * session.per_epoch - 1, session.per_epoch)
         metrics = _validate(session, epoch)
-        row: Row = {"epoch": epoch, "lr": lr}
+        row: EpochRow = {"epoch": epoch, "lr": lr}
         row.update({name: finite_or_none(value) for name, value in session.meter.means().items()})
         row.update({f"val_{name}": finite_or_none(value) for name, value in metrics.items()})
         weights = {key: _on_cpu(value) for key, value in session.model.state_dict().items()}

@@ -20,7 +20,7 @@ OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad")
 SCHEDULES = ("constant", "cosine", "step")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
-Row = dict[str, float | None]
+EpochRow = dict[str, float | None]
 Validate = Callable[["nn.Module", int], Mapping[str, float | None]]
 
 
@@ -135,7 +135,7 @@ class TrainResult:
         best_epoch: epoch (from 1) whose weights were selected; None with select="last".
     """
 
-    history: tuple[Row, ...]
+    history: tuple[EpochRow, ...]
     resumed_from: int | None
     seconds: float
     peak_memory_bytes: int

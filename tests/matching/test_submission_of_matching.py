@@ -22,20 +22,20 @@ from bench.execution.cell import Origin
 from bench.matching.matchers.distances import paired, pairwise
 from bench.matching.scoring.pairs import sample_gallery, sample_pairs
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
-from bench.matching.scoring.sampling import PARTS, Sampled
+from bench.matching.scoring.sampling import PARTS, SampledPairs
 from bench.matching.submission.submission import RequestedPairs, Submitted, handout, read_submission, requested_pairs
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 PLAN: Any = SimpleNamespace(identity=lambda: IDENTITY)
 
 
-def drawn_of(validation: int = 9, test: int = 12, gallery: int = 5, seed: int = 0) -> Sampled:
+def drawn_of(validation: int = 9, test: int = 12, gallery: int = 5, seed: int = 0) -> SampledPairs:
     """Two scenes a part, so that uniform and hard negatives sometimes coincide."""
     ids = {part: tuple(f"{part[0]}{i}" for i in range(n)) for part, n in (("validation", validation), ("test", test))}
     pairs = {
         part: sample_pairs(len(ids[part]), seed, "scene", [i % 2 for i in range(len(ids[part]))]) for part in PARTS
     }
-    return Sampled(ids, pairs, sample_gallery(test, gallery, seed))
+    return SampledPairs(ids, pairs, sample_gallery(test, gallery, seed))
 
 
 DRAWN = drawn_of()
@@ -62,14 +62,14 @@ def written(folder: Path, rows: list[Row], name: str = "mine.csv") -> Path:
     return path
 
 
-def read(path: Path, threshold: float | None = None, drawn: Sampled = DRAWN) -> Submitted:
+def read(path: Path, threshold: float | None = None, drawn: SampledPairs = DRAWN) -> Submitted:
     cell: Any = SimpleNamespace(
         origin=Origin(places={"results": str(path)}), spec={"method": {"options": {"threshold": threshold}}}
     )
     return read_submission(cell, PLAN, drawn)
 
 
-def expected(rows: list[Row], drawn: Sampled = DRAWN) -> dict[str, np.ndarray]:
+def expected(rows: list[Row], drawn: SampledPairs = DRAWN) -> dict[str, np.ndarray]:
     """The distances of the drawn pairs, looked up one by one."""
     known = {(row["part"], row["sar"], row["optical"]): row["distance"] for row in rows}
     out = {}

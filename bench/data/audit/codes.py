@@ -20,7 +20,8 @@ from typing import Literal
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.data.audit.spool import Report, Spool
+from bench.core.progress import OnStage
+from bench.data.audit.spool import Spool
 from bench.data.decoded import read_ahead
 
 Mode = Literal["exact", "order"]
@@ -75,7 +76,7 @@ def block_codes(image: np.ndarray, mode: Mode) -> np.ndarray:
     return values
 
 
-def collect(spool: Spool, mode: Mode, report: Report | None = None) -> Codes:
+def collect(spool: Spool, mode: Mode, report: OnStage | None = None) -> Codes:
     """Return the kept blocks of all patches; those of too little texture (sea, blank, saturated) are left out.
 
     Raises:

@@ -30,7 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.data.audit.fingerprints import Candidate, Read, Report, candidates, fingerprints
+from bench.core.progress import OnCount
+from bench.data.audit.fingerprints import Candidate, Read, candidates, fingerprints
 
 SAME_PIXELS = 0.9
 """Median correlation of small blocks from which two images count as showing the same pixels."""
@@ -74,7 +75,7 @@ class Overlap:
 
 
 def find_overlaps(
-    read: Read, count: int, between: Sequence[bool] | np.ndarray | None = None, progress: Report | None = None
+    read: Read, count: int, between: Sequence[bool] | np.ndarray | None = None, progress: OnCount | None = None
 ) -> list[Overlap]:
     """Return the pairs of images that share pixels or show one place, in order of their positions.
 

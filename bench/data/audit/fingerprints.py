@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.core.progress import OnCount
+
 Read = Callable[[int], np.ndarray]
-Report = Callable[[int, int], None]
 Candidate = tuple[int, int, int, int]
 
 GRID = 8
@@ -46,7 +47,7 @@ class Prints:
     whole: np.ndarray
 
 
-def fingerprints(read: Read, count: int, progress: Report | None = None) -> Prints:
+def fingerprints(read: Read, count: int, progress: OnCount | None = None) -> Prints:
     """Return the fingerprints of the (smoothed) images 0 ... count - 1, each read once."""
     images, ats, codes = [], [], []
     whole = np.zeros((count, GRID * GRID), dtype=np.float32)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.progress import OnStage
 from bench.data.audit.codes import Codes, Mode, changes, collect
-from bench.data.audit.spool import Report, Spool
+from bench.data.audit.spool import Spool
 
 MIN_CHANGES = 100
 """A shared rectangle with fewer differences between neighbouring pixels than this proves nothing: sea, blank, a few
@@ -76,7 +77,7 @@ class Overlaps:
         )
 
 
-def find_overlaps(spool: Spool, modes: Sequence[Mode], report: Report | None = None) -> Overlaps:
+def find_overlaps(spool: Spool, modes: Sequence[Mode], report: OnStage | None = None) -> Overlaps:
     """Return all pairs of patches whose pixels agree at some offset in one of the `modes`, looked for in that order;
     one offset a pair.
 

@@ -12,12 +12,13 @@ from typing import Literal
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.progress import OnStage
 from bench.data.audit.codes import Mode
 from bench.data.audit.layout import Layout, lay_out, neighbours
 from bench.data.audit.leakage import Grouped, Leak, grouped_split, leak, placed
 from bench.data.audit.overlaps import Overlaps, agree, find_overlaps, spans
 from bench.data.audit.report import Implied, OpticalCheck, PatchReport
-from bench.data.audit.spool import Report, Spool, read_grey
+from bench.data.audit.spool import Spool, read_grey
 from bench.data.dataset import PairDataset
 from bench.data.index import PairIndex
 from bench.data.split_spec import SplitSpec
@@ -33,7 +34,7 @@ def audit_pairs(
     dataset: PairDataset,
     spec: SplitSpec,
     match: Literal["both", "exact", "order"] = "both",
-    report: Report | None = None,
+    report: OnStage | None = None,
 ) -> PatchReport:
     """Audit the pairs of `dataset` under the split `spec`.
 

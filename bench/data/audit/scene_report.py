@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bench.data.audit.duplicates import Overlap
 from bench.data.split_spec import SplitSpec
 
-Kind = Literal["file", "name", "adjacent", "pixels", "place"]
+LinkKind = Literal["file", "name", "adjacent", "pixels", "place"]
 
 _SAID: dict[str, str] = {
     "file": "are equal, byte by byte, to",
@@ -137,11 +137,11 @@ class SceneReport:
         rest = {scene for scene, part in zip(self.scenes, self.part, strict=True) if part in ("train", "validation")}
         return tuple(sorted(scene for scene in test & rest if scene is not None))
 
-    def of(self, kind: Kind) -> list[Link]:
+    def of(self, kind: LinkKind) -> list[Link]:
         """Return the links of one kind."""
         return [link for link in self.links if link.kind == kind]
 
-    def crossing(self, kind: Kind) -> list[tuple[int, int]]:
+    def crossing(self, kind: LinkKind) -> list[tuple[int, int]]:
         """Return (test image, training or validation image) of the links of one kind that join the two."""
         out = []
         for link in self.of(kind):
@@ -150,7 +150,7 @@ class SceneReport:
                     out.append((a, b))
         return out
 
-    def touched(self, *kinds: Kind) -> int:
+    def touched(self, *kinds: LinkKind) -> int:
         """Return how many test images have a link of these kinds to a training or validation image."""
         return len({a for kind in kinds for a, _ in self.crossing(kind)})
 

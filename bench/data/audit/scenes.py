@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.progress import OnStage
 from bench.data.audit.duplicates import Overlap, find_overlaps
 from bench.data.audit.scene_report import Against, Link, SceneReport
 from bench.data.dataset import Dataset
@@ -29,11 +30,9 @@ share.
 
 _WINDOW = re.compile(r"(.+)_(\d+)_(\d+)_(\d+)_(\d+)")
 
-Report = Callable[[str, int, int], None]
-
 
 def audit_scenes(
-    dataset: ShipDataset, spec: SplitSpec, against: Dataset | None = None, progress: Report | None = None
+    dataset: ShipDataset, spec: SplitSpec, against: Dataset | None = None, progress: OnStage | None = None
 ) -> SceneReport:
     """Look for content that the test part of a split shares with its other parts, and with another data set.
 
@@ -54,7 +53,7 @@ def audit_scenes(
         part[getattr(split, name)] = name
     files = [(dataset.root / item.image, index.reading) for item in index.items]
     hashes = file_hashes(dataset.manifest(), [item.image for item in index.items])
-    found = find_overlaps(_reader(files), len(files), None, _told(progress, "compare images"))
+    found = find_overlaps(_reader(files), len(files), None, _for_stage(progress, "compare images"))
     links = [*_equal(hashes), *named_windows(index), *(_link(overlap) for overlap in found)]
     return SceneReport(
         name=dataset.facts.name,
@@ -69,7 +68,7 @@ def audit_scenes(
     )
 
 
-def _told(progress: Report | None, what: str) -> Callable[[int, int], None] | None:
+def _for_stage(progress: OnStage | None, what: str) -> Callable[[int, int], None] | None:
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
@@ -138,7 +137,7 @@ def _compare(
     test: np.ndarray,
     hashes: Sequence[str],
     against: Dataset,
-    progress: Report | None,
+    progress: OnStage | None,
 ) -> Against:
     """Hold the test images against every SAR image of another set."""
     others, reading = _sar_images(against)
@@ -151,7 +150,7 @@ def _compare(
     files = [(dataset.root / index.items[i].image, index.reading) for i in test.tolist()]
     files += [(against.root / name, reading) for name in others]
     side = np.arange(len(files)) < len(test)
-    found = find_overlaps(_reader(files), len(files), side, _told(progress, f"compare with {against.facts.name}"))
+    found = find_overlaps(_reader(files), len(files), side, _for_stage(progress, f"compare with {against.facts.name}"))
     shared = tuple((index.ids[int(test[item.first])], others[item.second - len(test)], item) for item in found)
     return Against(**facts, searched=True, shared=shared)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,13 +17,11 @@ from typing import Any, Self
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.progress import OnStage
 from bench.data.decoded import check_space, read_ahead
 from bench.data.index import PairIndex, PairSample
 from bench.data.reading import PairReading
 from bench.data.windows import read_window
-
-Report = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
 
 
 class Spool:
@@ -41,7 +39,7 @@ class Spool:
         BenchError: an unreadable image, unequal sizes or pixel types (both files are named), a full disk.
     """
 
-    def __init__(self, index: PairIndex, root: Path, folder: Path, report: Report | None = None) -> None:
+    def __init__(self, index: PairIndex, root: Path, folder: Path, report: OnStage | None = None) -> None:
         self._index, self._root = index, Path(root)
         first = read_sar(index.samples[0], self._root, index.reading)
         self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
@@ -79,7 +77,7 @@ class Spool:
         raw = os.pread(self._stream.fileno(), (y1 - y0) * self._row_bytes, i * self._patch_bytes + y0 * self._row_bytes)
         return np.frombuffer(raw, dtype=self.dtype).reshape(y1 - y0, self.shape[1])
 
-    def _fill(self, report: Report | None) -> None:
+    def _fill(self, report: OnStage | None) -> None:
         done = 0
         try:
             for patch in _decoded(self._index.samples, self._root, self._index.reading):

@@ -16,8 +16,9 @@ from typing import Any, Self
 import numpy as np
 
 from bench.core.errors import BenchError
+from bench.core.progress import OnCount
 from bench.core.store import canonical_hash, write_json
-from bench.data.decoded import META, Decoded, Report, array_file, check_space, map_array, read_ahead
+from bench.data.decoded import META, Decoded, array_file, check_space, map_array, read_ahead
 from bench.data.reading import SarReading
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.whole_folder import whole_folder
@@ -63,7 +64,7 @@ class SceneStore(Decoded):
 
 
 def open_scenes(
-    index: SceneIndex, root: Path, manifest_sha256: str, label: str, cache: Path, progress: Report | None = None
+    index: SceneIndex, root: Path, manifest_sha256: str, label: str, cache: Path, progress: OnCount | None = None
 ) -> SceneStore:
     """Return the decoded scenes of `index`, decoding them first if they are not there, are damaged, or the data
     changed.
@@ -87,7 +88,7 @@ def open_scenes(
     )
 
 
-def _build(folder: Path, index: SceneIndex, root: Path, progress: Report | None) -> None:
+def _build(folder: Path, index: SceneIndex, root: Path, progress: OnCount | None) -> None:
     images = read_ahead(lambda scene: _read(scene, root, index.reading), index.items, threads=4)
     first = next(images)
     dtype, pixels = first.dtype, sum(scene.height * scene.width for scene in index.items)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data.decoded import Report
+from bench.core.progress import OnCount
 from bench.data.ships.dataset import Checked, ShipDataset
 from bench.data.ships.index import ShipScene
 from bench.data.verify import (
@@ -71,7 +71,7 @@ class ShipReport(DataReport):
         return {"unreadable": self.unreadable, "repeated box": self.repeated}
 
 
-def verify_ships(dataset: ShipDataset, limit: int | None = None, progress: Report | None = None) -> ShipReport:
+def verify_ships(dataset: ShipDataset, limit: int | None = None, progress: OnCount | None = None) -> ShipReport:
     """Check a detection set on disk; all files are hashed anew, all boxes checked, the first `limit` images (None: all)
     decoded.
 

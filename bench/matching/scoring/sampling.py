@@ -27,7 +27,7 @@ NO_PAIRS = PairList(_NOBODY, _NOBODY, _NOBODY.astype(bool), _NOBODY.astype(np.ui
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledPairs:
     """The sampled pairs of each part, and the gallery.
 
     Attributes:
@@ -50,7 +50,7 @@ class Sampled:
         return canonical_hash([self.ids["test"][i] for i in self.gallery.tolist()])
 
 
-def sample(plan: PlannedData, protocol: Mapping[str, Any], features: Features) -> Sampled:
+def sample(plan: PlannedData, protocol: Mapping[str, Any], features: Features) -> SampledPairs:
     """Sample the pairs of validation and test and the gallery.
 
     Args:
@@ -78,4 +78,4 @@ def sample(plan: PlannedData, protocol: Mapping[str, Any], features: Features) -
     size = None if protocol["gallery"] == "all" else protocol["gallery"]
     gallery = sample_gallery(len(positions["test"]), size, protocol["negative_seed"])
     ids = {part: tuple(index.ids[i] for i in positions[part].tolist()) for part in PARTS}
-    return Sampled(ids, lists, gallery)
+    return SampledPairs(ids, lists, gallery)

@@ -24,7 +24,7 @@ from bench.execution.cell import Cell
 from bench.matching.matchers.base import Matcher, MatcherOptions
 from bench.matching.matchers.distances import paired
 from bench.matching.scoring.predictions import PartPredictions, Predictions, load_predictions
-from bench.matching.scoring.sampling import PARTS, Sampled
+from bench.matching.scoring.sampling import PARTS, SampledPairs
 from bench.submissions.claims import MADE_FOR, check_claims, claims_in, claims_of
 from bench.submissions.request import submitted_file
 from bench.submissions.sheets import FORMATS, Sheet, lacking, read_sheet
@@ -109,7 +109,7 @@ class RequestedPairs:
         return slice(self.start[part], later[0] if later else len(self))
 
 
-def requested_pairs(data: Mapping[str, Any], sampled: Sampled) -> RequestedPairs:
+def requested_pairs(data: Mapping[str, Any], sampled: SampledPairs) -> RequestedPairs:
     """Return the pairs requested of another tool.
 
     Args:
@@ -176,7 +176,7 @@ class Submitted:
     embedding_distance: str | None = None
 
 
-def read_submission(cell: Cell, plan: PlannedData, sampled: Sampled) -> Submitted:
+def read_submission(cell: Cell, plan: PlannedData, sampled: SampledPairs) -> Submitted:
     """Return the distances of a submitted cell.
 
     Raises:
@@ -247,7 +247,7 @@ def _unknown(key: tuple[str, str, str], requested: RequestedPairs) -> str:
 def _laid(
     path: Path,
     requested: RequestedPairs,
-    sampled: Sampled,
+    sampled: SampledPairs,
     distance: np.ndarray,
     given: np.ndarray,
     fixed: float | None,
@@ -290,7 +290,9 @@ def _check_precision(values: np.ndarray, path: Path) -> None:
         raise BenchError(f"{path}: {equal}, which boards keep; subtract what they share or take a logarithm")
 
 
-def _from_predictions(path: Path, requested: RequestedPairs, sampled: Sampled, threshold: float | None) -> Submitted:
+def _from_predictions(
+    path: Path, requested: RequestedPairs, sampled: SampledPairs, threshold: float | None
+) -> Submitted:
     """Read a predictions file of this task: its pairs, wherever they stand in it; its labels and kinds are not looked
     at.
     """
@@ -328,7 +330,7 @@ def _from_predictions(path: Path, requested: RequestedPairs, sampled: Sampled, t
     return _with_embeddings(path, out, found, sampled)
 
 
-def _with_embeddings(path: Path, out: Submitted, found: Predictions, sampled: Sampled) -> Submitted:
+def _with_embeddings(path: Path, out: Submitted, found: Predictions, sampled: SampledPairs) -> Submitted:
     """Take over the embeddings of a predictions file, in our order, once they are seen to give its distances."""
     name = found.embedding_distance
     if found.sar_embedding is None or found.optical_embedding is None or name is None:

@@ -7,7 +7,7 @@ from functools import partial
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell
 from bench.matching.scoring.pairs import view_features
-from bench.matching.scoring.sampling import Sampled, sample
+from bench.matching.scoring.sampling import SampledPairs, sample
 from bench.matching.submission.submission import read_submission
 from bench.submissions.request import Submissions
 from bench.suite.data_plan import PlannedData, plan_data
@@ -22,7 +22,7 @@ class PairSubmissions(Submissions):
         read_submission(cell, plan, sampled)
 
 
-def sample_block(cell: Cell, workspace: Workspace) -> tuple[PlannedData, Sampled]:
+def sample_block(cell: Cell, workspace: Workspace) -> tuple[PlannedData, SampledPairs]:
     """Return the planned data of a cell and what is sampled for it; images are decoded only where clusters stand in for
     scenes.
     """

@@ -12,7 +12,7 @@ from typing import Literal
 
 from bench.core.workspace import Workspace
 
-State = Literal["ok", "warn", "missing", "broken"]
+FindingState = Literal["ok", "warn", "missing", "broken"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Finding:
 
     section: str
     name: str
-    state: State
+    state: FindingState
     text: str
     advice: str = ""
     needed: bool = True
