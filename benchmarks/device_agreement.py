@@ -33,9 +33,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 
-from bench.cli.options import available_cores
 from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError
+from bench.core.processes import available_cores
 from bench.core.progress import Progress
 from bench.core.store import load_arrays
 from bench.execution.job import JOB, read_job

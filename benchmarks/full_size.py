@@ -34,8 +34,8 @@ from pathlib import Path
 CHECKOUT = str(Path(__file__).resolve().parents[1])
 sys.path[0] = CHECKOUT  # this file's own folder would hide the standard library's `statistics`
 
-from bench.cli.options import available_cores
 from bench.core.errors import BenchError
+from bench.core.processes import available_cores
 from benchmarks.process_tree import Usage, measure
 
 LIMIT_GIB = 6.0

@@ -39,12 +39,11 @@ from typing import Any
 # this file's own folder would hide the standard library's `statistics`
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from bench.cli.options import origin_of
 from bench.core.errors import BenchError, nearest
 from bench.core.store import write_json
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Selection
-from bench.suite.config import load_suite
+from bench.suite.config import load_suite, origin_of
 from bench.suite.expansion import expand
 from benchmarks.step_times import How, Times, add_how, how_of, measured_on, reported, time_cell
 

@@ -27,8 +27,8 @@ sys.path[0] = CHECKOUT  # this file's own folder would hide the standard library
 
 import numpy as np
 
-from bench.cli.options import available_cores
 from bench.core.errors import BenchError
+from bench.core.processes import available_cores
 from bench.data.ships.toy import ToyShipScenes, render_ships
 from benchmarks.process_tree import Usage, measure
 

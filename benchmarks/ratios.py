@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.cli.options import available_cores
+from bench.core.processes import available_cores
 
 Action = Callable[[], float]
 """Does its work and returns the seconds that count."""

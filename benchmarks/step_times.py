@@ -24,9 +24,9 @@ from unittest import mock
 
 import numpy as np
 
-from bench.cli.options import available_cores
 from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError
+from bench.core.processes import available_cores
 from bench.core.progress import Progress
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell

@@ -7,22 +7,24 @@ and carries no time.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.boards.entries import entry_samples, load_entries
+from bench.boards.entries import entry_samples, file_entries, load_entries, prune_entries
 from bench.boards.evidence import Evidence
 from bench.boards.rendering import to_csv, to_markdown
 from bench.boards.tables import Table
 from bench.core.errors import BenchError, nearest
-from bench.core.store import read_json, write_json, write_text
+from bench.core.store import folder_lock, read_json, write_json, write_text
 from bench.execution.cell import Cell
+from bench.execution.records import Record
 from bench.execution.task import get_task
 from bench.suite.config import Suite
-from bench.suite.expansion import RowId
+from bench.suite.expansion import RowId, board_order
 
 SUITE = "suite.json"
 
@@ -73,10 +75,70 @@ def _read_suite(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Boards:
-    """The boards of one suite: each table by the path of its Markdown, and what is wrong with entries."""
+    """The boards of one suite: each table by the path of its Markdown, what is wrong with entries, and the names of
+    entries that the suite no longer has, so that they were removed.
+    """
 
     tables: Mapping[Path, Table]
     problems: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+def file_run(
+    boards: Path,
+    suite: Suite,
+    cells: Sequence[Cell],
+    records: Sequence[tuple[Path, Record]],
+    whole_tasks: Sequence[str] = (),
+) -> Boards:
+    """File the records of a run, each beside its cell's folder, as entries of the suite, and rebuild its boards.
+
+    Args:
+        whole_tasks: tasks whose every cell was run: their entries of other cells are removed.
+
+    Raises:
+        BenchError: a file cannot be read or written.
+    """
+    folder = boards / suite.name
+    with folder_lock(folder):
+        filed = file_entries(folder, records)
+        if filed:
+            write_suite(folder, suite, cells, board_order(suite, suite.origin))
+        gone = prune_entries(folder, cells, whole_tasks)
+        built = build_boards(boards, suite.name) if filed else Boards({})
+    return replace(built, removed=tuple(gone))
+
+
+def wiring_tables(suite: str, records: Sequence[Record], what: str) -> dict[Path, Table]:
+    """Return the tables of records that enter no board, by the name that their Markdown would have; `what` says why."""
+    out = {}
+    for task in dict.fromkeys(record.task for record in records):
+        mine = [record for record in records if record.task == task]
+        out[Path(f"{task}.md")] = get_task(task).table(suite, f"{suite} ({what})", "", mine, Evidence())
+    return out
+
+
+def leaderboard(suite: str, task: str | None = None, boards: str | Path = "leaderboards", cost: bool = False) -> Table:
+    """Return a results table of a suite, made of the entries that were filed: nothing is measured, read from data, or
+    written.
+
+    Args:
+        suite: name of the suite. task: needed where the suite has tables of several tasks.
+        boards: the folder of all boards.
+        cost: add what each row cost in time and memory.
+
+    Raises:
+        BenchError: unknown suite or task (the nearest are named), several tables and no task, no readable entry.
+    """
+    built = build_boards(Path(boards), suite, write=False, cost=cost)
+    for problem in built.problems:
+        warnings.warn(problem, stacklevel=2)
+    tables = {path.stem: table for path, table in built.tables.items()}
+    if task is None and len(tables) > 1:
+        raise BenchError(f"task None: board {suite!r} has several tables; choose one of: {', '.join(tables)}", "task")
+    if task is not None and task not in tables:
+        raise BenchError(f"task {task!r}: board {suite!r} has no such table{nearest(task, tables)}", "task")
+    return next(iter(tables.values())) if task is None else tables[task]
 
 
 def build_boards(boards: Path, suite_name: str, write: bool = True, cost: bool = False) -> Boards:

@@ -13,11 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.errors import BenchError
 from bench.core.registries import TASKS
-from bench.execution.task import get_task
-from bench.tools.comparison import BoardRow, choose_pair, find_rows, metric_row
-from bench.tools.lineage import find_sources
+from bench.tools.comparison import BoardRow, compare, shown_p
 
 if TYPE_CHECKING:
     from bench.statistics.inference import Difference, Estimate, Interval
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
 EXAMPLES = """  bench compare hrsid:faster-rcnn/osm hrsid:faster-rcnn/none
   bench compare bnn-resnet18 histogram --dataset s1s2-256/place --metric hard.accuracy
   bench compare 2df415e2 0c11a6d8"""
-LEVEL = 0.05
-LOWER_IS_BETTER = ("fpr95",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,25 +49,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    from bench.statistics.inference import compare, estimate
-
-    sources, damaged = find_sources(args.runs, args.boards)
-    for problem in damaged:
-        print(f"left out: {problem}", file=sys.stderr)
-    rows = find_rows(sources)
-    if not rows:
-        raise BenchError(
-            f"no row under {args.runs} or {args.boards}; run a suite first (bench run --config quickstart), or name the"
-            " folders"
-        )
-    a, b = choose_pair(args.a, args.b, rows, args.task, args.dataset)
-    metric = args.metric or get_task(a.task).headline
-    one, two = metric_row(a, metric), metric_row(b, metric)
-    difference = compare(one, two)
-    print(f"{metric} on {a.dataset}, {a.task}\n")
-    print("\n".join(_table([("a", a), ("b", b)], [estimate(one), estimate(two)])))
-    print("\n" + "\n".join(_paired(difference, estimate(one))))
-    print("\n" + verdict(difference, metric))
+    found = compare(
+        args.a,
+        args.b,
+        metric=args.metric,
+        task=args.task,
+        dataset=args.dataset,
+        runs=args.runs,
+        boards=args.boards,
+        report=lambda text: print(text, file=sys.stderr),
+    )
+    print(f"{found.metric} on {found.a.dataset}, {found.a.task}\n")
+    print("\n".join(_table([("a", found.a), ("b", found.b)], [found.a_estimate, found.b_estimate])))
+    print("\n" + "\n".join(_paired(found.paired, found.a_estimate)))
+    print("\n" + found.verdict)
     return 0
 
 
@@ -102,7 +92,7 @@ def _paired(difference: Difference, one: Estimate) -> list[str]:
     test = (
         f"not made: {difference.reason}"
         if difference.p is None
-        else f"p {_p(difference.p)}, {_swaps(difference)}, for this one comparison"
+        else f"p {shown_p(difference.p)}, {_swaps(difference)}, for this one comparison"
     )
     lines = [
         ("a - b", f"{_signed(difference.value)}, interval {_interval(difference.interval, signed=True)}"),
@@ -115,24 +105,8 @@ def _paired(difference: Difference, one: Estimate) -> list[str]:
     return [f"{label.ljust(13)}{text}" for label, text in lines]
 
 
-def verdict(difference: Difference, metric: str) -> str:
-    """Return in one sentence what the comparison says; the swap test decides, the interval is for reading."""
-    if difference.value is None or difference.p is None:
-        return f"nothing can be said: {difference.reason}"
-    if not difference.seeds_known:
-        return "one seed: training scatter unknown, so this says nothing about the methods"
-    if difference.p > LEVEL:
-        return f"not separable on this test set (p {_p(difference.p)})"
-    lower = metric.rpartition(".")[2] in LOWER_IS_BETTER
-    return f"{'a' if (difference.value > 0) != lower else 'b'} is better (p {_p(difference.p)})"
-
-
 def _swaps(difference: Difference) -> str:
     return f"all {difference.swaps:,} swaps" if difference.exact else f"{difference.swaps:,} random swaps"
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _number(value: float | None) -> str:

@@ -139,21 +139,17 @@ def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) 
 
 def _block(args: argparse.Namespace, task: str) -> Cell:
     """Return a cell of the one block that the options leave."""
-    from bench.cli.options import origin_of
-
     suite = load_suite(args.config, args.settings)
     if task not in suite.tasks:
         raise BenchError(f"suite {suite.name!r} has no {task} section; it has: {', '.join(suite.tasks)}")
     filters = {name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)}
     submissions = get_task(task).submissions()
     assert submissions is not None  # the two tasks that this module writes for take submissions
-    return submissions.block_cell(suite, origin_of(args.config, args.settings), filters)
+    return submissions.block_cell(suite, suite.origin, filters)
 
 
 def _workspace(args: argparse.Namespace) -> Workspace:
-    if args.root is not None and not args.root.is_dir():
-        raise BenchError(f"--root {args.root} is not a folder; give the folder that holds the data set")
-    return Workspace(args.runs, roots={} if args.root is None else {"": args.root})
+    return Workspace.at(args.runs, "leaderboards", args.root)
 
 
 def _write_table(path: Path, table: pandas.DataFrame) -> None:

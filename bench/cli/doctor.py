@@ -15,7 +15,8 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.cli.options import add_place_arguments, make_workspace
+from bench.cli.options import add_place_arguments, place_arguments
+from bench.core.workspace import Workspace
 from bench.tools.doctor import Finding, examine
 
 EXAMPLES = """  bench doctor                       everything, under a minute
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    workspace, started = make_workspace(args), time.monotonic()
+    workspace, started = Workspace.at(**place_arguments(args)), time.monotonic()
 
     def tell(what: str) -> None:
         print(f"[{time.monotonic() - started:4.0f} s] {what}", file=sys.stderr, flush=True)

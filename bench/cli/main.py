@@ -32,6 +32,7 @@ VERBS = {
     "docs": "print a page of the documentation, or list the pages",
 }
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+OPTIONS = {"settings": "set", "roots": "root"}  # parameter of a function -> the option that sets it, where names differ
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise BenchError(_not_understood(rest[0], args.parser))
         return int(args.execute(args) or 0)
     except BenchError as error:
-        print(f"bench: error: {error}", file=sys.stderr)
+        print(f"bench: error: {shown(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -108,6 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the reader (head, less) has gone: nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def shown(error: BenchError) -> str:
+    """Return an error's message with the option that sets its parameter: in place of the parameter's name where the
+    message begins with it, else behind the message.
+    """
+    if not error.parameter:
+        return str(error)
+    option = "--" + OPTIONS.get(error.parameter, error.parameter).replace("_", "-")
+    name, text = error.parameter, str(error)
+    return option + text.removeprefix(name) if re.match(rf"{name}[ :]", text) else f"{text} ({option})"
 
 
 def _not_understood(word: str, parser: argparse.ArgumentParser) -> str:

@@ -11,23 +11,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, choose
+from bench.api import plan
+from bench.cli.options import add_place_arguments, add_suite_arguments, place_arguments, suite_arguments
+from bench.core.workspace import Workspace
 from bench.execution.cell import Cell
 from bench.execution.costs import Estimate, PastCosts
-from bench.execution.plan import Plan, PlanItem, make_plan
+from bench.execution.plan import BLOCKED, PlanItem
 
 EXAMPLES = """  bench plan --config quickstart
   bench plan matching --backbone resnet50
   bench plan --config s1s2 --root DIR
   bench plan --config paper --cells"""
-
-STATES = {
-    "done": "finished",
-    "train": "train, predict, score",
-    "predict": "reuse training; predict, score",
-    "score": "reuse predictions; score",
-}
-BLOCKED, UNREADABLE = "something is missing, see below", "its record cannot be read, see below"
 
 
 @dataclass(frozen=True)
@@ -41,13 +35,7 @@ class Entry:
     @property
     def state(self) -> str:
         """What will be done with the cell, in words."""
-        if self.item is None:
-            return BLOCKED
-        if self.item.problem:
-            return UNREADABLE
-        if self.item.again:
-            return "train again: its model was cleaned away"
-        return "resumes from its last checkpoint" if self.item.resumes else STATES[self.item.state]
+        return BLOCKED if self.item is None else self.item.told
 
     @property
     def pending(self) -> bool:
@@ -64,25 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    chosen = choose(args)
-    plan = make_plan(chosen.cells, chosen.workspace)
-    entries = _entries(chosen, plan)
-    print(f"{chosen.suite.name}: {len(entries)} cell{'' if len(entries) == 1 else 's'}")
+    arguments, places = suite_arguments(args), place_arguments(args)
+    found = plan(**arguments, **places)
+    costs = PastCosts.read(Workspace.at(**places))
+    entries = [Entry(cell, item, None if item is None else costs.estimate(item)) for cell, item in found.states]
+    print(f"{arguments['suite'].name}: {len(entries)} cell{'' if len(entries) == 1 else 's'}")
     for line in [*_graph(entries, args.cells), *_summary(entries)]:
         print(line)
-    for message in plan.missing:
+    for message in found.missing:
         print(f"\nmissing: {message}")
-    problems = [item.problem for item in plan.items if item.problem]
+    problems = [item.problem for item in found.items if item.problem]
     for message in problems:
         print(f"\nPROBLEM {message}")
-    return 2 if plan.missing else int(bool(problems))
-
-
-def _entries(chosen: Chosen, plan: Plan) -> list[Entry]:
-    costs = PastCosts.read(chosen.workspace)
-    items = {(item.cell.task, item.cell.slot): item for item in plan.items}
-    found = [(cell, items.get((cell.task, cell.slot))) for cell in chosen.cells]
-    return [Entry(cell, item, None if item is None else costs.estimate(item)) for cell, item in found]
+    return 2 if found.missing else int(bool(problems))
 
 
 # -- the graph ---------------------------------------------------------------------------------------------------------

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
-from dataclasses import replace
-from pathlib import Path
 
-from bench.boards.entries import file_entries, prune_entries, with_readable_scores
-from bench.boards.evidence import Evidence
-from bench.boards.leaderboard import Boards, build_boards, write_suite
+from bench.api import run
 from bench.boards.rendering import to_text
-from bench.cli.options import Chosen, add_place_arguments, add_suite_arguments, available_cores, choose, terminal_width
+from bench.boards.run_result import RunResult
+from bench.cli.options import (
+    add_place_arguments,
+    add_suite_arguments,
+    place_arguments,
+    suite_arguments,
+    terminal_width,
+)
 from bench.core.errors import BenchError
-from bench.core.store import folder_lock
-from bench.execution.job import Settings
-from bench.execution.plan import make_plan
+from bench.execution.job import EXIT_INTERRUPTED
 from bench.execution.records import Record
-from bench.execution.runner import Outcome, run_plan
-from bench.execution.slurm.spec import SlurmSpec, slurm_spec
-from bench.execution.task import get_task
-from bench.suite.expansion import board_order
-from bench.suite.smoke import replace_absent_weights
 
 EXAMPLES = """  bench run --config quickstart
   bench run matching --backbone darknet53
@@ -78,170 +73,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
-    chosen = choose(args)
-    if args.processes < 1:
-        raise BenchError(f"--processes {args.processes}: from 1")
     if args.slurm and args.executor != "slurm":
         raise BenchError("--slurm is for --executor slurm; add that, or leave it out")
-    cluster = slurm_spec(chosen.suite.execution, args.slurm, chosen.suite.name) if args.executor == "slurm" else None
-    if cluster is not None:
-        return _complete_on_cluster(chosen, args, cluster)
-    threads = max(1, available_cores() // args.processes) if args.threads is None else args.threads
-    if threads < 1 or args.workers < 0:
-        raise BenchError(f"--threads {threads} --workers {args.workers}: threads from 1, workers from 0")
-    return complete(
-        chosen, Settings(args.device, threads, args.workers, not args.no_figures, args.force, args.processes)
+    result = run(
+        **suite_arguments(args),
+        **place_arguments(args),
+        smoke=args.smoke,
+        device=args.device,
+        threads=args.threads,
+        workers=args.workers,
+        processes=args.processes,
+        figures=not args.no_figures,
+        force=args.force,
+        slurm=args.slurm if args.executor == "slurm" else None,
     )
+    print_result(result, each=args.smoke)
+    if args.smoke:
+        lost = {result.folder(record) for record in result.failures} | set(result.undrawn)
+        print(f"smoke: {len(set(result.folders) - lost)} of {result.cells} cells ran")
+    return exit_code(result)
 
 
-def _complete_on_cluster(chosen: Chosen, args: argparse.Namespace, spec: SlurmSpec) -> int:
-    """As `complete`, with a job for each cell: device and threads are those of a job, whatever this machine has."""
-    device = ("cuda" if spec.gpus else "cpu") if args.device == "auto" else args.device
-    threads = args.threads or max(1, spec.cpus // args.processes)
-    settings = Settings(device, threads, args.workers, not args.no_figures, args.force, args.processes)
-    return complete(chosen, settings, spec)
+def exit_code(result: RunResult) -> int:
+    return EXIT_INTERRUPTED if result.interrupted else int(not result.whole)
 
 
-def complete(chosen: Chosen, settings: Settings, cluster: SlurmSpec | None = None) -> int:
-    """Plan the chosen cells, run what is not finished, file and print; return the exit code.
-
-    `settings.device` may be "auto": it is settled only when something has to run. With `cluster` each cell is a job
-    there.
-
-    Raises:
-        BenchError: something is missing on disk, a folder cannot be written to, or there is no such device.
-    """
-    workspace, boards = chosen.workspace, chosen.workspace.boards
-    if chosen.smoke:
-        _check_writable(workspace.runs)
-        replace_absent_weights(chosen.cells, workspace, _say)
-        settings = replace(settings, force=True)  # what is checked is this machine as it is now
-    plan = make_plan(chosen.cells, workspace, settings.force)
-    if plan.missing:
-        raise BenchError("\n\n".join(plan.missing))
-    _check_writable(workspace.runs, *([] if chosen.smoke else [boards]))
-    pending = [item for item in plan.items if item.state != "done"]
-    done = len(plan.items) - len(pending)
-    what = (
-        f"smoke run in {workspace.runs}, on no board"
-        if chosen.smoke
-        else f"{done} finished already, {len(pending)} to run"
-    )
-    _say(f"{chosen.suite.name}: {len(plan.items)} cell{'' if len(plan.items) == 1 else 's'}, {what}")
-    if cluster is not None:
-        from bench.execution.slurm.execute import ClusterRun
-
-        return _report(chosen, ClusterRun(plan, workspace, settings, cluster, _say).run())
-    settings = replace(settings, device=_device(settings.device, settings.processes) if pending else "cpu")
-    return _report(chosen, run_plan(plan, workspace, settings, _say))
-
-
-def _report(chosen: Chosen, outcome: Outcome) -> int:
-    """File the entries, rebuild the boards, print the tables and the failures; return the exit code."""
-    whole = True
-    if chosen.smoke:
-        _print_unfiled(chosen, outcome, "smoke run: wiring check, no measurement")
-    elif any(record.limit is not None for _, record in outcome.records):
-        _print_unfiled(chosen, outcome, "limited run: a wiring check, not on any board")
-    else:
-        whole = _file(chosen, outcome)
-    if outcome.records:
+def print_result(result: RunResult, each: bool = False) -> None:
+    """Print the tables, what changed on the board, and the failures; with `each`, each failed cell by its name."""
+    for task, table in result.tables.items():
+        print(to_text(table, terminal_width()))
+        if task in result.boards:
+            print(f"board: {result.boards[task]}")
+    for problem in result.problems:
+        print(f"PROBLEM {problem}", file=sys.stderr)
+    if result.removed:
+        print(f"taken off the board, no longer in the suite: {', '.join(result.removed)}")
+    if result.folders:
         print(
-            f"each cell's pictures, log and predictions: {outcome.records[0][0].parent}/<data"
+            f"each cell's pictures, log and predictions: {result.folders[0].parent}/<data"
             " set>--<method>--<seed>--<fingerprint>/"
         )
-    _print_failures(outcome, each=chosen.smoke)
-    if chosen.smoke:
-        lost = {folder for folder, _ in outcome.failed} | set(outcome.undrawn)
-        print(f"smoke: {len({folder for folder, _ in outcome.records} - lost)} of {len(chosen.cells)} cells ran")
-    if outcome.interrupted:
-        return 130
-    return 0 if whole and not outcome.failed and not outcome.undrawn else 1
-
-
-def _file(chosen: Chosen, outcome: Outcome) -> bool:
-    """File the records, rebuild the suite's boards and print them; return whether every entry could be read."""
-    boards, suite = chosen.workspace.boards, chosen.suite
-    for number, (folder, record) in enumerate(outcome.records):
-        readable = with_readable_scores(folder, record)
-        if readable is not record:
-            outcome.records[number] = (folder, readable)
-            outcome.failed.append((folder, readable))
-    with folder_lock(boards / suite.name):
-        filed = file_entries(boards / suite.name, outcome.records)
-        if filed:
-            write_suite(boards / suite.name, suite, chosen.cells, board_order(suite, chosen.origin))
-        gone = prune_entries(boards / suite.name, chosen.cells, chosen.whole_tasks)
-        built = build_boards(boards, suite.name) if filed else Boards({})
-    for path, table in built.tables.items():
-        print(to_text(table, terminal_width()))
-        print(f"board: {path}")
-    for problem in built.problems:
-        print(f"PROBLEM {problem}", file=sys.stderr)
-    if gone:
-        print(f"taken off the board, no longer in the suite: {', '.join(gone)}")
-    return not built.problems
-
-
-def _print_failures(outcome: Outcome, each: bool) -> None:
-    """Say which cells failed and where their logs are; those that failed alike in one line, with `each` every one by
-    its name.
-    """
-    alike: dict[str, list[tuple[Path, Record]]] = {}
-    for folder, record in outcome.failed:
+    alike: dict[str, list[Record]] = {}
+    for record in result.failures:
         message = record.failure.message if record.failure else "?"
-        alike.setdefault(f"{folder} {message}" if each else message, []).append((folder, record))
+        alike.setdefault(f"{result.folder(record)} {message}" if each else message, []).append(record)
     for failed in alike.values():
-        folder, record = failed[0]
+        message = failed[0].failure.message if failed[0].failure else "?"
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        message = record.failure.message if record.failure else "?"
-        print(f"FAILED {record.slot}{more}: {message} (details: {folder}/log.txt)", file=sys.stderr)
-    for folder in outcome.undrawn if each else ():
+        log = f"{result.folder(failed[0])}/log.txt"
+        print(f"FAILED {failed[0].slot}{more}: {message} (details: {log})", file=sys.stderr)
+    for folder in result.undrawn if each else ():
         print(f"FAILED pictures of {folder.name} (details: {folder}/log.txt)", file=sys.stderr)
-
-
-def _print_unfiled(chosen: Chosen, outcome: Outcome, what: str) -> None:
-    """Print the tables of a run that checks the wiring, without filing them."""
-    for name in dict.fromkeys(record.task for _, record in outcome.records):
-        records = [record for _, record in outcome.records if record.task == name]
-        title = f"{chosen.suite.name} ({what})"
-        print(to_text(get_task(name).table(chosen.suite.name, title, "", records, Evidence()), terminal_width()))
-
-
-def _device(name: str, processes: int) -> str:
-    """Return the device to use, checked to exist; "cuda" where each of several processes takes its own. Imports torch,
-    so only when something has to run.
-    """
-    import torch
-
-    from bench.training.api import resolve_device
-
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    if processes == 1:
-        return found if name == "auto" else str(resolve_device(name))
-    name = found if name == "auto" else name
-    if name == "cpu":
-        return name
-    if name != "cuda":
-        raise BenchError(
-            f"--device {name} --processes {processes}: each process takes a GPU of its own; use --device cuda, or cpu"
-        )
-    resolve_device(f"cuda:{processes - 1}")
-    return name
-
-
-def _check_writable(*folders: Path) -> None:
-    """Find out before anything runs that results can be written."""
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder) as probe:  # no name that a second run could take away
-                probe.write(b"x")
-        except OSError as error:
-            raise BenchError(
-                f"cannot write to {folder}: {error.strerror or error}; choose another with --runs / --boards"
-            ) from error
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

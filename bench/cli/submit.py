@@ -11,17 +11,20 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.api import to_stderr
 from bench.boards.entries import ENTRIES, ENTRY_FILES, load_entries
-from bench.cli.options import Chosen, add_place_arguments, make_workspace, origin_of
-from bench.cli.run import complete
+from bench.cli.options import add_place_arguments, place_arguments
+from bench.cli.run import exit_code, print_result
 from bench.core.errors import BenchError, nearest
 from bench.core.registries import TASKS
 from bench.core.validation import MAX_SEED
+from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.execution.cell import Cell, slot_of
 from bench.execution.job import Settings
 from bench.execution.records import Record
 from bench.execution.task import get_task
+from bench.pipeline import Chosen, complete
 from bench.submissions.request import Request, Submissions, reference_link
 from bench.suite.config import Suite, load_suite
 
@@ -87,18 +90,18 @@ def execute(args: argparse.Namespace) -> int:
         filters={name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)},
         options=_options(args, submissions),
     )
-    origin = origin_of(args.config, args.settings)
-    cell = submissions.cell(suite, origin, request)
-    workspace = make_workspace(args)
+    cell = submissions.cell(suite, suite.origin, request)
+    workspace = Workspace.at(**place_arguments(args))
     sha256 = file_sha256(args.results, workspace.cache)
     earlier = _check_board(workspace.boards / suite.name, submissions, cell, sha256)
     submissions.check(cell, workspace)
-    code = complete(Chosen(suite, (cell,), (), workspace, origin), Settings(figures=not args.no_figures))
-    if code == 0 and earlier is not None:
+    result = complete(Chosen(suite, (cell,), workspace), Settings(figures=not args.no_figures), to_stderr)
+    print_result(result)
+    if result.whole and earlier is not None:
         old = str(earlier.inputs.get("files_sha256", {}).get("results"))
         same = "from the same file" if old == sha256 else f"file {old[:12]}, now {sha256[:12]}"
         print(f"replaced the earlier submission of {cell.describe()} ({same})")
-    return code
+    return exit_code(result)
 
 
 def _submissions(suite: Suite, name: str | None) -> Submissions:

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 
 
 class BenchError(Exception):
-    """Bad input, told in one line: what is wrong, where, and what to do about it."""
+    """Bad input, reported in one line: what is wrong, where, and what to do about it.
+
+    Attributes:
+        parameter: name of the parameter that has to be changed, "" where none has. A message about the value of the
+            parameter begins with its name; the command line names the option that sets it.
+    """
+
+    def __init__(self, message: str = "", parameter: str = "") -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class NotSelected(BenchError):

@@ -1,8 +1,9 @@
-"""How a child process ends when its parent does."""
+"""How a child process ends when its parent does, and how many cores a process may use."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 
@@ -16,3 +17,8 @@ def die_with_parent() -> None:
 
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,12 +11,14 @@ import importlib
 import importlib.metadata
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.core.errors import BenchError, nearest
 
+Component = TypeVar("Component")
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]*$")
 
 
@@ -49,6 +51,8 @@ class Registry:
     def add(self, name: str, target: str | Any, summary: str, source: str = "saropt-bench") -> None:
         """Register `target` ("module:attribute", imported on first use, or the object itself) under `name`.
 
+        A class of an interactive session takes the place of the one that its cell defined before.
+
         Raises:
             BenchError: the name is malformed, or taken by another target (both sides are named).
         """
@@ -58,22 +62,36 @@ class Registry:
             )
         with self._lock:
             old = self._entries.get(name)
-            if old is not None and old.target != target:
+            if old is not None and _redefined(old.target, target):
+                del self._entries[name]
+                self._loaded.pop(name, None)
+            elif old is not None and old.target != target:
                 raise BenchError(
                     f"two {self.kind}s are called {name!r}: {_describe(old.target)} (from {old.source}) and "
                     f"{_describe(target)} (from {source}); rename one"
                 )
             self._entries.setdefault(name, Entry(name, target, summary, source))
 
-    def register(self, name: str, summary: str = "") -> Callable[[Any], Any]:
+    def register(self, name: str, summary: str = "") -> Callable[[Component], Component]:
         """Return a decorator that registers a class or function under `name`; for plug-in modules."""
 
-        def decorate(component: Any) -> Any:
+        def decorate(component: Component) -> Component:
             text = summary or (component.__doc__ or "").strip().split("\n")[0]
             self.add(name, component, text, source=getattr(component, "__module__", "plugin"))
             return component
 
         return decorate
+
+    @contextmanager
+    def lend(self, name: str, component: Any) -> Iterator[None]:
+        """Have `component` registered under `name` for a while."""
+        self.add(name, component, "", source="lent")
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._entries[name]
+                self._loaded.pop(name, None)
 
     def names(self) -> list[str]:
         """Return all names, sorted, entry points included."""
@@ -124,6 +142,12 @@ class Registry:
                 source = point.dist.name if point.dist else "an entry point"
                 self.add(point.name, point.value, f"from {source}", source=source)
             self._scanned = True  # only now: a collision is told to everybody who asks
+
+
+def _redefined(old: Any, new: Any) -> bool:
+    """Return whether `new` is what an interactive session defined anew in place of `old`."""
+    names = [(getattr(each, "__module__", ""), getattr(each, "__qualname__", "")) for each in (old, new)]
+    return old is not new and names[0] == names[1] and names[0][0] == "__main__"
 
 
 def _describe(target: str | Any) -> str:

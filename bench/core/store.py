@@ -184,6 +184,22 @@ def folder_lock(folder: Path, wait: bool = True) -> Iterator[bool]:
         lock.release()
 
 
+def check_writable(**folders: Path) -> None:
+    """Make the folders, given by the names of the parameters that they come from, and try to write into each.
+
+    Raises:
+        BenchError: one cannot be written to.
+    """
+    for name, folder in folders.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:  # no name that a second process could take away
+                probe.write(b"x")
+        except OSError as error:
+            message = f"cannot write to {folder}: {error.strerror or error}; choose another folder"
+            raise BenchError(message, name) from error
+
+
 def finite_or_none(value: float | None) -> float | None:
     """Return `value` as a float, or None where it is None, NaN or infinite (unknown is null, never a made-up
     number).

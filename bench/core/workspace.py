@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.core.errors import BenchError
+
 CONFIG_SUFFIXES = (".yaml", ".yml")
+Roots = str | Path | Mapping[str, str | Path] | None
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,24 @@ class Workspace:
     boards: Path = Path("leaderboards")
     roots: Mapping[str, Path] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @classmethod
+    def at(cls, runs: str | Path, boards: str | Path, roots: Roots = None) -> Workspace:
+        """Return the workspace of these folders.
+
+        Args:
+            roots: the folder of every data set, or folders by a data set's registry name or label.
+
+        Raises:
+            BenchError: a root that is no folder.
+        """
+        given = {"": roots} if isinstance(roots, str | Path) else roots or {}
+        for name, root in given.items():
+            if not Path(root).is_dir():
+                text = f"{name}={root}" if name else f"{root}"
+                message = f"roots {text}: {root} is not a folder; give the folder that holds the data set"
+                raise BenchError(message, "roots")
+        return cls(Path(runs), Path(boards), {name: Path(root) for name, root in given.items()})
 
     @property
     def cache(self) -> Path:

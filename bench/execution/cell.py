@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.core.errors import BenchError
 from bench.core.store import canonical_hash
 
 
@@ -22,6 +23,10 @@ class Selection:
     seeds: tuple[int, ...] | None = None
     limit: int | None = None
     smoke: bool = False
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise BenchError(f"limit {self.limit}: give a number of samples, at least 4", "limit")
 
 
 def slot_of(dataset: str, method: str, seed: int | None) -> str:

@@ -9,8 +9,17 @@ from pathlib import Path
 from bench.core.errors import BenchError, MissingInputs
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Identity
+from bench.execution.components import for_workers
 from bench.execution.records import Record, StageStore, cell_folder, figures_drawn, finished_record
 from bench.execution.task import get_task
+
+STATES = {
+    "done": "finished",
+    "train": "train, predict, score",
+    "predict": "reuse training; predict, score",
+    "score": "reuse predictions; score",
+}
+BLOCKED, UNREADABLE = "something is missing, see below", "its record cannot be read, see below"
 
 
 @dataclass(frozen=True)
@@ -31,36 +40,71 @@ class PlanItem:
     record: Record | None = None
     problem: str = ""
 
+    @property
+    def told(self) -> str:
+        """What will be done with the cell, in words."""
+        if self.problem:
+            return UNREADABLE
+        if self.again:
+            return "train again: its model was cleaned away"
+        return "resumes from its last checkpoint" if self.resumes else STATES[self.state]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Plan:
-    """The cells of a suite in execution order, one message for each thing that is missing on disk, and the cells that
-    miss something.
+    """The cells of a suite in execution order, what each of them needs, and one message for each thing that is missing
+    on disk; a cell that misses something has no item. The repr lists all of that.
     """
 
+    cells: tuple[Cell, ...]
     items: tuple[PlanItem, ...]
     missing: tuple[str, ...]
-    blocked: tuple[Cell, ...] = ()
+
+    @property
+    def states(self) -> list[tuple[Cell, PlanItem | None]]:
+        """Every cell with its item, None where something is missing."""
+        items = {(item.cell.task, item.cell.slot): item for item in self.items}
+        return [(cell, items.get((cell.task, cell.slot))) for cell in self.cells]
+
+    @property
+    def pending(self) -> tuple[PlanItem, ...]:
+        """The cells of which something has to be computed."""
+        return tuple(item for item in self.items if item.state != "done")
+
+    def __repr__(self) -> str:
+        done, blocked = len(self.items) - len(self.pending), len(self.cells) - len(self.items)
+        head = f"Plan of {len(self.cells)} cell{'' if len(self.cells) == 1 else 's'}: "
+        head += f"{done} finished, {len(self.pending)} to run" + (f", {blocked} miss something" if blocked else "")
+        names = [f"{cell.task} {cell.describe()}" for cell in self.cells]
+        lines = [head]
+        for name, (_, item) in zip(names, self.states, strict=True):
+            key, told = ("-", BLOCKED) if item is None else (item.identity.keys.score[:12], item.told)
+            lines.append(f"  {name.ljust(max(map(len, names)))}  {key.ljust(12)}  {told}")
+        lines += [f"missing: {message}" for message in self.missing]
+        return "\n".join([*lines, *(f"PROBLEM {item.problem}" for item in self.items if item.problem)])
 
 
-def make_plan(cells: Sequence[Cell], workspace: Workspace, force: bool = False) -> Plan:
+def make_plan(cells: Sequence[Cell], workspace: Workspace, force: bool = False, in_process: bool = False) -> Plan:
     """Find out what each cell needs, without importing torch or decoding a patch.
 
     One exception: scenes with rejection criteria are decoded once, and the accepted windows kept in the cache.
+
+    Args:
+        force: plan to compute again what is finished.
+        in_process: the cells will run in this process; otherwise a cell whose classes no worker sees misses something.
     """
     items: list[PlanItem] = []
     missing: list[str] = []
-    blocked: list[Cell] = []
     stores = {cell.task: StageStore(workspace.runs, cell.task) for cell in cells}
     for cell in cells:
         try:
+            cell = cell if in_process else for_workers(cell)
             identity = get_task(cell.task).identify(cell, workspace)
         except MissingInputs as error:
             missing += [message for message in error.messages if message not in missing]
-            blocked.append(cell)
             continue
         items.append(_plan_item(cell, identity, workspace, stores[cell.task], force))
-    return Plan(tuple(_with_models(items, workspace)), tuple(missing), tuple(blocked))
+    return Plan(tuple(cells), tuple(_with_models(items, workspace)), tuple(missing))
 
 
 def _with_models(items: Sequence[PlanItem], workspace: Workspace) -> list[PlanItem]:

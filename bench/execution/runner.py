@@ -1,6 +1,7 @@
 """Executes a plan: one spawned process per cell, in order; a failure costs its cell alone and is collected.
- What a stage does is the task's; what it leaves behind is `records.py`'s. The
-process that executes a cell is `bench.worker`; another executor calls the very same entry with the very same folder.
+
+What a stage does is the task's; what it leaves behind is `records.py`'s. The process that executes a cell is
+`bench.worker`; another executor calls the very same entry with the very same folder.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from bench.training.ranks import ANNOUNCED
 
 PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 INTERRUPT_GRACE_S = 3.0
+Run = Callable[[PlanItem, Workspace, Settings], int]
 
 
 @dataclass
@@ -47,9 +49,17 @@ class Outcome:
     interrupted: bool = False
 
 
-def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable[[str], None]) -> Outcome:
-    """Execute every cell that is not done, one spawned process each; a failure costs that cell alone."""
+def run_plan(
+    plan: Plan, workspace: Workspace, settings: Settings, say: Callable[[str], None], run: Run | None = None
+) -> Outcome:
+    """Execute every cell that is not done, one after the other; a failure costs that cell alone.
+
+    Args:
+        run: executes the cell of an item whose job is written, and returns the worker's exit code; a spawned process by
+            default.
+    """
     outcome = Outcome()
+    run = run or spawn
     unreadable: dict[str, Failure] = {}  # data key -> what is wrong with the data: told once, not once a cell
     for number, item in enumerate(plan.items, start=1):
         head = f"[{number}/{len(plan.items)}] {item.cell.describe()}"
@@ -59,7 +69,7 @@ def run_plan(plan: Plan, workspace: Workspace, settings: Settings, say: Callable
         try:
             if item.problem:
                 raise BenchError(item.problem)
-            _run_item(item, workspace, settings, say, head, outcome, unreadable)
+            _run_item(item, workspace, settings, say, head, outcome, unreadable, run)
         except BenchError as error:  # a file of this cell cannot be read or written: the others do not care
             say(f"{head}: FAILED: {error}")
             record = relabel(told_failure(item, str(error)), item.cell)
@@ -89,6 +99,7 @@ def _run_item(
     head: str,
     outcome: Outcome,
     unreadable: dict[str, Failure],
+    run: Run,
 ) -> None:
     """Execute one cell and add what it came to to `outcome`."""
     hopeless = not_to_be_run(item, outcome, unreadable)
@@ -99,7 +110,7 @@ def _run_item(
     else:
         say(f"{head}: " + verb(item))
         started = time.monotonic()
-        record, drawn = _execute(item, workspace, settings)
+        record, drawn = _execute(item, workspace, settings, run)
         if record.failure is None:
             say(f"{head}: done in {time.monotonic() - started:.0f} s{first_number(record)}")
         else:
@@ -151,12 +162,8 @@ def relabel(record: Record, cell: Cell) -> Record:
     return record.model_copy(update=labels)
 
 
-def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[Record, bool]:
-    """Run one cell in a fresh process; return its record and whether its pictures were drawn.
-
-    A process that dies leaves a failed record.
-    """
-    settings = prepare_job(item, workspace, settings)
+def spawn(item: PlanItem, workspace: Workspace, settings: Settings) -> int:
+    """Run one cell in a fresh process; return its exit code."""
     environment = {**os.environ, **worker_environment(workspace, settings)}
     for name in ANNOUNCED:  # whatever started this run: a worker is no rank of that
         environment.pop(name, None)
@@ -167,10 +174,16 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings) -> tuple[
             f"cannot start a worker process: {error.strerror or error}; free memory or processes, then run again"
         ) from error
     try:
-        code = process.wait()
+        return process.wait()
     except KeyboardInterrupt:
         _interrupt(process)
         raise
+
+
+def _execute(item: PlanItem, workspace: Workspace, settings: Settings, run: Run) -> tuple[Record, bool]:
+    """Run one cell; return its record, a failed one if its process died, and whether its pictures were drawn."""
+    settings = prepare_job(item, workspace, settings)
+    code = run(item, workspace, settings)
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if code in (0, 1, EXIT_NO_FIGURES):

@@ -56,11 +56,16 @@ def main(folder: Path) -> int:
     which file cannot be read or written, and nothing is recorded.
     """
     die_with_parent()
+    return run_cell(folder, world_from_environment)
+
+
+def run_cell(folder: Path, find_world: Callable[[], World | None] = lambda: None) -> int:
+    """As `main`, in whatever process; `find_world` returns the processes that train the cell together."""
     log = _logger(folder / "log.txt")
     started = time.time()
     world = None
     try:
-        world = world_from_environment()
+        world = find_world()
         if world is not None and not world.leads:
             return _follow(folder, world)
         with folder_lock(folder, wait=False) as free:
@@ -132,9 +137,8 @@ def _execute(folder: Path, log: Callable[[str], None], world: World | None, wait
 
     def record_failure(message: str, text: str) -> None:
         private = _private_paths(job_file)
-        failure = Failure(
-            stage=stage[0], message=without_paths(message, private), traceback=without_paths(text, private)
-        )
+        message, text = without_paths(message, private), without_paths(text, private)
+        failure = Failure(stage=stage[0], message=message, traceback=text)
         write_json(folder / RECORD, new_record(cell, identity, "failed", failure=failure).model_dump())
 
     def rank_failed(failure: RankFailure) -> None:

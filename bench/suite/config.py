@@ -7,17 +7,19 @@ task's `Section`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from bench.core.errors import BenchError, first_line, nearest
 from bench.core.plugins import import_plugins
 from bench.core.validation import Spec, check_seeds, validate
 from bench.core.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs
+from bench.execution.cell import Origin
 
 
 class Suite(Spec):
@@ -40,6 +42,18 @@ class Suite(Spec):
     plugins: tuple[str, ...] = ()
     execution: dict[str, Any] = {}
     tasks: dict[str, Any]
+    _origin: Origin = PrivateAttr(default=Origin())
+    _settings: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def origin(self) -> Origin:
+        """Where the suite came from (`load_suite`): what names it on a command line, and its folder."""
+        return self._origin
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The "key=value" texts that changed what is written in its file."""
+        return self._settings
 
     @field_validator("seeds")
     @classmethod
@@ -87,8 +101,17 @@ def find_config(name: str) -> Path:
     raise BenchError(f"unknown config {name!r}: neither a .yaml file nor a shipped name{nearest(name, shipped)}")
 
 
-def load_suite(name: str, settings: Sequence[str] = ()) -> Suite:
-    """Read a config, apply `extends:` and `--set` settings, import its plug-ins and validate it.
+def origin_of(config: str, settings: Sequence[str]) -> Origin:
+    """Return where a suite came from. An absolute path is shortened to its name: records hold no path of a machine."""
+    path = find_config(config)
+    shipped = path == shipped_configs().get(path.stem)
+    shown = path.stem if shipped else path.name if path.is_absolute() else config
+    words = [f"--config {shown}", *(f"--set {shlex.quote(setting)}" for setting in settings)]
+    return Origin(" ".join(words), path.parent)
+
+
+def load_suite(name: str | Path, settings: Sequence[str] = ()) -> Suite:
+    """Read a config, apply `extends:` and `settings`, import its plug-ins and validate it.
 
     Args:
         name: path of a YAML file, or the name of a shipped config.
@@ -97,13 +120,14 @@ def load_suite(name: str, settings: Sequence[str] = ()) -> Suite:
     Raises:
         BenchError: unreadable file, unknown or ill-typed key (the nearest legal key is named), bad plug-in.
     """
-    path = find_config(name)
+    path = find_config(str(name))
     raw = _read(path, ())
     for setting in settings:
         _apply_setting(raw, setting)
     plugins = validate(_Plugins, {"plugins": raw.get("plugins", ())}, str(path)).plugins
     import_plugins(plugins, path.parent)  # first: a plug-in may register the very task of a section
     suite: Suite = validate(Suite, _fold_tasks(raw, str(path)), str(path))
+    suite._origin, suite._settings = origin_of(str(name), settings), tuple(settings)
     return suite
 
 
@@ -170,20 +194,22 @@ def _apply_setting(raw: dict[str, Any], setting: str) -> None:
     """
     dotted, equals, text = setting.partition("=")
     if not equals or not dotted.strip():
-        raise BenchError(f"--set {setting!r}: expected key=value, e.g. --set matching.methods.bnn.options.epochs=5")
+        raise BenchError(
+            f"settings {setting!r}: expected key=value, e.g. matching.methods.bnn.options.epochs=5", "settings"
+        )
     try:
         value = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
-        raise BenchError(f"--set {setting!r}: the value is not valid YAML") from error
+        raise BenchError(f"settings {setting!r}: the value is not valid YAML", "settings") from error
     *parents, last = dotted.strip().split(".")
     node: Any = raw
     for depth, part in enumerate(parents):
         if not isinstance(node.get(part), dict):
             if part in node or depth == 0:
                 known = [key for key, inner in node.items() if isinstance(inner, dict)]
-                raise BenchError(
-                    f"--set {setting!r}: no section {'.'.join(parents[: depth + 1])!r}{nearest(part, known)}"
-                )
+                section = ".".join(parents[: depth + 1])
+                message = f"settings {setting!r}: no section {section!r}{nearest(part, known)}"
+                raise BenchError(message, "settings")
             node[part] = {}
         node = node[part]
     if value is None and last in node:

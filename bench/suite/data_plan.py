@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.core.plugins import PLUGIN_PREFIX
+from bench.core.plugins import PLUGIN_PREFIX, session_sha256
 from bench.core.registries import DATASETS
 from bench.core.store import canonical_hash, canonical_json
 from bench.core.workspace import Workspace
@@ -181,10 +181,21 @@ def for_smoke(plan: PlannedData, kind: Kind) -> PlannedData:
     return replace(plan, split=split)
 
 
+def forget_plans() -> None:
+    """Forget the data sets that this process has opened: files may have changed since an earlier run in it."""
+    _open.cache_clear()
+    _plan.cache_clear()
+
+
 def plugin_sha256(component: type, workspace: Workspace) -> str | None:
-    """Return the SHA-256 of the plug-in file that defines a component, None for an installed one, which its `version`
-    stands for.
+    """Return the SHA-256 of the plug-in file, or of the cells of an interactive session, that define a component; None
+    for an installed one, which its `version` stands for.
+
+    Raises:
+        BenchError: the source of a class of this session cannot be read.
     """
+    if component.__module__ == "__main__":
+        return session_sha256(component)
     if not component.__module__.startswith(PLUGIN_PREFIX):
         return None
     return file_sha256(Path(str(sys.modules[component.__module__].__file__)), workspace.cache)

@@ -1,5 +1,5 @@
-"""Two rows of any boards, or of the runs folder, side by side: which rows a name means, and whether they may be
-compared.
+"""Two rows of any boards, or of the runs folder, side by side: which rows a name means, whether they may be compared,
+and what comes of it.
 
 A row is what its records share: a place (board or runs folder), data, split, protocol and spec. Rows are compared when
 data, split and protocol are the same, whatever suite they stand in.
@@ -7,8 +7,10 @@ data, split and protocol are the same, whatever suite they stand in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.boards.entries import read_samples
@@ -18,12 +20,14 @@ from bench.core.store import canonical_hash
 from bench.execution.records import Record
 from bench.execution.task import get_task
 from bench.suite.selection import fold_of
-from bench.tools.lineage import SHOWN_HASH, Source
+from bench.tools.lineage import SHOWN_HASH, Source, find_sources
 
 if TYPE_CHECKING:
-    from bench.statistics.inference import MetricRow
+    from bench.statistics.inference import Difference, Estimate, Interval, MetricRow
 
 RUNS = "runs"  # what stands for the runs folder where a board's name could be
+LEVEL = 0.05
+LOWER_IS_BETTER = ("fpr95",)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,110 @@ class BoardRow:
         short |= {f"{block}/{name}" for block in blocks for name in short}
         short |= {f"{self.task}/{name}" for name in short}
         return short | {f"{self.place}{mark}{name}" for mark in ":/" for name in short}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows by one metric, a minus b, paired by seed and test sample.
+
+    Attributes:
+        a, b: the rows. a_estimate, b_estimate: the number of each, with its interval.
+        paired: the difference and all that is known of it.
+        differs: what is not the same in the specs of the two methods, in words.
+    """
+
+    metric: str
+    a: BoardRow
+    b: BoardRow
+    a_estimate: Estimate
+    b_estimate: Estimate
+    paired: Difference
+    differs: tuple[str, ...]
+
+    @property
+    def difference(self) -> float | None:
+        """Mean of a minus b over the paired seeds; None where it is not defined."""
+        return self.paired.value
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the difference, by seeds and clusters together; for reading, the swap test decides."""
+        return self.paired.interval
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided, by the swap test, of this one comparison; None without a test (`paired.reason` says why)."""
+        return self.paired.p
+
+    @property
+    def separable(self) -> bool | None:
+        """Whether the test separates the rows; None where it says nothing: no test, or the scatter of training is
+        unknown.
+        """
+        return None if self.p is None or not self.paired.seeds_known else self.p <= LEVEL
+
+    @property
+    def better(self) -> str | None:
+        """ "a" or "b" where the rows are separable, else None."""
+        if not self.separable or self.difference is None:
+            return None
+        lower = self.metric.rpartition(".")[2] in LOWER_IS_BETTER
+        return "a" if (self.difference > 0) != lower else "b"
+
+    @property
+    def verdict(self) -> str:
+        """What the comparison says, in one sentence."""
+        if self.difference is None or self.p is None:
+            return f"nothing can be said: {self.paired.reason}"
+        if self.separable is None:
+            return "one seed: training scatter unknown, so this says nothing about the methods"
+        what = f"{self.better} is better" if self.separable else "not separable on this test set"
+        return f"{what} (p {shown_p(self.p)})"
+
+
+def shown_p(p: float) -> str:
+    """Return a p value as it is shown."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def compare(
+    a: str,
+    b: str,
+    *,
+    metric: str | None = None,
+    task: str | None = None,
+    dataset: str | None = None,
+    runs: str | Path = "runs",
+    boards: str | Path = "leaderboards",
+    report: Callable[[str], None] = warnings.warn,
+) -> Comparison:
+    """Compare two rows that were measured on the same data, split and protocol, from their per-sample scores alone.
+
+    Args:
+        a, b: "[BOARD:][DATASET/SPLIT/]LABEL" or the first digits of a fingerprint; the board "runs" is the runs folder.
+        metric: the headline of the task by default.
+        task, dataset: choose among several rows of these names.
+        report: takes a line about each damaged record, which is left out.
+
+    Raises:
+        BenchError: no such row (the nearest are listed), several, rows that cannot be compared (what differs is named),
+            a failed seed, missing per-sample scores, or a metric that they do not settle.
+    """
+    from bench.statistics.inference import compare as paired
+    from bench.statistics.inference import estimate
+
+    sources, damaged = find_sources(Path(runs), Path(boards))
+    for problem in damaged:
+        report(f"left out: {problem}")
+    rows = find_rows(sources)
+    if not rows:
+        raise BenchError(f"no row under {runs} or {boards}; run a suite first, or name the folders", "runs")
+    one, two = choose_pair(a, b, rows, task, dataset)
+    metric = metric or get_task(one.task).headline
+    first, second = metric_row(one, metric), metric_row(two, metric)
+    specs = [next(row.records).spec.get("method", {}) for row in (one, two)]
+    differs = tuple(_told("", *specs))
+    return Comparison(metric, one, two, estimate(first), estimate(second), paired(first, second), differs)
 
 
 def find_rows(sources: Sequence[Source]) -> list[BoardRow]:
@@ -167,7 +275,7 @@ def _candidates(text: str, rows: Sequence[BoardRow], task: str | None, dataset: 
     left = [row for row in found if task in (None, row.task) and _in_block(row, dataset)]
     if not left:
         shown = ", ".join(sorted({f"{row.task} {row.label}" for row in found})[:6])
-        raise BenchError(f"no row {text!r} is left after --task and --dataset; there is: {shown}")
+        raise BenchError(f"no row {text!r} is left of this task and data set; there is: {shown}")
     left.sort(key=lambda row: (-len(row.fingerprints), row.place == RUNS, row.place))
     kept: list[BoardRow] = []
     for row in left:

@@ -81,3 +81,29 @@ def resolve_device(name: str) -> torch.device:
         have = f"{count} CUDA device{'s' if count != 1 else ''}"
         raise BenchError(f"device {name!r} does not exist: this machine has {have}; use {'cuda:0' if count else 'cpu'}")
     return torch.device("cuda", index)
+
+
+def choose_device(name: str, processes: int = 1) -> str:
+    """Return the device of a run, checked to exist; "cuda" where each of several processes takes one of its own.
+
+    Args:
+        name: "cpu", "cuda", "cuda:N", or "auto" for CUDA where there is a device.
+
+    Raises:
+        BenchError: no such device, or one device for several processes.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if processes == 1:
+            return name
+    if processes == 1:
+        return str(resolve_device(name))
+    if name == "cpu":
+        return name
+    if name != "cuda":
+        message = f"device {name}: each of {processes} processes takes a GPU of its own; use cuda, or cpu"
+        raise BenchError(message, "device")
+    resolve_device(f"cuda:{processes - 1}")
+    return name

@@ -15,8 +15,8 @@ import pytest
 import torch
 from command_line import NET, Bench
 
-from bench.cli.run import _device
 from bench.core.errors import BenchError
+from bench.training.api import choose_device
 
 RUN = ("run", "--config", "net.yaml", "--no-figures", "--processes", "2", "--threads", "1")
 LEARNING = """\
@@ -84,15 +84,15 @@ def test_bad_numbers_are_refused(net: Bench, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (
-        _device("cuda", 2) == "cuda"
-        and _device("auto", 2) == "cuda"
-        and _device("cpu", 4) == "cpu"
-        and _device("cuda", 1) == "cuda:0"
+        choose_device("cuda", 2) == "cuda"
+        and choose_device("auto", 2) == "cuda"
+        and choose_device("cpu", 4) == "cpu"
+        and choose_device("cuda", 1) == "cuda:0"
     )
-    with pytest.raises(BenchError, match="--device cuda:1 --processes 2: each process takes a GPU of its own"):
-        _device("cuda:1", 2)
+    with pytest.raises(BenchError, match="device cuda:1: each of 2 processes takes a GPU of its own"):
+        choose_device("cuda:1", 2)
     with pytest.raises(BenchError, match="device 'cuda:2' does not exist: this machine has 2 CUDA devices"):
-        _device("cuda", 3)
+        choose_device("cuda", 3)
 
 
 @pytest.mark.slow

@@ -308,7 +308,7 @@ def test_what_is_refused(bench: Bench) -> None:
         (("--detector", "cfra", "scene.tif", *out), "unknown detector 'cfra'; nearest: cfar"),
         (("--detector", "cfar", "--set", "pfa", "scene.tif", *out), "expected KEY=VALUE"),
         (("--detector", "cfar", "--set", "pffa=1", "scene.tif", *out), "nearest: "),
-        (("--detector", "cfar", "--sar-scale", "dB", "scene.tif", *out), "unknown --sar-scale 'dB'"),
+        (("--detector", "cfar", "--sar-scale", "dB", "scene.tif", *out), "--sar-scale 'dB' is unknown"),
         (("--detector", "cfar", "db.npy", *out), "db.npy holds float32 values"),
         ((cell(bench).name, "db.npy", *out), "db.npy holds float32 values"),
         ((cell(bench).name, *out), "name a scene after the cell"),

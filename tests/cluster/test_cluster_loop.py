@@ -190,7 +190,7 @@ def test_the_section_and_the_command_line() -> None:
     section = {"slurm": {"partition": "gpu", "gpus": 2}}
     spec = slurm_spec(section, ["gpus=1", "parameters={constraint: a100}", "memory_gb=12.5"], "s")
     assert (spec.partition, spec.gpus, spec.parameters, spec.memory_gb) == ("gpu", 1, {"constraint": "a100"}, 12.5)
-    with pytest.raises(BenchError, match="--slurm: unknown key 'partion'; nearest: partition"):
+    with pytest.raises(BenchError, match="^slurm: unknown key 'partion'; nearest: partition"):
         slurm_spec(section, ["partion=x"], "s")
     with pytest.raises(BenchError, match="'gpu' is not KEY=VALUE"):
         slurm_spec(section, ["gpu"], "s")

@@ -233,7 +233,7 @@ def test_names_that_mean_none_or_several_list_the_choices(tmp_path: Path) -> Non
         assert wanted in str(error.value)
     assert choose_pair("near", "far", rows, None, "toy-x")[1].dataset == "toy/x"
     with pytest.raises(
-        BenchError, match="no row 'near' is left after --task and --dataset; there is: detection s:toy/half/near"
+        BenchError, match="no row 'near' is left of this task and data set; there is: detection s:toy/half/near"
     ):
         choose_pair("near", "far", rows, "matching", None)
 

@@ -43,11 +43,11 @@ def network(scaling: ScalingParams, scale: SarScale) -> Predictor:
             "uint8",
             np.float32,
             None,
-            r"float32 values, but net on set was trained on 8-bit ones \(x / 255\); .*--value-range",
+            r"float32 values, but net on set was trained on 8-bit ones \(x / 255\); .*values of the scene become 0 and 1",
         ),
         (U8, "uint8", np.float32, "db", "trained on 8-bit ones"),
         (U8, "uint8", np.uint16, None, "trained on 8-bit ones"),
-        (DB, "db", np.float32, None, "never guessed: state it with --sar-scale"),
+        (DB, "db", np.float32, None, "never guessed: state that they are amplitude"),
         (DB, "db", np.float32, "db", None),
         (DB, "db", np.float32, "intensity", "is stated as intensity, but net on set was trained on db from -35 to 5"),
         (DB, "db", np.uint8, None, "uint8 values, but net on set was trained on db"),
@@ -65,7 +65,7 @@ def network(scaling: ScalingParams, scale: SarScale) -> Predictor:
         (LOG, "intensity", np.float32, "intensity", None),
         (LOG, "intensity", np.uint16, None, None),
         (LOG, "intensity", np.float32, "db", "trained on intensity from -4 to 0.5 in log10"),
-        (AMPLITUDE, "amplitude", np.uint16, "uint8", "--sar-scale uint8 is for 8-bit scenes"),
+        (AMPLITUDE, "amplitude", np.uint16, "uint8", "and uint8 is for 8-bit scenes"),
     ],
 )
 def test_a_network_is_shown_what_it_was_trained_on_alone(
@@ -102,7 +102,7 @@ def test_cfar_takes_power_on_any_scale_that_is_known(dtype: type, stated: str | 
     ready = without_training("cfar", {})
     scale = None if stated is None else SarScale(stated)
     if expected is None:
-        with pytest.raises(BenchError, match="never guessed: state it with --sar-scale"):
+        with pytest.raises(BenchError, match="never guessed: state that they are amplitude"):
             ready.for_scene(np.dtype(dtype), scale, None, None, "scene.tif")
     else:
         assert ready.for_scene(np.dtype(dtype), scale, None, None, "scene.tif").sar_scale == expected
@@ -119,7 +119,8 @@ def test_scenes_of_another_calibration_are_found_out_by_their_values(tmp_path: P
                 check_values(ready, reader)
             else:
                 with pytest.raises(
-                    BenchError, match=f"scene.tif: .* of its pixels {message}, where net on set .*--value-range"
+                    BenchError,
+                    match=f"scene.tif: .* of its pixels {message}, where net on set .*state the values that become 0 and 1",
                 ):
                     check_values(ready, reader)
 
@@ -164,7 +165,7 @@ def test_a_cell_becomes_its_detector_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("record", "method", "damage", "message"),
     [
-        (MATCHING, None, None, "is a matching cell; bench predict finds ships"),
+        (MATCHING, None, None, "is a matching cell; ships are found by the detector of a detection cell"),
         (FAILED, None, None, "failed in"),
         (DETECTION.model_copy(update={"smoke": True}), None, None, "is a smoke run"),
         (DETECTION, {"detector": "submission"}, None, "holds boxes that another tool submitted"),

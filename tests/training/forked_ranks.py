@@ -286,7 +286,6 @@ def fork_ranks(size: int, act: Callable[[int, dict[str, str]], int | None], mark
 
 def plan(folder: Path, options: str = "") -> dict[str, Path]:
     """Write a suite and the jobs of its cells; return the cells' folders by matcher."""
-    from bench.cli.options import origin_of
     from bench.core.plugins import import_plugins
     from bench.core.workspace import Workspace
     from bench.execution.cell import Selection
@@ -303,7 +302,7 @@ def plan(folder: Path, options: str = "") -> dict[str, Path]:
     config.write_text(NET.format(plugin=plugin, options=options))
     suite = load_suite(str(config), [])
     import_plugins(suite.plugins, folder)
-    cells = expand(suite, Selection(), list(suite.tasks), origin_of(str(config), []))
+    cells = expand(suite, Selection(), list(suite.tasks), suite.origin)
     workspace = Workspace(folder / "runs", folder / "boards", {})
     found = {}
     for item in make_plan(cells, workspace).items:

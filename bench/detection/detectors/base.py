@@ -137,6 +137,11 @@ class Detector(Method[OptionsT]):
             raise BenchError(f"{type(self).__name__} was asked to work before prepare()")
         return self._setup
 
+    @property
+    def prepared(self) -> bool:
+        """Whether `prepare` was called."""
+        return self._setup is not None
+
     def prepare(self, setup: Setup) -> None:
         """Take the backbone, scaling, tiles and context over; called once, before everything else."""
         self._setup = setup

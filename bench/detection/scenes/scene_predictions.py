@@ -118,13 +118,14 @@ def claim_folder(folder: Path, name: str, identity: Mapping[str, Any], force: bo
             differs = ", ".join(_differences(before, identity)) or "what it was made of"
             raise BenchError(
                 f"{folder.parent.parent} holds another prediction of {name}, with another {differs}; choose another"
-                " --out, or start anew with --force"
+                " folder, or start anew",
+                "force",
             )
     if folder.exists():
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            raise BenchError(f"cannot remove {folder}: {first_line(error)}; choose another --out") from error
+            raise BenchError(f"cannot remove {folder}: {first_line(error)}; choose another folder", "out") from error
     write_json(path, identity)
 
 
@@ -163,9 +164,10 @@ def check_values(ready: Predictor, reader: SceneReader) -> None:
     for count, end, value in ((above, "above", high), (below, "below", low)):
         if total and count > _BEYOND * total:
             raise BenchError(
-                f"{reader.path}: {count / total:.0%} of its pixels lie {end} {value:g}, where {ready.name} no"
-                " longer distinguishes values; they are of another scale than its training: state the values that"
-                " become 0 and 1 with --value-range LOW HIGH"
+                f"{reader.path}: {count / total:.0%} of its pixels lie {end} {value:g}, where {ready.name} no longer"
+                " distinguishes values; they are of another scale than its training: state the values that become 0"
+                " and 1",
+                "value_range",
             )
 
 

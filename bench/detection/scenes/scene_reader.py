@@ -136,14 +136,17 @@ class _RasterReader(SceneReader):
             ) from error
 
 
-class _ArrayReader(SceneReader):
-    def __init__(self, path: Path, array: np.ndarray, nodata: float | None) -> None:
+class ArrayReader(SceneReader):
+    """A scene in an array (H, W): in memory, or mapped from a file (`mapped`), whose pages are given back when read."""
+
+    def __init__(self, path: Path, array: np.ndarray, nodata: float | None, mapped: bool = False) -> None:
         super().__init__(path, (array.shape[0], array.shape[1]), array.dtype, None, nodata)
-        self._array = array
+        self._array, self._mapped = array, mapped
 
     def _stored(self, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, np.ndarray | None]:
         part = np.array(self._array[top:bottom, left:right])
-        forget_pages(self._array)
+        if self._mapped:
+            forget_pages(self._array)
         return part.astype(part.dtype.newbyteorder("="), copy=False), None
 
 
@@ -164,10 +167,10 @@ def open_scene(path: Path, band: int | None = None, nodata: float | None = None)
         with _raster(path, band, nodata) as reader:
             yield reader
     elif head.startswith(_NPY):
-        yield _ArrayReader(path, _mapped(path, band), nodata)
+        yield ArrayReader(path, _mapped(path, band), nodata, mapped=True)
     else:
         image = read_image(path, () if band is None else (band,))
-        yield _ArrayReader(path, as_sar(image, path), nodata)
+        yield ArrayReader(path, as_sar(image, path), nodata)
 
 
 @contextmanager
@@ -214,10 +217,10 @@ def _band_of(path: Path, count: int, band: int | None) -> int:
     if count < 1:
         raise BenchError(f"{path} holds no band; replace or remove it")
     if band is None and count > 1:
-        raise BenchError(f"{path} has {count} bands; say which one holds the SAR image: --band N, counted from 1")
+        raise BenchError(f"{path} has {count} bands; say which one, counted from 1, holds the SAR image", "band")
     chosen = 1 if band is None else band
     if not 1 <= chosen <= count:
-        raise BenchError(f"{path} has {count} bands, counted from 1, and no band {band}; correct --band")
+        raise BenchError(f"{path} has {count} bands, counted from 1, and no band {band}", "band")
     return chosen
 
 

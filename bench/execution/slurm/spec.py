@@ -61,10 +61,13 @@ def slurm_spec(section: dict[str, Any], settings: Sequence[str], where: str) -> 
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise BenchError(f"--slurm {text!r} is not KEY=VALUE, e.g. partition=gpu")
+            raise BenchError(f"slurm {text!r} is not KEY=VALUE, e.g. partition=gpu", "slurm")
         try:
             values[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise BenchError(f"--slurm {text!r}: the value is no YAML") from error
-    spec: SlurmSpec = validate(SlurmSpec, values, "--slurm")
+            raise BenchError(f"slurm {text!r}: the value is no YAML", "slurm") from error
+    try:
+        spec: SlurmSpec = validate(SlurmSpec, values, "slurm")
+    except BenchError as error:
+        raise BenchError(str(error), "slurm") from error
     return spec

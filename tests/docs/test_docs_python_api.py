@@ -1,0 +1,43 @@
+"""Every example of docs/python-api.md runs, in the order of the page, in a folder with the page's own suite."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import bench
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python-api.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+def test_every_example_runs(tmp_path: Path) -> None:
+    suites = [text for language, text in BLOCKS if language == "yaml"]
+    (tmp_path / "toy.yaml").write_text(suites[0])
+    script = "\n".join(text for language, text in BLOCKS if language == "python")
+    (tmp_path / "page.py").write_text("if __name__ == '__main__':\n    exec(open('examples.txt').read(), globals())\n")
+    (tmp_path / "examples.txt").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_page_names_every_public_name() -> None:
+    script = "\n".join(text for _, text in BLOCKS) + PAGE
+    missing = [name for name in bench.__all__ if not re.search(rf"\b{name}\b", script)]
+    assert missing == []
+    called = {name for name in re.findall(r"bench\.(\w+)\(", PAGE)}
+    functions = {
+        "load_suite",
+        "plan",
+        "run",
+        "leaderboard",
+        "compare",
+        "predict",
+        "evaluate_detector",
+        "evaluate_matcher",
+    }
+    assert functions <= called  # each with an example
