@@ -43,22 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="an option of --detector"
     )
-    scene = parser.add_argument_group("what the scenes are")
-    scene.add_argument("--band", type=int, metavar="N", help="band of a file with several, counted from 1")
-    scene.add_argument(
-        "--nodata", type=float, metavar="X", help="value of pixels without data, instead of the file's own"
-    )
-    scene.add_argument("--sar-scale", metavar="SCALE", help="what the values are: amplitude, intensity, db or uint8")
-    scene.add_argument(
-        "--value-range",
-        nargs=2,
-        type=float,
-        metavar=("LOW", "HIGH"),
-        help="values that become 0 and 1, instead of the cell's own scaling",
-    )
-    scene.add_argument(
-        "--gsd-m", type=float, metavar="M", help="ground sample distance, where the file does not tell it"
-    )
+    _add_scene_arguments(parser)
     made = parser.add_argument_group("what is written")
     made.add_argument(
         "--format",
@@ -90,6 +75,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("leaderboards"),
         metavar="DIR",
         help="where boards are (default: leaderboards)",
+    )
+
+
+def _add_scene_arguments(parser: argparse.ArgumentParser) -> None:
+    scene = parser.add_argument_group("what the scenes are")
+    scene.add_argument("--band", type=int, metavar="N", help="band of a file with several, counted from 1")
+    scene.add_argument(
+        "--nodata", type=float, metavar="X", help="value of pixels without data, instead of the file's own"
+    )
+    scene.add_argument("--sar-scale", metavar="SCALE", help="what the values are: amplitude, intensity, db or uint8")
+    scene.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values that become 0 and 1, instead of the cell's own scaling",
+    )
+    scene.add_argument(
+        "--gsd-m", type=float, metavar="M", help="ground sample distance, where the file does not tell it"
     )
 
 

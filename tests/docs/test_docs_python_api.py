@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import bench
@@ -17,8 +18,7 @@ def test_every_example_runs(tmp_path: Path) -> None:
     suites = [text for language, text in BLOCKS if language == "yaml"]
     (tmp_path / "toy.yaml").write_text(suites[0])
     script = "\n".join(text for language, text in BLOCKS if language == "python")
-    (tmp_path / "page.py").write_text("if __name__ == '__main__':\n    exec(open('examples.txt').read(), globals())\n")
-    (tmp_path / "examples.txt").write_text(script)
+    (tmp_path / "page.py").write_text("if __name__ == '__main__':\n" + textwrap.indent(script, "    "))
     done = subprocess.run(
         [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
     )
@@ -29,7 +29,7 @@ def test_the_page_names_every_public_name() -> None:
     script = "\n".join(text for _, text in BLOCKS) + PAGE
     missing = [name for name in bench.__all__ if not re.search(rf"\b{name}\b", script)]
     assert missing == []
-    called = {name for name in re.findall(r"bench\.(\w+)\(", PAGE)}
+    called = set(re.findall(r"bench\.(\w+)\(", PAGE))
     functions = {
         "load_suite",
         "plan",
