@@ -251,14 +251,14 @@ def _arm(record: Record) -> str:
 def _size(block: ShipBlock) -> str:
     """Return the sentences that say what the numbers rest on."""
     for record in block.finished[:1]:
-        return _told(
+        return _size_of(
             record,
             list(dict.fromkeys(_source(r) for _, some, _ in block.rows for r in some if r.inputs.get("pretrained_by"))),
         )
     return ""
 
 
-def _told(record: Record, sources: Sequence[str]) -> str:
+def _size_of(record: Record, sources: Sequence[str]) -> str:
     ships, counts, tiles = record.inputs["ships"], record.inputs["split_counts"], record.spec["dataset"]["tiles"]
     rest = f"trained on {ships['train']} ships in {counts['train']} scenes"
     if "folds" in record.facts:
