@@ -54,7 +54,7 @@ class RunResult:
         return next(folder for folder, each in zip(self.folders, self.records, strict=True) if each is record)
 
     def __repr__(self) -> str:
-        told = [f"{len(self.records)} cells", f"{len(self.failures)} failed", *(["interrupted"] * self.interrupted)]
-        told += [self.unfiled] if self.unfiled else [f"tables {', '.join(self.tables) or 'none'}"]
+        counts = [f"{len(self.records)} cells", f"{len(self.failures)} failed", *(["interrupted"] * self.interrupted)]
+        counts += [self.unfiled] if self.unfiled else [f"tables {', '.join(self.tables) or 'none'}"]
         lines = [f"  failed: {each.slot}: {each.failure.message if each.failure else '?'}" for each in self.failures]
-        return "\n".join([f"RunResult of {self.suite}: {', '.join(told)}", *lines])
+        return "\n".join([f"RunResult of {self.suite}: {', '.join(counts)}", *lines])

@@ -36,10 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> int:
     workspace, started = Workspace.at(**place_arguments(args)), time.monotonic()
 
-    def tell(what: str) -> None:
+    def announce(what: str) -> None:
         print(f"[{time.monotonic() - started:4.0f} s] {what}", file=sys.stderr, flush=True)
 
-    findings = list(examine(workspace, args.quick, tell))
+    findings = list(examine(workspace, args.quick, announce))
     if args.json:
         print(
             json.dumps(

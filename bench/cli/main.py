@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in arguments if not word.startswith("-")), None)
     if verb != "doctor":  # which shows the machine as it is
-        # small matrices: threads cost more than they give; workers are told their number
+        # small matrices: threads cost more than they give; workers get their number in the job
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         if verb is not None and verb not in VERBS:

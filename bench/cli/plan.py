@@ -35,7 +35,7 @@ class Entry:
     @property
     def state(self) -> str:
         """What will be done with the cell, in words."""
-        return BLOCKED if self.item is None else self.item.told
+        return BLOCKED if self.item is None else self.item.action
 
     @property
     def pending(self) -> bool:

@@ -93,7 +93,7 @@ def _add_scene_arguments(parser: argparse.ArgumentParser) -> None:
         help="values that become 0 and 1, instead of the cell's own scaling",
     )
     scene.add_argument(
-        "--gsd-m", type=float, metavar="M", help="ground sample distance, where the file does not tell it"
+        "--gsd-m", type=float, metavar="M", help="ground sample distance, where the file does not state it"
     )
 
 

@@ -123,7 +123,7 @@ def _options(args: argparse.Namespace, submissions: Submissions) -> dict[str, ob
     given = {"category": args.category, "empty_images_ok": args.empty_images_ok or None, "threshold": args.threshold}
     for name, value in given.items():
         if value is not None and name not in submissions.options:
-            raise BenchError(f"--{name.replace('_', '-')} means nothing in {submissions.task.name}; leave it out")
+            raise BenchError(f"--{name.replace('_', '-')} does not apply to {submissions.task.name}; leave it out")
     return {name: value for name, value in given.items() if value is not None}
 
 

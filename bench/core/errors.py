@@ -1,7 +1,7 @@
 """The one exception for bad input, and the "did you mean" helper that its messages use.
 
-A `BenchError` is something the user can mend: a wrong name, a missing file, a broken image. The command line prints its
-one line and exits with code 2. Anything else that escapes is a defect of ours and keeps its traceback.
+A `BenchError` is something the user can correct: a wrong name, a missing file, a broken image. The command line prints
+its one line and exits with code 2. Anything else that escapes is a defect of ours and keeps its traceback.
 """
 
 from __future__ import annotations

@@ -58,14 +58,15 @@ def session_sha256(component: type) -> str:
     """Return the SHA-256 of the notebook cells, or of the script, that define a class of `__main__`.
 
     Raises:
-        BenchError: their text is not at hand, as under `python -c` and in the bare interpreter.
+        BenchError: their text is not available, as under `python -c` and in the bare interpreter.
     """
     own = [cls for cls in component.__mro__ if cls.__module__ == "__main__"]
     functions = [value for cls in own for value in vars(cls).values() if isinstance(value, FunctionType)]
     texts = {name: linecache.getlines(name) for name in dict.fromkeys(each.__code__.co_filename for each in functions)}
     if not texts or not all(texts.values()):
         raise BenchError(
-            f"the source of {component.__qualname__} cannot be read, so its results could not be told from those of"
-            " another version; define it in a notebook, in a script, or in a file that the suite names under `plugins:`"
+            f"the source of {component.__qualname__} cannot be read, so its results could not be distinguished from"
+            " those of another version; define it in a notebook, in a script, or in a file that the suite names under"
+            " `plugins:`"
         )
     return hashlib.sha256("".join(line for lines in texts.values() for line in lines).encode()).hexdigest()

@@ -141,7 +141,7 @@ class Registry:
             for point in importlib.metadata.entry_points(group=self.group):
                 source = point.dist.name if point.dist else "an entry point"
                 self.add(point.name, point.value, f"from {source}", source=source)
-            self._scanned = True  # only now: a collision is told to everybody who asks
+            self._scanned = True  # only now: a collision is reported to every caller
 
 
 def _redefined(old: Any, new: Any) -> bool:

@@ -41,7 +41,7 @@ class PlanItem:
     problem: str = ""
 
     @property
-    def told(self) -> str:
+    def action(self) -> str:
         """What will be done with the cell, in words."""
         if self.problem:
             return UNREADABLE
@@ -78,8 +78,8 @@ class Plan:
         names = [f"{cell.task} {cell.describe()}" for cell in self.cells]
         lines = [head]
         for name, (_, item) in zip(names, self.states, strict=True):
-            key, told = ("-", BLOCKED) if item is None else (item.identity.keys.score[:12], item.told)
-            lines.append(f"  {name.ljust(max(map(len, names)))}  {key.ljust(12)}  {told}")
+            key, action = ("-", BLOCKED) if item is None else (item.identity.keys.score[:12], item.action)
+            lines.append(f"  {name.ljust(max(map(len, names)))}  {key.ljust(12)}  {action}")
         lines += [f"missing: {message}" for message in self.missing]
         return "\n".join([*lines, *(f"PROBLEM {item.problem}" for item in self.items if item.problem)])
 

@@ -60,7 +60,7 @@ def run_plan(
     """
     outcome = Outcome()
     run = run or spawn
-    unreadable: dict[str, Failure] = {}  # data key -> what is wrong with the data: told once, not once a cell
+    unreadable: dict[str, Failure] = {}  # data key -> what is wrong with the data: reported once, not once a cell
     for number, item in enumerate(plan.items, start=1):
         head = f"[{number}/{len(plan.items)}] {item.cell.describe()}"
         if is_settled(item, settings.figures) and item.record is not None:
@@ -70,7 +70,7 @@ def run_plan(
             if item.problem:
                 raise BenchError(item.problem)
             _run_item(item, workspace, settings, say, head, outcome, unreadable, run)
-        except BenchError as error:  # a file of this cell cannot be read or written: the others do not care
+        except BenchError as error:  # a file of this cell cannot be read or written: the others are not affected
             say(f"{head}: FAILED: {error}")
             record = relabel(told_failure(item, str(error)), item.cell)
             outcome.records.append((item.folder, record))
@@ -102,9 +102,9 @@ def _run_item(
     run: Run,
 ) -> None:
     """Execute one cell and add what it came to to `outcome`."""
-    hopeless = not_to_be_run(item, outcome, unreadable)
-    if hopeless is not None:
-        failure, why = hopeless
+    refused = not_to_be_run(item, outcome, unreadable)
+    if refused is not None:
+        failure, why = refused
         record, drawn = write_failure(item, failure), True
         say(f"{head}: not run, {why}")
     else:
@@ -221,7 +221,7 @@ def worker_environment(workspace: Workspace, settings: Settings) -> dict[str, st
 
 
 def processes_of(item: PlanItem, settings: Settings) -> int:
-    """Return how many processes a cell gets: those that were asked for where it trains a network, else one."""
+    """Return how many processes a cell gets: those that were requested where it trains a network, else one."""
     method = item.cell.spec["method"]
     trains = item.state == "train" and (method.get("backbone") is not None or "epochs" in method.get("options", {}))
     return settings.processes if trains else 1

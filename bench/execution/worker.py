@@ -238,7 +238,7 @@ def _make_job(folder: Path, file: JobFile, log: Callable[[str], None], world: Wo
 
 
 def _device(name: str, world: World | None) -> str:
-    """Return the device of this process: as asked for; with several processes on CUDA, the one of its number on its
+    """Return the device of this process: as requested; with several processes on CUDA, the one of its number on its
     machine.
     """
     if world is None or name == "cpu":
@@ -341,7 +341,7 @@ def _forget(folder: Path) -> None:
 
 def _logger(path: Path) -> Callable[[str], None]:
     def log(line: str) -> None:
-        # a full disk must not hide what it was to tell
+        # a full disk must not hide what it was to report
         with suppress(OSError), open(path, "a", encoding="utf-8") as stream:
             stream.write(time.strftime("%Y-%m-%d %H:%M:%S ") + line.rstrip() + "\n")
 

@@ -175,7 +175,7 @@ def compare(
     metric = metric or get_task(one.task).headline
     first, second = metric_row(one, metric), metric_row(two, metric)
     specs = [next(row.records).spec.get("method", {}) for row in (one, two)]
-    differs = tuple(_told("", *specs))
+    differs = tuple(_differing("", *specs))
     return Comparison(metric, one, two, estimate(first), estimate(second), paired(first, second), differs)
 
 
@@ -294,16 +294,18 @@ def differences(one: BoardRow, two: BoardRow) -> list[str]:
         return [f"one is of the task {one.task}, the other of {two.task}"]
     if len(one.measured_on) != len(two.measured_on):
         return [f"{len(one.measured_on)} folds against {len(two.measured_on)}"]
-    told: list[str] = []
+    found: list[str] = []
     for first, second in zip(one.measured_on, two.measured_on, strict=True):
-        told += [text for text in _told("", first, second) if text not in told]
-    return told[:6]
+        found += [text for text in _differing("", first, second) if text not in found]
+    return found[:6]
 
 
-def _told(name: str, one: Any, two: Any) -> list[str]:
+def _differing(name: str, one: Any, two: Any) -> list[str]:
     if isinstance(one, Mapping) and isinstance(two, Mapping):
         keys = sorted(set(one) | set(two))
-        return [text for key in keys for text in _told(f"{name}.{key}" if name else key, one.get(key), two.get(key))]
+        return [
+            text for key in keys for text in _differing(f"{name}.{key}" if name else key, one.get(key), two.get(key))
+        ]
     return [] if one == two else [f"{name} is {_short(one)} against {_short(two)}"]
 
 

@@ -123,7 +123,7 @@ def evaluate_matcher(
     threads: int | None = None,
     runs: str | Path = "runs",
 ) -> Evaluation[Predictions]:
-    """Measure how well a matcher tells which SAR and optical patches show the same place, as a cell of a suite does.
+    """Measure how well a matcher decides which SAR and optical patches show the same place, as a cell of a suite does.
 
     Args:
         matcher: a registered name; a class or an instance of `Matcher`; or a function that takes SAR patches (n, H, W),
@@ -201,7 +201,7 @@ class _Wanted:
 
 
 def _method(given: Any, registry: Registry, base: type, adapter: type, options: Keys | None) -> _Method:
-    """Return what is given as a method that the registry can be asked for."""
+    """Return what is given as a method that the registry can return."""
     if isinstance(given, str):
         return _Method(registry, registry.entry(given).name, given, options or {})
     if isinstance(given, type) and issubclass(given, base):

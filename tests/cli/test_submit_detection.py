@@ -205,7 +205,7 @@ def test_bad_submissions_end_in_one_line_and_file_nothing(ships: Bench) -> None:
         ((*SUBMIT[:-1], "cfar"), "is a row of the suite"),
         ((*SUBMIT[:-1], "../x"), "choose up to 80 letters"),
         ((*SUBMIT, "--reference", "example.org"), "--reference 'example.org'"),
-        ((*SUBMIT, "--threshold", "1"), "--threshold means nothing in detection"),
+        ((*SUBMIT, "--threshold", "1"), "--threshold does not apply to detection"),
         ((*SUBMIT, "--seed", "-1"), "--seed -1"),
         ((*SUBMIT, "--split", "haf"), "--split 'haf' is not in this suite; nearest: half"),
         (("submit", "boxes.json", "--config", "ships.yaml", "--name", "x"), "several tasks; say which with --task"),

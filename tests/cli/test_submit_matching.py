@@ -211,7 +211,7 @@ def test_bad_answers_end_in_one_line_and_file_nothing(pairs: Bench) -> None:
     assert "was made for another data, split or sampling" in pairs.refused(*SUBMIT, *other)
     assert "was made for another data" in pairs.refused(*SUBMIT, "--set", "matching.datasets.toy.options.seed=1")
     assert "is a row of the suite" in pairs.refused(*SUBMIT[:-1], "cfog")
-    assert "means nothing in matching" in pairs.refused(*SUBMIT, "--category", "1")
+    assert "does not apply to matching" in pairs.refused(*SUBMIT, "--category", "1")
     assert "no such section" in pairs.refused(*SUBMIT, "--task", "detection")
     pairs.write("mine.csv", "pair,distance\n")
     assert "mine.csv has no rows" in pairs.refused(*SUBMIT)

@@ -33,7 +33,7 @@ class DetectorOptions(MethodOptions):
 @dataclass(frozen=True, eq=False)
 class Detections:
     """Boxes (n, 4) float64 x1, y1, x2, y2 in pixels of the image or tile they belong to; scores (n,) float64, higher is
-    surer.
+    more confident.
     """
 
     boxes: np.ndarray
@@ -98,7 +98,7 @@ class FitData:
 
 @dataclass(frozen=True)
 class Setup:
-    """What a detector is told before it is fitted or loaded.
+    """What a detector is given before it is fitted or loaded.
 
     Attributes:
         backbone: registered name, None for a detector without one.

@@ -16,7 +16,7 @@ Level = tuple[Size, Size, Size]
 
 
 class YoloV3Options(MmdetOptions):
-    """Options of `yolov3`. The rate, decay and clipping are mmdet's, told for losses that are means over tiles.
+    """Options of `yolov3`. The rate, decay and clipping are mmdet's, converted for losses that are means over tiles.
 
     mmdet sums the losses over the 8 images of each GPU, averages the gradients of 8 GPUs and takes lr 0.001, weight
     decay 0.0005 and clipping at 35 for the 64 images: with the mean over tiles, lr 0.008 a 64 tiles (linear in the
