@@ -13,7 +13,7 @@ import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +102,32 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], allow_unused: Iter
     used = {key: value for key, value in state.items() if not _belongs(key, heads)}
     _check(used, module.state_dict(), "the weights")
     module.load_state_dict(used, strict=True)
+
+
+def load_renamed(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    there: Callable[[Mapping[str, Tensor]], State],
+    back: Callable[[Mapping[str, Tensor]], State],
+    backbone: str,
+) -> str:
+    """Copy a complete neutral `state` of `backbone` into another library's `module`; return the SHA-256 of what then
+    stands there, in the neutral layout.
+
+    Args:
+        there, back: from the neutral layout to the module's keys, and from these again.
+
+    Raises:
+        BenchError: a tensor is missing, left over or of another shape, or does not stand there afterwards.
+    """
+    load_into(module, there(state))
+    found, wanted = state_sha256(back(module.state_dict())), state_sha256(state)
+    if found != wanted:
+        raise BenchError(
+            f"the {backbone} in the detector is not what was loaded ({found[:12]} instead of {wanted[:12]}); other"
+            " dtypes?"
+        )
+    return found
 
 
 def load_initial_weights(backbone: str, source: Path, branch: str = "", heads: Iterable[str] = ()) -> State:

@@ -12,9 +12,9 @@ import torch
 from mmdet_toys import SIZE, SMALL, batch_of, total
 
 from bench.detection.detectors.base import check_detections
-from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnnOptions
-from bench.detection.detectors.mmdet.models import DetectorNetwork, build_faster_rcnn, build_yolov3
-from bench.detection.detectors.mmdet.yolov3 import YoloV3Options
+from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOptions
+from bench.detection.detectors.mmdet.models import DetectorNetwork
+from bench.detection.detectors.mmdet.yolov3 import YoloV3, YoloV3Options
 
 SHIP = [30.0, 40.0, 52.0, 60.0]
 OTHER = [60.0, 8.0, 84.0, 28.0]
@@ -22,7 +22,7 @@ OTHER = [60.0, 8.0, 84.0, 28.0]
 
 def small(**options: Any) -> DetectorNetwork:
     torch.manual_seed(0)
-    return build_faster_rcnn("resnet18", FasterRcnnOptions(**{**SMALL, **options}))
+    return FasterRcnn(FasterRcnnOptions(**{**SMALL, **options}))._build("resnet18")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def rcnn() -> DetectorNetwork:
 @pytest.fixture(scope="module")
 def yolo() -> DetectorNetwork:
     torch.manual_seed(0)
-    return build_yolov3("darknet53", YoloV3Options())
+    return YoloV3(YoloV3Options())._build("darknet53")
 
 
 def networks(*names: str) -> Any:
@@ -68,7 +68,7 @@ def test_every_parameter_trains_and_every_batch_gives_the_same_values(
         loss = total(values)
         loss.backward()
         assert torch.isfinite(loss), told
-        gradients = [p.grad for p in network.model.backbone.parameters()]  # type: ignore[union-attr]
+        gradients = [p.grad for p in network.model.backbone.parameters()]
         assert all(grad is not None and torch.isfinite(grad).all() for grad in gradients), told
 
 
@@ -141,7 +141,7 @@ def test_the_start_of_the_heads_depends_on_the_generator_alone() -> None:
     first, second = small().state_dict(), small().state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
     torch.manual_seed(1)
-    other = build_faster_rcnn("resnet18", FasterRcnnOptions(**SMALL)).state_dict()
+    other = FasterRcnn(FasterRcnnOptions(**SMALL))._build("resnet18").state_dict()
     assert not torch.equal(first["model.rpn_head.rpn_conv.weight"], other["model.rpn_head.rpn_conv.weight"])
 
 

@@ -45,9 +45,10 @@ def by_mmdet(found: Sequence[Detections]) -> list[Detections]:
     mmcv_bridge.install()
     from mmengine.structures import InstanceData
 
+    from bench.detection.detectors.mmdet.base import MmdetOptions
     from bench.detection.detectors.mmdet.models import DetectorNetwork
 
-    network = DetectorNetwork(torch.nn.Identity(), "resnet18", (), False, 0.0, False)
+    network = DetectorNetwork(torch.nn.Identity(), "resnet18", MmdetOptions.model_construct(score_floor=0.0), {})
     out = []
     for each in found:
         instances = InstanceData(bboxes=torch.from_numpy(each.boxes), scores=torch.from_numpy(each.scores))

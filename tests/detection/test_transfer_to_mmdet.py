@@ -11,20 +11,15 @@ import numpy as np
 import pytest
 import torch
 from mmdet_toys import SMALL, context_of, faster_rcnn, fit_data, ship_scenes, yolov3
-from torch import nn
+from torch import Tensor, nn
 
 from bench.core.errors import BenchError
 from bench.core.registries import BACKBONES
 from bench.data.ships.view import SceneView
 from bench.detection.detectors.base import InitialWeights
-from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnnOptions
-from bench.detection.detectors.mmdet.models import (
-    DetectorNetwork,
-    build_faster_rcnn,
-    build_yolov3,
-    load_backbone,
-)
-from bench.detection.detectors.mmdet.yolov3 import YoloV3Options
+from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOptions
+from bench.detection.detectors.mmdet.models import DetectorNetwork, load_backbone
+from bench.detection.detectors.mmdet.yolov3 import YoloV3, YoloV3Options
 from bench.matching.matchers.networks import InfoNceNetwork
 from bench.models.weights import save_weights, state_sha256
 
@@ -38,8 +33,13 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> SceneView:
 
 def network_on(backbone: str) -> DetectorNetwork:
     if backbone == "darknet53":
-        return build_yolov3(backbone, YoloV3Options())
-    return build_faster_rcnn(backbone, FasterRcnnOptions(**SMALL))
+        return YoloV3(YoloV3Options())._build(backbone)
+    return FasterRcnn(FasterRcnnOptions(**SMALL))._build(backbone)
+
+
+def backbone_features(network: DetectorNetwork, images: Tensor) -> list[Tensor]:
+    """What the network's neck is given for `images` (n, size, size) in [0, 1]."""
+    return list(network.model.backbone(network._inputs(images)))
 
 
 def trained_looking(backbone: str, seed: int) -> nn.Module:
@@ -64,11 +64,6 @@ def trained_looking(backbone: str, seed: int) -> nn.Module:
 def initial_of(detector: Any, data: Any) -> tuple[DetectorNetwork, str]:
     network, sha256 = detector._initial(data)
     return network, sha256
-
-
-def backbone_features(network: DetectorNetwork, images: torch.Tensor) -> list[torch.Tensor]:
-    """Return the stage outputs of the network's backbone for `images` (n, size, size) in [0, 1]."""
-    return list(network.model.backbone(network._inputs(images)))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "resnet50", "darknet53"])

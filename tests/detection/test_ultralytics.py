@@ -14,7 +14,7 @@ import torch
 from command_line import REPOSITORY
 from mmdet_toys import SIZE, batch_of, context_of, fit_data, ship_scenes
 from scene_toys import view_of
-from torch import nn
+from torch import Tensor, nn
 
 if importlib.util.find_spec("ultralytics") is None:
     pytest.skip("needs the extra ultralytics", allow_module_level=True)
@@ -45,6 +45,15 @@ def yolo11(folder: Path, **options: Any) -> Yolo11:
         Setup(None, ScalingParams("uint8", 1, 0.0, 255.0), tiles, Merging.model_validate({}), context_of(folder))
     )
     return detector
+
+
+def backbone_features(network: UltralyticsNetwork, images: Tensor) -> list[Tensor]:
+    """The stage outputs of the network's Darknet-53 for `images` (n, size, size) in [0, 1]."""
+    x, out = network._inputs(images), []
+    for i, layer in enumerate(_backbone(network.model)):
+        x = layer(x)
+        out += [x] if i in (4, 6, 8, 10) else []
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -128,15 +137,6 @@ def test_a_fitted_detector_predicts_and_its_state_round_trips(tmp_path: Path) ->
     assert all(np.array_equal(value, twin.state()[name]) for name, value in detector.state().items()), (
         "the seed decides"
     )
-
-
-def backbone_features(network: UltralyticsNetwork, images: torch.Tensor) -> list[torch.Tensor]:
-    """Return the stage outputs of the network's Darknet-53 for `images` (n, size, size) in [0, 1]."""
-    x, out = network._inputs(images), []
-    for i, layer in enumerate(_backbone(network.model)):
-        x = layer(x)
-        out += [x] if i in (4, 6, 8, 10) else []
-    return out
 
 
 def test_darknet_is_transferred_whole_and_computes_the_same(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ def pad_to_stride(images: Tensor) -> Tensor:
 
 
 def detections(boxes: Tensor, scores: Tensor, height: int, width: int, score_floor: float = 0.0) -> Detections:
-    """Return the boxes of a tile, highest score first, clipped to it; those without area, or below the score floor,
-    are dropped.
+    """Return the boxes of a tile, highest score first, clipped to it; those without area, or below the score floor, are
+    dropped.
 
     Args:
         boxes, scores: (k, 4) x1, y1, x2, y2 in pixels of the tile, and (k,).

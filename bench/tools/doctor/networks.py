@@ -203,18 +203,16 @@ def mmcv_operators(device: str) -> str:
 
 def faster_rcnn(device: str) -> str:
     """Losses, gradients and boxes of one tile."""
-    from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnnOptions
-    from bench.detection.detectors.mmdet.models import build_faster_rcnn
+    from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOptions
 
-    return _detects(build_faster_rcnn("resnet18", FasterRcnnOptions(**SMALL)), device, "resnet18")
+    return _detects(FasterRcnn(FasterRcnnOptions(**SMALL))._build("resnet18"), device, "resnet18")
 
 
 def yolov3(device: str) -> str:
     """Losses, gradients and boxes of one tile."""
-    from bench.detection.detectors.mmdet.models import build_yolov3
-    from bench.detection.detectors.mmdet.yolov3 import YoloV3Options
+    from bench.detection.detectors.mmdet.yolov3 import YoloV3, YoloV3Options
 
-    return _detects(build_yolov3("darknet53", YoloV3Options()), device, "darknet53")
+    return _detects(YoloV3(YoloV3Options())._build("darknet53"), device, "darknet53")
 
 
 def _detects(network: Any, device: str, backbone: str) -> str:

@@ -1,4 +1,9 @@
-"""Faster R-CNN with a feature pyramid (Ren et al., NeurIPS 2015; Lin et al., CVPR 2017) on a ResNet, through mmdet."""
+"""Faster R-CNN with a feature pyramid (Ren et al., NeurIPS 2015; Lin et al., CVPR 2017) on a ResNet, through mmdet.
+
+Beside what `models.py` changes for all: RoIAlign runs through torchvision (`roi_align.py`), with or without a compiled
+mmcv: the same numbers, and channels-last memory is safe. Anchors and proposals that lie by half in a box to ignore are
+left out.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +49,36 @@ class FasterRcnn(MmdetDetector[FasterRcnnOptions]):
     backbones = ("resnet50", "resnet18", "resnet34")
 
     def _build(self, backbone: str | None) -> DetectorNetwork:
-        from bench.detection.detectors.mmdet.models import build_faster_rcnn
+        from torch import nn
 
-        return build_faster_rcnn(str(backbone), self.options)
+        from bench.detection.detectors.mmdet.heads import SampleCount, hand_on_full_precision
+        from bench.detection.detectors.mmdet.ignore import heed_ignored
+        from bench.detection.detectors.mmdet.models import DetectorNetwork, base_config, build, limit
+        from bench.detection.detectors.mmdet.roi_align import ImageParallelRoIAlign
+
+        options = self.options
+        config = base_config("_base_/models/faster-rcnn_r50_fpn.py", str(backbone), options)
+        rpn, roi, train, test = config["rpn_head"], config["roi_head"], config["train_cfg"], config["test_cfg"]
+        config["neck"].update(out_channels=options.fpn_channels)
+        rpn.update(in_channels=options.fpn_channels, feat_channels=options.rpn_channels)
+        rpn["anchor_generator"].update(scales=list(options.anchor_scales), ratios=list(options.anchor_ratios))
+        roi["bbox_roi_extractor"].update(out_channels=options.fpn_channels)
+        roi["bbox_roi_extractor"]["roi_layer"].update(use_torchvision=True)
+        roi["bbox_head"].update(num_classes=1, in_channels=options.fpn_channels, fc_out_channels=options.roi_fc)
+        for stage, samples in (("rpn", options.rpn_samples), ("rcnn", options.roi_samples)):
+            heed_ignored(train[stage]["assigner"])
+            train[stage]["sampler"].update(num=samples)
+        train["rpn_proposal"].update(nms_pre=2 * options.train_proposals, max_per_img=options.train_proposals)
+        test["rpn"].update(nms_pre=max(1000, options.test_proposals), max_per_img=options.test_proposals)
+        limit(test["rcnn"], options)
+        model = build(config)
+        extractor, head = model.roi_head.bbox_roi_extractor, model.roi_head.bbox_head
+        extractor.roi_layers = nn.ModuleList(
+            ImageParallelRoIAlign(each.output_size, each.spatial_scale, each.sampling_ratio)
+            for each in extractor.roi_layers
+        )
+        anchors, regions = SampleCount.of_anchors(model.rpn_head), SampleCount.of_regions(head)
+        for part in (model.neck, model.rpn_head, head):
+            hand_on_full_precision(part)
+        losses = {"loss_rpn_cls": anchors, "loss_rpn_bbox": anchors, "loss_cls": regions, "loss_bbox": regions}
+        return DetectorNetwork(model, str(backbone), options, {**losses, "acc": None})

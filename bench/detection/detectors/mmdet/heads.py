@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.training.parallel import mean_factor
-
 
 def hand_on_full_precision(part: nn.Module) -> None:
     """Let `part` compute as its surroundings say, and hand on fp32: what follows it has to be exact.
@@ -21,35 +19,38 @@ def hand_on_full_precision(part: nn.Module) -> None:
     part.register_forward_hook(lambda module, inputs, output: _floats(output))
 
 
-class SampleCounts:
-    """How many anchors and regions a two-stage detector's losses are divided by, in its latest step: of this process's
-    images alone.
+class SampleCount:
+    """How many anchors or regions a loss is divided by, in its latest step: of this process's images alone.
 
-    mmdet divides a loss by the number of samples drawn from the images of one process; where several processes share a
-    batch, that is not yet the number of the batch.
+    mmdet divides a loss by the number of samples drawn from the images at hand; where several processes share a batch,
+    that is not yet the number of the batch (`DetectorNetwork.loss` corrects it).
     """
 
-    def __init__(self, model: Any) -> None:
-        self.rpn, self.rcnn = 0, 0
-        genuine = model.rpn_head.get_targets
+    latest = 0
+
+    @classmethod
+    def of_anchors(cls, head: Any) -> SampleCount:
+        """Return the count of an `AnchorHead`: what its `get_targets` returns as `avg_factor`."""
+        count, genuine = cls(), head.get_targets
 
         def get_targets(*arguments: Any, **named: Any) -> Any:
             targets = genuine(*arguments, **named)
-            self.rpn = int(targets[4])  # AnchorHead.get_targets: ..., avg_factor
+            count.latest = int(targets[4])  # AnchorHead.get_targets: ..., avg_factor
             return targets
 
-        model.rpn_head.get_targets = get_targets
-        model.roi_head.bbox_head.register_forward_hook(self._regions)
+        head.get_targets = get_targets
+        return count
 
-    def _regions(self, module: nn.Module, inputs: Any, output: Any) -> None:
-        self.rcnn = len(output[0])
+    @classmethod
+    def of_regions(cls, head: nn.Module) -> SampleCount:
+        """Return the count of the box head of a second stage: the regions that it was given."""
+        count = cls()
 
-    def factors(self) -> dict[str, float]:
-        """Return what each loss is multiplied with to be divided by the number of the batch; 1 where one process has
-        all of it.
-        """
-        rpn, rcnn = mean_factor(self.rpn), mean_factor(self.rcnn)
-        return {"loss_rpn_cls": rpn, "loss_rpn_bbox": rpn, "loss_cls": rcnn, "loss_bbox": rcnn}
+        def seen(module: nn.Module, inputs: Any, output: Any) -> None:
+            count.latest = len(output[0])
+
+        head.register_forward_hook(seen)
+        return count
 
 
 def _floats(value: Any) -> Any:

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+IGNORE_SHARE = 0.5
+
+
+def heed_ignored(assigner: Any) -> None:
+    """Let mmdet's MaxIoUAssigner of this configuration leave out priors that lie by half in a box to ignore."""
+    assigner.update(type=ignoring_assigner(), ignore_iof_thr=IGNORE_SHARE)
+
+
 def ignoring_assigner() -> type[Any]:
     """Return mmdet's MaxIoUAssigner, which heeds boxes to ignore in images without a ship as well.
 

@@ -1,4 +1,9 @@
-"""YOLOv3 with its original anchor-based head (Redmon and Farhadi 2018) on Darknet-53, through mmdet."""
+"""YOLOv3 with its original anchor-based head (Redmon and Farhadi 2018) on Darknet-53, through mmdet.
+
+Beside what `models.py` changes for all: its losses, sums over the images of a GPU in mmdet, are divided by the batch
+size; anchors whose cell has its centre in a box to ignore are no background; its candidates are not cut to the 1,000
+best by class score before objectness enters.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,9 @@ from bench.detection.detectors.mmdet.base import MmdetDetector, MmdetOptions
 
 if TYPE_CHECKING:
     from bench.detection.detectors.mmdet.models import DetectorNetwork
+
+LOSSES = ("loss_cls", "loss_conf", "loss_xy", "loss_wh")
+ALL_CANDIDATES = 1_000_000
 
 Size = tuple[float, float]
 Level = tuple[Size, Size, Size]
@@ -54,6 +62,17 @@ class YoloV3(MmdetDetector[YoloV3Options]):
     backbones = ("darknet53",)
 
     def _build(self, backbone: str | None) -> DetectorNetwork:
-        from bench.detection.detectors.mmdet.models import build_yolov3
+        from bench.detection.detectors.mmdet.heads import hand_on_full_precision
+        from bench.detection.detectors.mmdet.ignore import ignoring_yolo_head
+        from bench.detection.detectors.mmdet.models import DetectorNetwork, base_config, build, limit
 
-        return build_yolov3(str(backbone), self.options)
+        options = self.options
+        config = base_config("yolo/yolov3_d53_8xb8-ms-608-273e_coco.py", str(backbone), options)
+        head, test = config["bbox_head"], config["test_cfg"]
+        head.update(type=ignoring_yolo_head(), num_classes=1)
+        head["anchor_generator"].update(base_sizes=[[tuple(size) for size in level] for level in options.anchors])
+        test.update(nms_pre=ALL_CANDIDATES, conf_thr=options.score_floor)
+        limit(test, options)
+        model = build(config)
+        hand_on_full_precision(model.bbox_head)
+        return DetectorNetwork(model, str(backbone), options, dict.fromkeys(LOSSES), divide=True)

@@ -28,7 +28,7 @@ from bench.core.errors import BenchError
 from bench.detection.detectors.base import Detections
 from bench.detection.detectors.network_tiles import detections, pad_to_stride
 from bench.models import keymaps
-from bench.models.weights import load_into, state_sha256
+from bench.models.weights import State, load_renamed
 
 if TYPE_CHECKING:
     from bench.detection.detectors.ultralytics.base import UltralyticsOptions, Yolo11Options
@@ -138,8 +138,8 @@ class UltralyticsNetwork(nn.Module):
 
     @torch.no_grad()
     def detect(self, images: Tensor) -> list[Detections]:
-        """Return the boxes found in each of `images` (n, size, size) float32 in [0, 1], highest score first, in pixels
-        of the tile.
+        """Return the boxes found in each of `images` (n, size, size) float32 in [0, 1], highest score first, in
+        pixels of the tile.
         """
         answer = self.model(self._inputs(images))
         # (n, 4 + 1, anchors): x, y, width, height, score
@@ -199,20 +199,16 @@ def load_darknet(network: UltralyticsNetwork, state: Mapping[str, Tensor]) -> st
     Raises:
         BenchError: a tensor is missing, left over or of another shape, or does not stand there afterwards.
     """
-    renamed = keymaps.darknet_to_ultralytics(state, epsilon=keymaps.OUR_EPSILON)
-    backbone = _backbone(network.model)
-    load_into(backbone, {key.removeprefix("model."): value for key, value in renamed.items()})
-    back = {f"model.{key}": value for key, value in backbone.state_dict().items()}
-    found, wanted = (
-        state_sha256(keymaps.darknet_from_ultralytics(back, epsilon=keymaps.OUR_EPSILON)),
-        state_sha256(state),
-    )
-    if found != wanted:
-        raise BenchError(
-            f"the Darknet-53 in the detector is not what was loaded ({found[:12]} instead of {wanted[:12]}); other"
-            " dtypes?"
-        )
-    return found
+
+    def there(neutral: Mapping[str, Tensor]) -> State:
+        renamed = keymaps.darknet_to_ultralytics(neutral, epsilon=keymaps.OUR_EPSILON)
+        return {key.removeprefix("model."): value for key, value in renamed.items()}
+
+    def back(own: Mapping[str, Tensor]) -> State:
+        renamed = {f"model.{key}": value for key, value in own.items()}
+        return keymaps.darknet_from_ultralytics(renamed, epsilon=keymaps.OUR_EPSILON)
+
+    return load_renamed(_backbone(network.model), state, there, back, "darknet53")
 
 
 def _backbone(model: Any) -> Any:
