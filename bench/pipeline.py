@@ -19,6 +19,7 @@ from bench.core.registries import TASKS
 from bench.core.store import check_writable
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Selection
+from bench.execution.in_process import run_here
 from bench.execution.job import Settings
 from bench.execution.plan import Plan, make_plan
 from bench.execution.runner import Outcome, run_plan
@@ -27,6 +28,7 @@ from bench.suite.config import Suite, load_suite
 from bench.suite.data_plan import forget_plans
 from bench.suite.expansion import expand
 from bench.suite.smoke import replace_absent_weights, smoke_workspace
+from bench.training.api import choose_device
 
 SMOKE, LIMITED = "smoke run: wiring check, no measurement", "limited run: a wiring check, not on any board"
 Say = Callable[[str], None]  # takes a line about the progress of a run
@@ -99,39 +101,19 @@ def execute(
         from bench.execution.slurm.execute import ClusterRun
 
         return ClusterRun(planned, workspace, settings, cluster, say).run()
-    device = "cpu"
-    if planned.pending:
-        from bench.training.api import choose_device  # imports torch
-
-        device = choose_device(settings.device, settings.processes)
-    settings = replace(settings, device=device)
-    if in_process:
-        from bench.execution.in_process import run_here
-
-        return run_plan(planned, workspace, settings, say, run_here)
-    return run_plan(planned, workspace, settings, say)
+    device = choose_device(settings.device, settings.processes) if planned.pending else "cpu"  # asking imports torch
+    run = run_here if in_process else None
+    return run_plan(planned, workspace, replace(settings, device=device), say, run)
 
 
 def file(chosen: Chosen, outcome: Outcome) -> RunResult:
     """File the records of a run as entries and rebuild the suite's boards; of a wiring check, make its tables alone."""
-    suite, records = chosen.suite, outcome.records
-    if chosen.smoke or any(record.limit is not None for _, record in records):
+    suite = chosen.suite
+    if chosen.smoke or any(record.limit is not None for _, record in outcome.records):
         unfiled = SMOKE if chosen.smoke else LIMITED
-        built = Boards(wiring_tables(suite.name, [record for _, record in records], unfiled))
+        built = Boards(wiring_tables(suite.name, [record for _, record in outcome.records], unfiled))
     else:
-        unfiled = ""
-        records = [(folder, with_readable_scores(folder, record)) for folder, record in records]
+        unfiled, records = "", [(folder, with_readable_scores(folder, each)) for folder, each in outcome.records]
+        outcome = replace(outcome, records=records)
         built = file_run(chosen.workspace.boards, suite, chosen.cells, records, chosen.whole_tasks)
-    return RunResult(
-        suite=suite.name,
-        cells=len(chosen.cells),
-        records=tuple(record for _, record in records),
-        folders=tuple(folder for folder, _ in records),
-        undrawn=tuple(outcome.undrawn),
-        tables={path.stem: table for path, table in built.tables.items()},
-        boards={} if unfiled else {path.stem: path for path in built.tables},
-        unfiled=unfiled,
-        problems=built.problems,
-        removed=built.removed,
-        interrupted=outcome.interrupted,
-    )
+    return RunResult.of(suite.name, len(chosen.cells), outcome, built, unfiled)

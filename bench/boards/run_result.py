@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from bench.boards.leaderboard import Boards
 from bench.boards.tables import Table
 from bench.execution.records import Record
+
+if TYPE_CHECKING:
+    from bench.execution.runner import Outcome
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,6 +43,23 @@ class RunResult:
     problems: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     interrupted: bool = False
+
+    @classmethod
+    def of(cls, suite: str, cells: int, outcome: Outcome, built: Boards, unfiled: str) -> RunResult:
+        """Return what a run of so many chosen cells came to, with the tables that were made of it."""
+        return cls(
+            suite=suite,
+            cells=cells,
+            records=tuple(record for _, record in outcome.records),
+            folders=tuple(folder for folder, _ in outcome.records),
+            undrawn=tuple(outcome.undrawn),
+            tables={path.stem: table for path, table in built.tables.items()},
+            boards={} if unfiled else {path.stem: path for path in built.tables},
+            unfiled=unfiled,
+            problems=built.problems,
+            removed=built.removed,
+            interrupted=outcome.interrupted,
+        )
 
     @property
     def failures(self) -> tuple[Record, ...]:

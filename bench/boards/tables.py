@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     import pandas
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """A results table: title, the paragraph that says what it shows, and its sections."""
 
     title: str
     description: str
     sections: tuple[Section, ...]
+
+    def __repr__(self) -> str:
+        parts = [f"  {section.title} ({len(section.rows)} rows)" for section in self.sections]
+        return "\n".join([f"Table {self.title!r}", *parts])
 
     def to_frame(self) -> pandas.DataFrame:
         """Return the numbers of all sections, in full precision and the unit of the record; unknown is NaN or NA.

@@ -12,21 +12,18 @@ import argparse
 from pathlib import Path
 
 from bench.api import to_stderr
-from bench.boards.entries import ENTRIES, ENTRY_FILES, load_entries
 from bench.cli.options import add_place_arguments, place_arguments
 from bench.cli.run import exit_code, print_result
-from bench.core.errors import BenchError, nearest
+from bench.core.errors import BenchError
 from bench.core.registries import TASKS
 from bench.core.validation import MAX_SEED
 from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
-from bench.execution.cell import Cell, slot_of
 from bench.execution.job import Settings
-from bench.execution.records import Record
-from bench.execution.task import get_task
 from bench.pipeline import Chosen, complete
 from bench.submissions.request import Request, Submissions, reference_link
-from bench.suite.config import Suite, load_suite
+from bench.suite.config import load_suite
+from bench.tools.submitting import replaced_submission, submissions_of
 
 EXAMPLES = """  bench submit boxes.json --task detection --config hrsid --name my-detector --reference https://example.org/paper
   bench submit pairs.csv --task matching --config s1s2 --dataset s1s2-256 --split place --name my-matcher
@@ -81,7 +78,7 @@ def execute(args: argparse.Namespace) -> int:
     if args.seed is not None and not 0 <= args.seed <= MAX_SEED:
         raise BenchError(f"--seed {args.seed}: seeds are whole numbers from 0 to {MAX_SEED}")
     suite = load_suite(args.config, args.settings)
-    submissions = _submissions(suite, args.task)
+    submissions = submissions_of(suite, args.task)
     request = Request(
         file=args.results,
         name=args.name,
@@ -93,7 +90,7 @@ def execute(args: argparse.Namespace) -> int:
     cell = submissions.cell(suite, suite.origin, request)
     workspace = Workspace.at(**place_arguments(args))
     sha256 = file_sha256(args.results, workspace.cache)
-    earlier = _check_board(workspace.boards / suite.name, submissions, cell, sha256)
+    earlier = replaced_submission(workspace.boards / suite.name, submissions, cell, sha256)
     submissions.check(cell, workspace)
     result = complete(Chosen(suite, (cell,), workspace), Settings(figures=not args.no_figures), to_stderr)
     print_result(result)
@@ -104,20 +101,6 @@ def execute(args: argparse.Namespace) -> int:
     return exit_code(result)
 
 
-def _submissions(suite: Suite, name: str | None) -> Submissions:
-    """Return how the task takes submissions: the given one, else the suite's only one."""
-    known = {task: found for task in suite.tasks if (found := get_task(task).submissions()) is not None}
-    if not known:
-        raise BenchError(f"suite {suite.name!r} has no task that takes submissions: {', '.join(suite.tasks)}")
-    if name is None and len(known) == 1:
-        return next(iter(known.values()))
-    if name is None:
-        raise BenchError(f"suite {suite.name!r} has several tasks; say which with --task: {', '.join(known)}")
-    if name not in known:
-        raise BenchError(f"--task {name!r}: suite {suite.name!r} has no such section{nearest(name, known)}")
-    return known[name]
-
-
 def _options(args: argparse.Namespace, submissions: Submissions) -> dict[str, object]:
     """Return the options of this task's submissions; those of the other task are refused, not passed over."""
     given = {"category": args.category, "empty_images_ok": args.empty_images_ok or None, "threshold": args.threshold}
@@ -125,38 +108,3 @@ def _options(args: argparse.Namespace, submissions: Submissions) -> dict[str, ob
         if value is not None and name not in submissions.options:
             raise BenchError(f"--{name.replace('_', '-')} does not apply to {submissions.task.name}; leave it out")
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _check_board(folder: Path, submissions: Submissions, cell: Cell, sha256: str) -> Record | None:
-    """Return the earlier submission that this one replaces, None for a new one.
-
-    Raises:
-        BenchError: the place on the board belongs to a measured row, or other seeds of the row do not fit: another
-            spelling of the name, other options, the very same file, or a row without seeds.
-    """
-    if not any((folder / ENTRIES).glob(ENTRY_FILES)):
-        return None
-    place = slot_of(cell.dataset, cell.method, None).lower()
-    earlier: Record | None = None
-    for record in load_entries(folder).records:
-        if record.task != cell.task or slot_of(record.dataset, record.method, None).lower() != place:
-            continue
-        if not submissions.made(record) or record.method != cell.method:
-            raise BenchError(f"--name {cell.method!r}: {record.method!r} is on this board already; choose another name")
-        if record.seed == cell.seed:
-            earlier = record
-            continue
-        earlier_one = (
-            f"--name {cell.method!r} was submitted with {'no seed' if record.seed is None else f'seed {record.seed}'}"
-        )
-        remove = f"or remove {ENTRIES}/{record.task}--{record.slot}.json and .npz"
-        if record.seed is None or cell.seed is None:
-            raise BenchError(
-                f"{earlier_one}; a row has seeds for all its files or for none: give --seed alike, {remove}"
-            )
-        if record.inputs.get("files_sha256", {}).get("results") == sha256:
-            raise BenchError(f"{earlier_one} from the very same file; another seed needs predictions of its own")
-        same_block = all(record.spec[part] == cell.spec[part] for part in ("dataset", "protocol"))
-        if same_block and record.spec["method"] != cell.spec["method"]:
-            raise BenchError(f"{earlier_one} and other options; submit all seeds alike, {remove}")
-    return earlier

@@ -32,7 +32,7 @@ class NotSelected(BenchError):
     """
 
     def __init__(self, message: str, option: str = "", unknown: Iterable[str] = (), known: Iterable[str] = ()) -> None:
-        super().__init__(message)
+        super().__init__(message, option)
         self.option, self.unknown, self.known = option, tuple(unknown), tuple(known)
 
 

@@ -59,4 +59,4 @@ def arms_of(method: DetectorEntry, wanted: Sequence[str] | None, where: str) -> 
             raise BenchError(f"{where}: detector {method.detector!r} has no backbone to pretrain; remove pretrain")
         return [Arm("none", "none")] if wanted is None or "none" in wanted else []
     texts = method.pretrain if wanted is None else wanted
-    return [parse_arm(text, where if text in method.pretrain else "--pretrain") for text in texts]
+    return [parse_arm(text, where if text in method.pretrain else "pretrain") for text in texts]

@@ -123,7 +123,7 @@ class Submissions:
         cells = self.task.expand(suite, section, selection, origin)
         if len(cells) > 1:
             blocks = ", ".join(cell.dataset for cell in cells)
-            raise BenchError(f"choose one block with --dataset and --split: {blocks}")
+            raise BenchError(f"choose one block by its dataset and split: {blocks}", "dataset")
         return cells[0]
 
 
@@ -141,9 +141,10 @@ def check_name(name: str, rows: Iterable[str]) -> None:
     own = list(rows)
     taken = {label.replace("/", "-").lower() for label in own} | {label.split("/")[0].lower() for label in own}
     if not _NAME.fullmatch(name):
-        raise BenchError(f"--name {name!r}: choose up to 80 letters, digits, . _ + -, beginning with a letter or digit")
+        legal = "up to 80 letters, digits, . _ + -, beginning with a letter or digit"
+        raise BenchError(f"name {name!r}: choose {legal}", "name")
     if name.lower() in taken:
-        raise BenchError(f"--name {name!r} is a row of the suite; choose a name of your own")
+        raise BenchError(f"name {name!r} is a row of the suite; choose a name of your own", "name")
 
 
 def reference_link(text: str) -> str:
@@ -158,19 +159,19 @@ def reference_link(text: str) -> str:
     doi = _DOI.fullmatch(text)
     url = f"https://doi.org/{doi[1]}" if doi else text
     wrong = (
-        f"--reference {text!r}: give an address that begins with https:// or http://, or a DOI such as doi:10.1000/182"
+        f"reference {text!r}: give an address that begins with https:// or http://, or a DOI such as doi:10.1000/182"
     )
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
         _ = parts.port
     except ValueError as error:
-        raise BenchError(wrong) from error
+        raise BenchError(wrong, "reference") from error
     strange = any(not 32 < ord(letter) < 127 for letter in url) or any(letter in url for letter in "\"'<>\\^`{}")
     if parts.scheme.lower() not in ("http", "https") or "." not in host.strip(".") or "@" in parts.netloc or strange:
-        raise BenchError(wrong)
+        raise BenchError(wrong, "reference")
     if len(url) > _MAX_REFERENCE:
-        raise BenchError(f"--reference has {len(url)} characters; give one of at most {_MAX_REFERENCE}")
+        raise BenchError(f"reference has {len(url)} characters; give one of at most {_MAX_REFERENCE}", "reference")
     for letter, code in {"(": "%28", ")": "%29", "|": "%7C", "[": "%5B", "]": "%5D"}.items():
         url = url.replace(letter, code)
     return url

@@ -132,7 +132,7 @@ def _check_filters(selection: Selection, answers: Sequence[_Answer]) -> None:
             ]
             if all(strange):
                 known = {name for errors in strange for error in errors for name in error.known}
-                raise BenchError(f"--{option} {value!r} is not in this suite{nearest(value, known)}")
+                raise BenchError(f"{option} {value!r} is not in this suite{nearest(value, known)}", option)
 
 
 def _concerned(tasks: Sequence[str], selection: Selection) -> list[str]:
@@ -145,7 +145,7 @@ def _concerned(tasks: Sequence[str], selection: Selection) -> list[str]:
     if not left:
         strange = next(name for name in selection.filters if any(name not in get_task(task).filters for task in tasks))
         raise BenchError(
-            f"--{strange} does not go with {' and '.join(tasks)}; it selects among the cells of another task"
+            f"{strange} does not go with {' and '.join(tasks)}; it selects among the cells of another task", strange
         )
     return left
 

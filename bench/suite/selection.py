@@ -133,7 +133,7 @@ def check_known(kind: str, wanted: Iterable[str], known: Iterable[str]) -> None:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise NotSelected(
-            f"--{kind} {unknown[0]!r} is not in this suite{nearest(unknown[0], known)}", kind, unknown, known
+            f"{kind} {unknown[0]!r} is not in this suite{nearest(unknown[0], known)}", kind, unknown, known
         )
 
 
@@ -155,8 +155,8 @@ def chosen_seeds(own: tuple[int, ...] | None, suite: Suite, selection: Selection
 
 
 def shown(filters: Filters) -> str:
-    """Return the filters as the user wrote them."""
-    return " ".join(f"--{name} {' '.join(values)}" for name, values in filters.items())
+    """Return the filters as messages name them."""
+    return ", ".join(f"{name} {' '.join(values)}" for name, values in filters.items())
 
 
 def split_spec(spec: SplitSpec) -> dict[str, Any]:

@@ -208,7 +208,7 @@ def test_bad_submissions_end_in_one_line_and_file_nothing(ships: Bench) -> None:
         ((*SUBMIT, "--threshold", "1"), "--threshold does not apply to detection"),
         ((*SUBMIT, "--seed", "-1"), "--seed -1"),
         ((*SUBMIT, "--split", "haf"), "--split 'haf' is not in this suite; nearest: half"),
-        (("submit", "boxes.json", "--config", "ships.yaml", "--name", "x"), "several tasks; say which with --task"),
+        (("submit", "boxes.json", "--config", "ships.yaml", "--name", "x"), "several tasks; say which"),
         (("submit", "boxes.json", "--config", "ships.yaml", "--name", "x", "--task", "detect"), "nearest: detection"),
         (("submit", "nowhere.json", *TO, "--name", "x"), "no predictions file at nowhere.json"),
         (("submit", "ships.yaml", *TO, "--name", "x"), "unknown kind of file '.yaml'"),

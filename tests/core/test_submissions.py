@@ -212,7 +212,7 @@ def test_any_bytes_are_a_table_or_one_line(tmp_path_factory: pytest.TempPathFact
     "name", ["", "a b", "../x", ".x", "a/b", "a" * 81, "ä", "x\n", "faster-rcnn", "Faster-RCNN-none", "cfar"]
 )
 def test_names_that_cannot_label_a_row(name: str) -> None:
-    with pytest.raises(BenchError, match="--name"):
+    with pytest.raises(BenchError, match="^name "):
         check_name(name, ["faster-rcnn/none", "cfar"])
 
 
@@ -244,7 +244,7 @@ def test_references(text: str, link: str) -> None:
      "https://x.org/" + "a" * 300],
 )  # fmt: skip
 def test_what_is_no_reference(text: str) -> None:
-    with pytest.raises(BenchError, match="--reference") as error:
+    with pytest.raises(BenchError, match="^reference ") as error:
         reference_link(text)
     assert "\n" not in str(error.value)
 

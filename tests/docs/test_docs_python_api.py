@@ -10,7 +10,8 @@ from pathlib import Path
 
 import bench
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python-api.md").read_text(encoding="utf-8")
+REPOSITORY = Path(__file__).resolve().parents[2]
+PAGE = (REPOSITORY / "docs" / "python-api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
@@ -23,6 +24,16 @@ def test_every_example_runs(tmp_path: Path) -> None:
         [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_the_examples_are_clean_for_a_strict_type_checker(tmp_path: Path) -> None:
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(text for language, text in BLOCKS if language == "python"))
+    words = ["--strict", "--follow-imports=silent", "--cache-dir", str(REPOSITORY / ".mypy_cache"), str(script)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_page_names_every_public_name() -> None:
