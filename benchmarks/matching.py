@@ -172,7 +172,7 @@ def _decoded(cell: Any, workspace: Workspace) -> tuple[Any, Any]:
     from bench.tasks.data import load_pairs
 
     data = load_pairs(plan_data(cell, workspace), workspace.cache)
-    return data.train.index, data.train.cache
+    return data.train.index, data.train.store
 
 
 # -- metrics -----------------------------------------------------------------------------------------------------------

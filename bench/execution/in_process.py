@@ -27,7 +27,7 @@ def run_here(item: PlanItem, workspace: Workspace, settings: Settings) -> int:
 
     Our environment variables, global random generators and numbers of threads are afterwards what they were.
     """
-    from threadpoolctl import threadpool_limits  # comes with scikit-learn
+    from threadpoolctl import threadpool_limits
 
     with _environment(workspace), _generators(), threadpool_limits(settings.threads):
         return run_cell(item.folder)
