@@ -14,7 +14,7 @@ from bench.boards.tables import DIFFERENCE, RANK, Block, Column, Section, TableC
 from bench.execution.records import Record
 
 if TYPE_CHECKING:
-    from bench.statistics.inference import Interval
+    from bench.statistics.intervals import Interval
 
 EXPLAINED = "Values and differences"  # section of docs/reading-a-board.md
 FEWEST = 5  # so many clusters or fewer can be swapped in so few ways that no difference is significant: 2 / 2^5 > 0.05

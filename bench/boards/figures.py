@@ -72,4 +72,5 @@ def grey_levels(images: np.ndarray) -> np.ndarray:
     if images.dtype == np.uint8:
         return images
     low, high = np.percentile(images, (1, 99))
-    return (np.clip((images - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
+    grey: np.ndarray = (np.clip((images - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
+    return grey

@@ -17,7 +17,8 @@ from bench.core.registries import TASKS
 from bench.tools.comparison import BoardRow, compare, shown_p
 
 if TYPE_CHECKING:
-    from bench.statistics.inference import Difference, Estimate, Interval
+    from bench.statistics.inference import Difference, Estimate
+    from bench.statistics.intervals import Interval
 
 EXAMPLES = """  bench compare hrsid:faster-rcnn/osm hrsid:faster-rcnn/none
   bench compare bnn-resnet18 histogram --dataset s1s2-256/place --metric hard.accuracy

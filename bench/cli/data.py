@@ -296,7 +296,8 @@ def _cut(args: argparse.Namespace) -> int:
 
 
 def _split(args: argparse.Namespace) -> int:
-    from bench.data.splits import SplitSpec, make_split, write_split
+    from bench.data.split_spec import SplitSpec
+    from bench.data.splits import make_split, write_split
 
     dataset = _open(args)
     spec = validate(SplitSpec, _yaml_pairs(args.spec, "--spec"), "--spec")

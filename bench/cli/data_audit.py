@@ -16,7 +16,7 @@ from bench.data.dataset import Dataset, PairDataset, open_dataset
 
 if TYPE_CHECKING:
     from bench.data.ships.dataset import ShipDataset
-    from bench.data.splits import SplitSpec
+    from bench.data.split_spec import SplitSpec
 
 MATCHES = ("both", "exact", "order")
 HELP = "content that train and test share: overlapping patches, their layout, and a split that leaks nothing"
@@ -81,7 +81,7 @@ def audit(args: argparse.Namespace, dataset: Dataset, spec: dict[str, Any], agai
     """
     from bench.data.audit.report import PatchReport
     from bench.data.ships.dataset import ShipDataset
-    from bench.data.splits import SplitSpec
+    from bench.data.split_spec import SplitSpec
 
     if args.against is None and (args.against_root is not None or args.against_option):
         raise BenchError("--against-root and --against-option belong to --against: which data set?")

@@ -124,7 +124,8 @@ def write_truth(args: argparse.Namespace, opened: ShipDataset | None, spec: dict
 def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) -> tuple[Any, dict[str, str]]:
     """Return the index of the whole data set or of one part, and the hashes that say what it is."""
     from bench.data.manifest import build_manifest
-    from bench.data.splits import SplitSpec, make_split
+    from bench.data.split_spec import SplitSpec
+    from bench.data.splits import make_split
 
     if bool(spec) != (args.part is not None):
         raise BenchError("--spec and --part belong together: the split, and which part of it")

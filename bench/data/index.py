@@ -5,6 +5,7 @@ decodes no pixel.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,8 +113,7 @@ class PairIndex(Sampled):
         if not self.samples:
             raise BenchError(f"no pairs found in {self.where}")
         if len(set(self.ids)) != len(self.samples):
-            seen: set[str] = set()
-            twice = next(name for name in self.ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+            twice, _ = Counter(self.ids).most_common(1)[0]
             raise BenchError(f"pair id {twice!r} occurs twice in {self.where}; rename one of the files")
 
     @property

@@ -141,7 +141,7 @@ def _axes(tiff: TiffFile, path: Path, stack: bool) -> str:
 
 
 def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
-    tag = tiff.pages[0].tags.get(_GDAL_NODATA)  # type: ignore[union-attr]
+    tag = tiff.pages.first.tags.get(_GDAL_NODATA)
     if tag is None:
         return None
     text = str(tag.value).replace("\x00", "").strip()
@@ -155,7 +155,7 @@ def _declared_nodata(tiff: TiffFile, path: Path) -> float | None:
 
 def _rescaled(tiff: TiffFile) -> dict[int, str]:
     """Return `Decoded.rescaled`. GDAL's own meaning: value = stored * scale + offset."""
-    tag = tiff.pages[0].tags.get(_GDAL_METADATA)  # type: ignore[union-attr]
+    tag = tiff.pages.first.tags.get(_GDAL_METADATA)
     found: dict[int, str] = {}
     for attributes, text in _ITEM.findall("" if tag is None else str(tag.value)):
         known = dict(_ATTRIBUTE.findall(attributes))

@@ -254,9 +254,8 @@ def _trained_tiles(options: dict[str, Any]) -> int:
 
 def _test_tiles(plan: PlannedData, size_px: int) -> int:
     """Return the area of the test scenes in tiles: what prediction costs."""
-    return (
-        sum(plan.index.items[i].height * plan.index.items[i].width for i in plan.split.test.tolist()) // size_px**2 + 1
-    )
+    scenes = [plan.index.items[i] for i in plan.split.test.tolist()]
+    return int(sum(scene.height * scene.width for scene in scenes) // size_px**2 + 1)
 
 
 def _start(job: Job) -> Path | None:

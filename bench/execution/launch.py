@@ -39,7 +39,8 @@ def main(processes: int, folder: Path) -> int:
     from torch.distributed.run import parse_args, run
 
     try:
-        run(parse_args(["--standalone", f"--nproc-per-node={processes}", "-m", "bench.worker", str(folder)]))
+        words = ["--standalone", f"--nproc-per-node={processes}", "-m", "bench.worker", str(folder)]
+        run(parse_args(words))  # type: ignore[no-untyped-call]  # torch annotates neither
     except ChildFailedError as error:
         code = int(error.get_first_failure()[1].exitcode)
         if code < 0:

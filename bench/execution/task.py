@@ -144,4 +144,5 @@ class Task(ABC):
 
 def get_task(name: str) -> Task:
     """Return the task called `name`. Raises BenchError listing the nearest names."""
-    return TASKS.get(name)()
+    task: Task = TASKS.get(name)()
+    return task

@@ -99,4 +99,5 @@ def _blocks(draws: int, rows: int) -> Iterator[slice]:
 
 def divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Return top / bottom, NaN where the bottom is 0."""
-    return np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    share: np.ndarray = np.divide(top, bottom, out=np.full(np.shape(top), np.nan), where=bottom > 0)
+    return share

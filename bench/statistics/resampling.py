@@ -254,13 +254,16 @@ class MeanOf(Resampled):
             start += len(part.clusters)
 
     def _values(self, weights: np.ndarray) -> np.ndarray:
-        return np.mean([self.parts[i].values(weights[:, columns]) for i, columns in self._columns()], axis=0)
+        mean: np.ndarray = np.mean(
+            [self.parts[i].values(weights[:, columns]) for i, columns in self._columns()], axis=0
+        )
+        return mean
 
     def _mixed(self, other: Resampled, take: np.ndarray) -> np.ndarray:
         assert isinstance(other, MeanOf)
-        return np.mean(
-            [self.parts[i].mixed(other.parts[i], take[:, columns]) for i, columns in self._columns()], axis=0
-        )
+        mixed = [self.parts[i].mixed(other.parts[i], take[:, columns]) for i, columns in self._columns()]
+        mean: np.ndarray = np.mean(mixed, axis=0)
+        return mean
 
 
 # -- ranked lists ------------------------------------------------------------------------------------------------------

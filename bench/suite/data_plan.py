@@ -21,7 +21,8 @@ from bench.core.store import canonical_hash, canonical_json
 from bench.core.workspace import Workspace
 from bench.data.dataset import open_dataset
 from bench.data.manifest import Manifest, build_manifest, file_sha256
-from bench.data.splits import Split, SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import Split, make_split
 from bench.execution.cell import Cell
 from bench.suite.smoke import few_pairs, few_scenes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.core.errors import BenchError, NotSelected, nearest
-from bench.data.splits import SplitSpec
+from bench.data.split_spec import SplitSpec
 from bench.execution.cell import Selection
 from bench.suite.config import Suite
 from bench.suite.smoke import SMOKE_SEEDS

@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from bench.core.errors import BenchError, MissingInputs, NotSelected
 from bench.core.options import option_values, options_for
@@ -101,7 +101,7 @@ class SectionTask(Task):
 
     def default_row(self, name: str, others: Sequence[Any]) -> tuple[str, Any]:
         """Return label and entry of a row with a component's default options; `others` are the section's entries."""
-        entry = type(self).Section.model_fields["methods"].annotation.__args__[1]  # type: ignore[union-attr]
+        entry = get_args(type(self).Section.model_fields["methods"].annotation)[1]
         return name, entry.model_validate({self.component: name})
 
     def backbone_of(self, method: Any) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from bench.core.validation import Spec, check_seeds
-from bench.data.splits import SplitSpec
+from bench.data.split_spec import SplitSpec
 
 
 class DatasetEntry(Spec):

@@ -23,7 +23,8 @@ from bench.suite.selection import fold_of
 from bench.tools.lineage import SHOWN_HASH, Source, find_sources
 
 if TYPE_CHECKING:
-    from bench.statistics.inference import Difference, Estimate, Interval, MetricRow
+    from bench.statistics.inference import Difference, Estimate, MetricRow
+    from bench.statistics.intervals import Interval
 
 RUNS = "runs"  # what stands for the runs folder where a board's name could be
 LEVEL = 0.05

@@ -199,7 +199,7 @@ class QuietRunner(Runner):
             f"train-{os.getpid()}-{next(_RUNS)}"  # names mmengine's singletons; two trainings must not share them
         )
 
-    def set_randomness(self, seed: int | None, **_: Any) -> None:
+    def set_randomness(self, seed: int, diff_rank_seed: bool = False, deterministic: bool = False) -> None:
         self._seed, self._deterministic = seed, False
 
     def build_logger(self, log_level: int | str = "INFO", log_file: str | None = None, **_: Any) -> MMLogger:

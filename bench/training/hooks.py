@@ -124,7 +124,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.network = session.model
         self.session = session
-        loss: Callable[[Any], dict[str, Tensor]] = session.model.loss  # type: ignore[assignment]
+        loss: Callable[[Any], dict[str, Tensor]] = session.model.loss  # type: ignore[assignment]  # a Module's, so of any type
         if session.ranks is not None:
             # the method: as a module it would be one of this one's
             loss = distributed(session.model, session.device).__call__
@@ -171,7 +171,7 @@ class EpochHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         lr = self.session.spec.learning_rate(self.session.iteration, self.session.per_epoch)
-        for group in runner.optim_wrapper.param_groups:
+        for group in _optimizer(runner).param_groups:
             group["lr"] = lr
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -227,9 +227,14 @@ class CheckpointHook(Hook):
         state.epoch = epoch
         state.history.append(row)
         state.seconds = session.first_seconds + time.monotonic() - session.started
-        session.store.save(state, weights, map_tensors(runner.optim_wrapper.state_dict(), _on_cpu))
+        session.store.save(state, weights, map_tensors(_optimizer(runner).state_dict(), _on_cpu))
         shown = ", ".join(f"{name} {value:.6g}" for name, value in row.items() if name != "epoch" and value is not None)
         session.context.log(f"epoch {epoch}/{session.spec.epochs}: {shown}")
+
+
+def _optimizer(runner: Runner) -> OptimWrapper:
+    assert isinstance(runner.optim_wrapper, OptimWrapper)  # the one that `engine.run` made
+    return runner.optim_wrapper
 
 
 def _validate(session: Session, epoch: int) -> dict[str, float | None]:

@@ -19,6 +19,7 @@ from bench.training.parallel import SHARE, check_shares, share_of
 from bench.training.spec import EpochBatches
 
 FAILED = "__failed__"
+Batch = dict[str, Any]
 
 
 def make_loader(
@@ -29,7 +30,7 @@ def make_loader(
     device: torch.device,
     rank: int = 0,
     size: int = 1,
-) -> tuple[DataLoader, EpochSampler]:
+) -> tuple[DataLoader[Batch], EpochSampler]:
     """Return a loader that yields ready-made batches, and its sampler, whose `epoch` is to be set before each epoch.
 
     Of `size` ranks that train together each gets its share of every batch.
@@ -38,7 +39,7 @@ def make_loader(
         BenchError: a batch is too small for so many ranks.
     """
     sampler = EpochSampler(batches, batch_size, rank, size)
-    loader: DataLoader = DataLoader(
+    loader: DataLoader[Batch] = DataLoader(
         FetchedBatches(batches, threads),
         batch_size=None,
         sampler=sampler,
@@ -51,7 +52,7 @@ def make_loader(
     return loader, sampler
 
 
-class EpochSampler(Sampler):
+class EpochSampler(Sampler[tuple[Any, ...]]):
     """Yields (epoch, indices) of each batch, so that a worker needs nothing else to know what to make; of a share also
     (counting, whole).
 
@@ -84,7 +85,7 @@ class EpochSampler(Sampler):
         return iter([(self.epoch, own, count, len(all_)) for (own, count), all_ in zip(shares, chosen, strict=True)])
 
 
-class FetchedBatches(Dataset):
+class FetchedBatches(Dataset[Batch]):
     """Makes a batch from (epoch, indices), under one thread in every process, so that sums are the same in all."""
 
     def __init__(self, batches: EpochBatches, threads: int) -> None:
@@ -93,13 +94,13 @@ class FetchedBatches(Dataset):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, key: tuple[Any, ...]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[Any, ...]) -> Batch:
         epoch, indices, *share = key
         alone = get_worker_info() is None and self.threads > 1
         if alone:
             torch.set_num_threads(1)
         try:
-            batch: dict[str, Any] = map_tensors(self.batches.fetch(epoch, indices), _same)
+            batch: Batch = map_tensors(self.batches.fetch(epoch, indices), _same)
             return {**batch, SHARE: tuple(share)} if share else batch
         except (
             BenchError

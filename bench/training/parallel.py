@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from bench.core.errors import BenchError
-from bench.training.ranks import World
+from bench.training.ranks import World, prefixed
 
 SHARE = "__share__"
 _STEP_TIMEOUT = timedelta(minutes=10)  # between two collectives of one epoch; longer waits go through the store
@@ -90,7 +90,7 @@ def ranks_of(world: World | None, device: torch.device) -> Iterator[Ranks | None
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    store = dist.PrefixStore(name, world.store)
+    store = prefixed(name, world.store)
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=_STEP_TIMEOUT)
     _current = Ranks(world, name)
     try:
@@ -202,7 +202,7 @@ class LossOf(nn.Module):
         self.network = network
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        values: dict[str, Any] = self.network.loss(batch)  # type: ignore[operator]
+        values: dict[str, Any] = self.network.loss(batch)  # type: ignore[operator]  # a Module's, so of any type
         return values
 
 

@@ -41,7 +41,10 @@ def wrapped(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # mmengine asks for the scaler under its older name
         return _Mixed(
-            loss_scale="dynamic" if scaled else {"enabled": False}, dtype=dtype, optimizer=optimizer, clip_grad=clip
+            loss_scale="dynamic" if scaled else {"enabled": False},  # type: ignore[arg-type]  # it takes both
+            dtype=dtype,
+            optimizer=optimizer,
+            clip_grad=clip,
         )
 
 
@@ -49,12 +52,12 @@ class _Clipping:
     """Clips without reading the norm back, which would wait for the device in every iteration."""
 
     optimizer: torch.optim.Optimizer
-    clip_grad_kwargs: dict[str, Any]
+    clip_grad_kwargs: dict[str, Any] | None
 
     def _clip_grad(self) -> None:
         groups = self.optimizer.param_groups
         parameters = [p for group in groups for p in group["params"] if p.grad is not None]
-        nn.utils.clip_grad_norm_(parameters, **self.clip_grad_kwargs)
+        nn.utils.clip_grad_norm_(parameters, **(self.clip_grad_kwargs or {}))
 
 
 class _Plain(_Clipping, OptimWrapper):
@@ -71,7 +74,7 @@ class _MixedOnCpu(_Clipping, AmpOptimWrapper):
     def __init__(self, dtype: torch.dtype, scaled: bool, **arguments: Any) -> None:
         OptimWrapper.__init__(self, **arguments)
         self._scale_update_param = None
-        self.loss_scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+        self.loss_scaler = torch.amp.GradScaler("cpu", enabled=scaled)  # type: ignore[assignment]  # as its other branch
         self.cast_dtype = dtype
 
     @contextmanager
@@ -86,7 +89,7 @@ def _check_processor(precision: str) -> None:
     try:
         with torch.random.fork_rng(devices=[]), torch.autocast("cpu", dtype=DTYPES[precision]):
             out: Tensor = layer(image)
-        out.float().sum().backward()
+        torch.autograd.backward(out.float().sum())
     except RuntimeError as error:
         raise BenchError(
             f"precision {precision} does not work on this processor ({first_line(error)}); use fp32"
@@ -104,7 +107,7 @@ def compiled(model: nn.Module, device: torch.device) -> Iterator[None]:
     Raises:
         BenchError: the model names nothing, or no compiler works here.
     """
-    named: Sequence[Any] | None = model.compilable() if hasattr(model, "compilable") else None  # type: ignore[operator]
+    named: Sequence[Any] | None = model.compilable() if hasattr(model, "compilable") else None  # type: ignore[operator]  # of a Module, any attribute
     if not named:
         raise BenchError(f"{type(model).__name__} names no backbone to compile; use compile: false")
     _check_compiler(device)

@@ -20,9 +20,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.core.errors import BenchError, first_line
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]  # public, though not in its __all__
 
 ANNOUNCED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _PRIVATE = (*ANNOUNCED, "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -219,13 +222,13 @@ def _store(host: str, port: int, rank: int, size: int, hosts_store: bool) -> Any
     """Return the connection to the store: torchrun's own, or one that rank 0 hosts."""
     # else each rank warns of a network that uses all its parameters
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    from torch.distributed import PrefixStore, TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, though not in its __all__
 
     try:
         server = TCPStore(
             host, port, size, hosts_store, timedelta(seconds=_JOIN_S), wait_for_workers=False, multi_tenant=True
         )
-        store = PrefixStore(f"saropt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", server)
+        store = prefixed(f"saropt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", server)
         store.add("joined", 1)
         arrived = _until(lambda: int(store.add("joined", 0)) >= size, _JOIN_S)
     except (RuntimeError, ValueError) as error:
@@ -238,6 +241,14 @@ def _store(host: str, port: int, rank: int, size: int, hosts_store: bool) -> Any
             f" {_JOIN_S:.0f} s"
         )
     return store
+
+
+def prefixed(name: str, store: Store) -> Store:
+    """Return `store` with `name` before each of its keys."""
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, though not in its __all__
+
+    under: Store = PrefixStore(name, store)
+    return under
 
 
 def is_lost_connection(error: Exception) -> bool:

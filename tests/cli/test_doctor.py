@@ -171,7 +171,7 @@ def test_every_declared_dependency_is_looked_at_against_its_range(monkeypatch: p
     )
     assert found["extra dev"].state == "warn" and "mypy" in found["extra dev"].text
     assert found["mmcv and mmcv-lite"].state == "warn"  # every name is installed here, these two into one folder
-    monkeypatch.setattr(packages.platform, "python_version", lambda: "3.9.1")
+    monkeypatch.setattr("platform.python_version", lambda: "3.9.1")
     assert by_name(examine_packages())["python"].state == "warn"
 
 

@@ -27,7 +27,7 @@ from bench.cli.main import main
 from bench.execution.known_answers import Expected
 from bench.execution.task import get_task
 from bench.matching.scoring.metrics import Ranks
-from bench.matching.scoring.retrieval import Retrieval
+from bench.matching.scoring.retrieval import Retrieval, retrieval_from_matrix
 from bench.tools.selftest import COVERED, Check, statistics_checks, task_checks
 
 
@@ -159,11 +159,11 @@ def _half_precision(path: Path, given: Any) -> None:
 
 ORIGINAL: dict[str, Callable[..., Any]] = {
     "fpr": metrics.fpr_at_recall,
-    "matrix": pair_scoring.retrieval_from_matrix,
+    "matrix": retrieval_from_matrix,
     "save": predictions.save_predictions,
     "match": evaluator.match,
     "ap": ap.interpolated_ap,
-    "threshold": pair_scoring.choose_threshold,
+    "threshold": metrics.choose_threshold,
     "decide": ap.decide,
     "all_aps": ship_scoring.all_aps,
     "resampled_ap": resampling.Ranking.average_precision,

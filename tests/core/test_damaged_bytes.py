@@ -24,8 +24,8 @@ from bench.core.store import (
     write_json,
 )
 from bench.detection.scoring.predictions import load_predictions as load_detections
-from bench.execution.cell import Origin, Selection
-from bench.execution.records import RECORD, Keys, figures_drawn, finished_record, load_record, stage_done, write_stage
+from bench.execution.cell import Keys, Origin, Selection
+from bench.execution.records import RECORD, figures_drawn, finished_record, load_record, stage_done, write_stage
 from bench.matching.scoring.predictions import load_predictions as load_pairs
 from bench.models.states import load_state, save_state
 from bench.suite.config import load_suite

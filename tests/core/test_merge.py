@@ -13,7 +13,7 @@ from lineage_toys import FAILED, METRIC, detected, put_cell, write
 
 from bench.core.errors import BenchError
 from bench.core.store import folder_lock, write_json
-from bench.execution.records import load_record, stage_done
+from bench.execution.records import link_file, load_record, stage_done
 from bench.tools import merge
 from bench.tools.merge import BUSY, CONFLICT, DAMAGED, HERE, LEFT, MERGED, merge_runs
 
@@ -114,7 +114,7 @@ def test_a_merge_that_is_cut_off_anywhere_leaves_no_finished_cell_and_is_complet
     record, samples = detected("net", 0, [1, 2])
     source = put_cell(tmp_path / "other", record, samples)
     steps = 0
-    link, write_record = merge.link_file, merge.write_json
+    link, write_record = link_file, write_json
 
     def cut_after(allowed: int) -> None:
         done = 0

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.statistics.inference import Estimate, Interval
+from bench.statistics.inference import Estimate
+from bench.statistics.intervals import Interval
 from bench.statistics.verdicts import ONE_SEED, Published, Verdict, binomial_error, verdict
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "verdicts.md"

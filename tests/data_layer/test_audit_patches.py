@@ -17,7 +17,8 @@ from bench.core.errors import BenchError
 from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
 from bench.data.images import write_image
-from bench.data.splits import SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 from bench.matching.scoring.retrieval import overlap_mask
 from bench.simulator.port_pairs import PortPairs
 

@@ -16,7 +16,7 @@ from bench.data.audit.report import PatchReport
 from bench.data.cut import cut
 from bench.data.dataset import open_dataset
 from bench.data.datasets.qxs_saropt import QxsSaropt
-from bench.data.splits import SplitSpec
+from bench.data.split_spec import SplitSpec
 
 pytestmark = pytest.mark.skipif(
     "BENCH_ROOT_S1S2_SCENES" not in os.environ, reason="set BENCH_ROOT_S1S2_SCENES to the folder of the real scenes"

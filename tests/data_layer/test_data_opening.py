@@ -92,7 +92,8 @@ PLAN = """
 import sys
 from pathlib import Path
 from bench.data.dataset import open_dataset
-from bench.data.splits import SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 dataset = open_dataset("two-folders", {}, Path(sys.argv[1]), Path(sys.argv[2]))
 dataset.manifest()
 index = dataset.index()

@@ -12,7 +12,8 @@ import pytest
 
 from bench.data.dataset import open_dataset
 from bench.data.images import read_image
-from bench.data.splits import SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 
 pytestmark = pytest.mark.skipif(
     "BENCH_ROOT_S1S2_SCENES" not in os.environ, reason="set BENCH_ROOT_S1S2_SCENES to the folder of the real scenes"

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from bench.core.errors import BenchError
 from bench.data.index import PairIndex, PairSample
 from bench.data.places import TOUCH_M, overlapping, within
-from bench.data.splits import PARTS, Split, SplitSpec, make_split, read_split, write_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import PARTS, Split, make_split, read_split, write_split
 
 
 def index_of(scenes: list[str], places: list[Any] | None = None, **columns: list[str]) -> PairIndex:

@@ -15,7 +15,8 @@ from bench.data import toy
 from bench.data.cache import open_cache
 from bench.data.dataset import open_dataset
 from bench.data.datasets.qxs_saropt import QxsSaropt
-from bench.data.splits import SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 from bench.data.toy import ToyScene, render_scene, write_toy_pairs
 
 SMALL: dict[str, Any] = {"scenes": 3, "patches_per_scene": 5, "patch_px": 32}

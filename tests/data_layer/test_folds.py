@@ -16,7 +16,8 @@ from bench.core.errors import BenchError
 from bench.data.datasets.air_sarship import SCENES, AirSarShip
 from bench.data.index import PairIndex, PairSample
 from bench.data.ships.index import SceneIndex, ShipScene
-from bench.data.splits import SplitSpec, make_split, read_split, write_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split, read_split, write_split
 
 NO_BOXES, NO_FLAGS = np.zeros((0, 4)), np.zeros(0, dtype=bool)
 

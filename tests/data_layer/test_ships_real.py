@@ -18,7 +18,8 @@ from bench.data.dataset import open_dataset
 from bench.data.datasets.air_sarship import SCENES, TEST, AirSarShip
 from bench.data.images import as_sar, read_image
 from bench.data.ships.verify import verify_ships
-from bench.data.splits import SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 
 DATA = Path(os.environ.get("BENCH_DATA", "."))
 HRSID = DATA / "hrsid_468"

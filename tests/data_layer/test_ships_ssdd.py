@@ -23,7 +23,8 @@ from bench.data.dataset import open_dataset
 from bench.data.datasets.ssdd import Ssdd
 from bench.data.scaling import SarScale
 from bench.data.ships.verify import verify_ships
-from bench.data.splits import SplitSpec, make_split
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 
 IMAGES = frozenset(Ssdd.known())
 NAMES = Path(os.environ.get("BENCH_DATA", ".")) / "ssdd_names" / "images.csv"

@@ -191,6 +191,6 @@ def test_without_mmcv_the_message_names_the_package(monkeypatch: pytest.MonkeyPa
     def absent(name: str) -> None:
         raise ModuleNotFoundError("No module named 'mmcv'", name="mmcv")
 
-    monkeypatch.setattr(mmcv_bridge.importlib, "import_module", absent)
+    monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(BenchError, match="install mmcv-lite"):
         mmcv_bridge.install()

@@ -8,7 +8,8 @@ import pytest
 
 from bench.detection.board.reported import REPORTED, differences, find_reported, judge
 from bench.execution.records import Record
-from bench.statistics.inference import Estimate, Interval
+from bench.statistics.inference import Estimate
+from bench.statistics.intervals import Interval
 
 IMAGENET = {"faster-rcnn": "0676ba61" + "0" * 56, "yolov3": "a628ea1b" + "0" * 56}
 BACKBONE = {"faster-rcnn": "resnet50", "yolov3": "darknet53"}

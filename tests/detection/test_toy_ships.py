@@ -13,11 +13,13 @@ import pytest
 from bench.core.errors import BenchError
 from bench.data.dataset import open_dataset
 from bench.data.datasets.toy_ships import ToyShips
+from bench.data.generated import LIST
 from bench.data.images import read_image
 from bench.data.scaling import SarScale
 from bench.data.ships.dataset import ShipDataset
-from bench.data.ships.toy import LENGTH_PX, LIST, ToyShipScenes, render_ships
-from bench.data.splits import SplitSpec, make_split
+from bench.data.ships.toy import LENGTH_PX, ToyShipScenes, render_ships
+from bench.data.split_spec import SplitSpec
+from bench.data.splits import make_split
 
 SMALL: dict[str, Any] = {"scenes": 6, "scene_px": 192, "ships_per_scene": 3}
 

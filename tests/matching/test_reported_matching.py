@@ -12,7 +12,8 @@ from bench.execution.cell import Origin, Selection
 from bench.execution.records import Failure, Record, load_record
 from bench.execution.task import get_task
 from bench.matching.board.reported import REPORTED, differences, find_reported, judge
-from bench.statistics.inference import Estimate, Interval
+from bench.statistics.inference import Estimate
+from bench.statistics.intervals import Interval
 from bench.suite.config import load_suite
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from torch import nn
+from torchvision.models import get_model_weights  # type: ignore[attr-defined]  # public, not in an __all__
 
 from bench.core.errors import BenchError
 from bench.core.registries import BACKBONES
@@ -70,7 +70,7 @@ def test_normalisation_is_that_of_the_published_weights(name: str) -> None:
 
 def test_published_files_are_those_of_torchvision() -> None:
     for name in ("resnet18", "resnet34", "resnet50"):
-        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+        weights = get_model_weights(name)["IMAGENET1K_V1"]
         known = BACKBONES.get(name).weight_file()
         assert weights.url == known.url
         assert (tuple(weights.transforms().mean), tuple(weights.transforms().std)) == (known.mean, known.std)

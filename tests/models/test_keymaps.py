@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import nn
+from torchvision.models import get_model  # type: ignore[attr-defined]  # public, not in an __all__
 
 from bench.core.errors import BenchError
 from bench.core.registries import BACKBONES
@@ -51,7 +51,7 @@ def mmdet_darknet() -> ModuleType:
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_resnet_gives_torchvisions_activations(name: str) -> None:
-    theirs = disturb(torchvision.models.get_model(name, weights=None), 1)
+    theirs = disturb(get_model(name, weights=None), 1)
     seen: dict[str, torch.Tensor] = {}
     for stage in ("layer1", "layer2", "layer3", "layer4"):
         getattr(theirs, stage).register_forward_hook(lambda _m, _i, out, stage=stage: seen.update({stage: out}))

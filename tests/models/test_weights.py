@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from torch import Tensor
+from torchvision.models import get_model  # type: ignore[attr-defined]  # public, not in an __all__
 
 from bench.core.errors import BenchError
 from bench.models import keymaps
@@ -167,7 +167,7 @@ def test_checkpoint_of_another_network_is_refused(
 ) -> None:
     save_weights(tmp_path / "resnet18.safetensors", resnet)
     save_weights(tmp_path / "darknet.safetensors", darknet)
-    torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "mobile.pth")
+    torch.save(get_model("mobilenet_v3_small", weights=None).state_dict(), tmp_path / "mobile.pth")
     cases = [
         ("resnet34", "resnet18.safetensors", r"missing \(layer1\.2\.conv1\.weight.*another network"),
         ("resnet50", "resnet18.safetensors", "of another shape .*another network"),

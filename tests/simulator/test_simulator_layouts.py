@@ -17,6 +17,7 @@ import pytest
 
 from bench.cli.main import main
 from bench.data.dataset import open_dataset
+from bench.data.datasets.air_sarship import TEST
 from bench.data.images import read_image
 from bench.simulator.like import Plan, Request, air_sarship, hrsid, qxs_saropt, ssdd
 from bench.simulator.produce import produce
@@ -308,7 +309,7 @@ def test_published_positions_come_back_exactly(tmp_path: Path, monkeypatch: pyte
 def test_whole_sets_are_planned_as_large_as_the_genuine_ones() -> None:
     assert len(air_sarship.plan(Request()).tasks) == 31
     counted = air_sarship._ship_counts(0)
-    assert sum(counted.values()) == 461 and sum(counted[number] for number in air_sarship.TEST) == 125
+    assert sum(counted.values()) == 461 and sum(counted[number] for number in TEST) == 125
     assert sum(len(task) for task in ssdd.plan(Request()).tasks) == 1160
     assert sum(scene.port.ships or 0 for task in ssdd.plan(Request()).tasks for _, scene in task) == 2587
     assert sum(len(places) for _, _, places in hrsid.plan(Request()).tasks) == 5604

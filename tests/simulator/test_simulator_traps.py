@@ -15,7 +15,7 @@ from command_line import Bench
 from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
 from bench.data.datasets.qxs_saropt import QxsSaropt
-from bench.data.splits import SplitSpec
+from bench.data.split_spec import SplitSpec
 from bench.matching.board.shortcut import same_scene_rate, scene_only
 from bench.matching.scoring.metrics import pair_metrics
 from bench.matching.scoring.pairs import HARD, UNIFORM, PairList, sample_pairs

@@ -176,7 +176,8 @@ def test_a_damaged_announcement_is_one_line(told: dict[str, str], message: str) 
 
 
 def test_loader_gives_a_rank_its_share() -> None:
-    from bench.training.loader import SHARE, make_loader
+    from bench.training.loader import make_loader
+    from bench.training.parallel import SHARE
 
     seen = []
     for rank in range(2):

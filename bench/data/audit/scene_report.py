@@ -205,11 +205,12 @@ class SceneReport:
             rows.append(
                 ("by name", f"{self.windows} names state a window: {overlapping} pairs overlap, {touching} touch")
             )
-        for kind, what in (("pixels", "same pixels"), ("place", "same place")):
-            links = self.of(kind)  # type: ignore[arg-type]
+        shared: tuple[tuple[LinkKind, str], ...] = (("pixels", "same pixels"), ("place", "same place"))
+        for kind, what in shared:
+            links = self.of(kind)
             across = sum(self._scenes_differ(link) for link in links)
             tail = f", {across} of two scenes" if across else ""
-            rows.append((what, f"{len(links)} pairs{tail}; {self.touched(kind)} test images touched"))  # type: ignore[arg-type]
+            rows.append((what, f"{len(links)} pairs{tail}; {self.touched(kind)} test images touched"))
         if self.windows:
             seen = {(link.first, link.second) for link in self.links if link.kind in ("pixels", "place")}
             found = sum((link.first, link.second) in seen for link in self.of("name"))

@@ -144,4 +144,5 @@ def _held(windows: Sequence[Window], boxes: np.ndarray) -> np.ndarray:
 
 def _clipped(window: Window, boxes: np.ndarray) -> np.ndarray:
     y0, x0, height, width = window
-    return np.clip(boxes, [x0, y0, x0, y0], [x0 + width, y0 + height, x0 + width, y0 + height])
+    clipped: np.ndarray = np.clip(boxes, [x0, y0, x0, y0], [x0 + width, y0 + height, x0 + width, y0 + height])
+    return clipped

@@ -86,7 +86,8 @@ class Augmentation:
             stream(seed, epoch, _SPECKLE, int(i)).standard_gamma(looks, sar.shape[1:], dtype=np.float32)
             for i in positions
         ]
-        return np.clip(sar * (np.stack(noise) / np.float32(looks)), 0, 1, dtype=np.float32)
+        speckled: np.ndarray = np.clip(sar * (np.stack(noise) / np.float32(looks)), 0, 1, dtype=np.float32)
+        return speckled
 
     def _zoomed(
         self, views: Mapping[View, np.ndarray], seed: int, epoch: int, positions: np.ndarray, n: int
@@ -119,7 +120,8 @@ class Augmentation:
 
 def _drawn(seed: int, epoch: int, purpose: int, positions: np.ndarray, n: int, *shape: int) -> np.ndarray:
     """Return uniform numbers in [0, 1) of the samples at `positions`, (b, *shape) float64."""
-    return stream(seed, epoch, purpose).random((n, *shape))[positions]
+    numbers: np.ndarray = stream(seed, epoch, purpose).random((n, *shape))[positions]
+    return numbers
 
 
 def _enlarging(side: int, share: float, at: float) -> np.ndarray:

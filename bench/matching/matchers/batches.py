@@ -6,6 +6,7 @@ exactly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -111,10 +112,11 @@ class PairBatches:
         return stream(self.seed, epoch, _AUGMENT).integers(0, 8, size=n)
 
 
-def _unique_read(read: object, positions: np.ndarray) -> np.ndarray:
+def _unique_read(read: Callable[[np.ndarray], np.ndarray], positions: np.ndarray) -> np.ndarray:
     """Read each position once and repeat in memory: a negative may be drawn twice in a batch."""
     unique, inverse = np.unique(positions, return_inverse=True)
-    return read(unique)[inverse]  # type: ignore[operator]
+    repeated: np.ndarray = read(unique)[inverse]
+    return repeated
 
 
 def derangement(n: int, seed: int) -> np.ndarray:

@@ -92,9 +92,11 @@ class DenseNetwork(nn.Module):
     def features(self, view: str, images: Tensor) -> Tensor:
         """(n, h, w) SAR or (n, h, w, 3) optical, float32 in [0, 1] -> (n, dim, h', w') fp32."""
         if view == "sar":
-            inputs = images[:, None].expand(-1, 3, -1, -1)
-            return self.sar(inputs.contiguous(memory_format=self.memory_format))
-        return self.optical(images.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format))
+            branch, channels = self.sar, images[:, None].expand(-1, 3, -1, -1)
+        else:
+            branch, channels = self.optical, images.permute(0, 3, 1, 2)
+        features: Tensor = branch(channels.contiguous(memory_format=self.memory_format))
+        return features
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean over the pairs of -log of the share of exp(correlation / temperature) that lies at the true pair and

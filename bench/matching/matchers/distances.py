@@ -22,13 +22,15 @@ def rms(sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
     """
     a, b = sar.astype(np.float64), optical.astype(np.float64)
     squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2.0 * (a @ b.T)
-    return np.sqrt(np.maximum(squared, 0.0) / a.shape[1]).astype(np.float32)
+    distances: np.ndarray = np.sqrt(np.maximum(squared, 0.0) / a.shape[1]).astype(np.float32)
+    return distances
 
 
 def cosine(sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
     """One minus the cosine similarity, in [0, 2]; a zero vector is at distance 1 of everything."""
     a, b = _unit(sar), _unit(optical)
-    return (1.0 - a @ b.T).astype(np.float32)
+    distances: np.ndarray = (1.0 - a @ b.T).astype(np.float32)
+    return distances
 
 
 def sigmoid_dot(sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
@@ -80,10 +82,13 @@ def matrix(name: str, sar: np.ndarray, optical: np.ndarray, block: int = 1024) -
 def paired(name: str, sar: np.ndarray, optical: np.ndarray) -> np.ndarray:
     """Return the distances between equal rows, (n,) float32. Computed row by row in float64."""
     a, b = sar.astype(np.float64), optical.astype(np.float64)
+    distances: np.ndarray
     if name == "rms":
-        return np.sqrt(((a - b) ** 2).mean(1)).astype(np.float32)
-    if name == "cosine":
-        return (1.0 - (_unit(sar) * _unit(optical)).sum(1)).astype(np.float32)
-    if name == "sigmoid-dot":
-        return (1.0 / (1.0 + np.exp(np.clip((a * b).sum(1), -700, 700)))).astype(np.float32)
-    raise BenchError(f"unknown embedding distance {name!r}{nearest(name, PAIRWISE)}")
+        distances = np.sqrt(((a - b) ** 2).mean(1))
+    elif name == "cosine":
+        distances = 1.0 - (_unit(sar) * _unit(optical)).sum(1)
+    elif name == "sigmoid-dot":
+        distances = 1.0 / (1.0 + np.exp(np.clip((a * b).sum(1), -700, 700)))
+    else:
+        raise BenchError(f"unknown embedding distance {name!r}{nearest(name, PAIRWISE)}")
+    return distances.astype(np.float32)

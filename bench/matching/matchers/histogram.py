@@ -188,7 +188,8 @@ def _histogram(values: np.ndarray) -> np.ndarray:
     """Return the shares (n, 16) of values (n, p) in [0, 1] in equal bins; 1 falls into the last."""
     n, pixels = values.shape
     bins = np.minimum((values * BINS).astype(np.int64), BINS - 1) + np.arange(n)[:, None] * BINS
-    return np.bincount(bins.reshape(-1), minlength=n * BINS).reshape(n, BINS) / pixels
+    shares: np.ndarray = np.bincount(bins.reshape(-1), minlength=n * BINS).reshape(n, BINS) / pixels
+    return shares
 
 
 def _whitening(z: np.ndarray, components: int) -> np.ndarray:

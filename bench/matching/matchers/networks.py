@@ -67,7 +67,8 @@ class Branch(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(n, 3, h, w) in [0, 1] -> (n, dim)."""
-        return self.head(self.backbone((images - self.mean) / self.std))
+        embeddings: Tensor = self.head(self.backbone((images - self.mean) / self.std))
+        return embeddings
 
 
 class PairNetwork(nn.Module):
@@ -95,8 +96,11 @@ class PairNetwork(nn.Module):
     def embed(self, view: str, images: Tensor) -> Tensor:
         """(n, h, w) SAR or (n, h, w, 3) optical, float32 in [0, 1] -> (n, dim)."""
         if view == "sar":
-            return self.sar(self._resize(images[:, None].expand(-1, 3, -1, -1)))
-        return self.optical(self._resize(images.permute(0, 3, 1, 2)))
+            branch, channels = self.sar, images[:, None].expand(-1, 3, -1, -1)
+        else:
+            branch, channels = self.optical, images.permute(0, 3, 1, 2)
+        embeddings: Tensor = branch(self._resize(channels))
+        return embeddings
 
     def _resize(self, images: Tensor) -> Tensor:
         if self.input_px is None or images.shape[-2:] == (self.input_px, self.input_px):

@@ -207,13 +207,16 @@ def choose_threshold(label: np.ndarray, distance: np.ndarray, criterion: Criteri
 
 
 def _criterion(name: str, tp: np.ndarray, fp: np.ndarray, positives: int, negatives: int) -> np.ndarray:
+    value: np.ndarray
     if name == "accuracy":
-        return tp + (negatives - fp)
-    if name == "balanced_accuracy":
-        return tp * negatives + (negatives - fp) * positives
-    if name == "f1":
-        return 2 * tp / (tp + fp + positives)
-    raise BenchError(f"unknown criterion {name!r}; known: accuracy, balanced_accuracy, f1")
+        value = tp + (negatives - fp)
+    elif name == "balanced_accuracy":
+        value = tp * negatives + (negatives - fp) * positives
+    elif name == "f1":
+        value = 2 * tp / (tp + fp + positives)
+    else:
+        raise BenchError(f"unknown criterion {name!r}; known: accuracy, balanced_accuracy, f1")
+    return value
 
 
 # -- retrieval ---------------------------------------------------------------------------------------------------------

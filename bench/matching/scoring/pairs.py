@@ -155,7 +155,8 @@ def _sample(i: int, members: np.ndarray, places: np.ndarray | None, seed: int, k
     if len(members) < 2:
         return -1
     generator = np.random.Generator(np.random.Philox(key=np.array([seed, 2 * i + _STREAMS[kind]], dtype=np.uint64)))
-    for pick in members[generator.integers(len(members), size=_TRIES)].tolist():
+    picks: list[int] = members[generator.integers(len(members), size=_TRIES)].tolist()
+    for pick in picks:
         if pick != i and (places is None or not same_place(places[i], places[pick])):
             return pick
     allowed = members[members != i]
@@ -229,7 +230,8 @@ class Clusters:
         """Return the nearest centre of each row of features (n, f), int64 (n,)."""
         z = (features - self.mean) / self.scale
         squares = np.stack([((z - centre) ** 2).sum(axis=1) for centre in self.centres], axis=1)
-        return np.argmin(squares, axis=1).astype(np.int64)
+        nearest: np.ndarray = np.argmin(squares, axis=1).astype(np.int64)
+        return nearest
 
 
 def fit_clusters(features: np.ndarray, k: int, seed: int) -> Clusters:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def torchvision_operators(device: str) -> str:
     ones = torch.ones(1, 4, 16, 16, device=device)
     crop = torchvision.ops.roi_align(ones, [boxes[:1]], output_size=3, sampling_ratio=2)
     require(crop.shape == (1, 4, 3, 3) and torch.allclose(crop, torch.ones_like(crop)), "RoIAlign changes a constant")
-    return f"{torchvision.__version__}, non-maximum suppression and RoIAlign"
+    return f"{version('torchvision')}, non-maximum suppression and RoIAlign"
 
 
 def backbone(name: str, device: str) -> str:
@@ -124,7 +125,8 @@ class Patches:
         return self.count
 
     def sar(self, i: np.ndarray) -> np.ndarray:
-        return np.random.default_rng(0).integers(0, 255, (self.count, PATCH, PATCH)).astype(np.uint8)[i]
+        images: np.ndarray = np.random.default_rng(0).integers(0, 255, (self.count, PATCH, PATCH)).astype(np.uint8)[i]
+        return images
 
     def optical(self, i: np.ndarray) -> np.ndarray:
         return np.repeat(self.sar(i)[..., None], 3, axis=3)
@@ -227,7 +229,7 @@ def _detects(network: Any, device: str, backbone: str) -> str:
     ]
     total = torch.stack([torch.as_tensor(loss) for loss in losses]).sum()
     require(torch.isfinite(total).item(), "the loss is not finite")
-    total.backward()
+    torch.autograd.backward(total)
     with_gradient = sum(parameter.grad is not None for parameter in network.parameters())
     require(with_gradient > 0, "no parameter has a gradient")
     found = network.eval().detect(images)

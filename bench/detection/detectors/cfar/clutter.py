@@ -114,7 +114,8 @@ def ring_mean(intensity: np.ndarray, usable: np.ndarray, guard: int, outer: int)
 def _count(usable: np.ndarray, radius: int) -> np.ndarray:
     """Return how many usable pixels the square around every pixel holds, as whole numbers in float64."""
     if not usable.all():
-        return np.rint(box_sum(usable.astype(np.uint8), radius))
+        counted: np.ndarray = np.rint(box_sum(usable.astype(np.uint8), radius))
+        return counted
     sides = []
     for length in usable.shape:
         at = np.arange(length)

@@ -103,8 +103,8 @@ def _large(mask: np.ndarray, least: float) -> np.ndarray:
     labels, _ = label(mask)
     cells = np.bincount(labels.ravel())
     cells[0] = 0
-    out: np.ndarray = (cells >= least)[labels]
-    return out & mask
+    out: np.ndarray = (cells >= least)[labels] & mask
+    return out
 
 
 class SeaMask:

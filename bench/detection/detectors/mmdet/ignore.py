@@ -64,7 +64,7 @@ def ignoring_yolo_head() -> type[Any]:
 
         _ignored: Sequence[Tensor] = ()
 
-        def loss_by_feat(
+        def loss_by_feat(  # type: ignore[override]  # as every head of mmdet does
             self, pred_maps: Any, batch_gt_instances: Any, batch_img_metas: Any, batch_gt_instances_ignore: Any = None
         ) -> Any:
             self._ignored = (

@@ -55,7 +55,8 @@ def library() -> Any:
             raise BenchError(
                 "this needs ultralytics, an optional extra under AGPL-3.0; pip install 'saropt-bench[ultralytics]'"
             ) from error
-        SETTINGS.update(sync=False)
+        settings: Any = SETTINGS  # without annotations
+        settings.update(sync=False)
     return tasks
 
 
@@ -81,7 +82,7 @@ def _process_as_it_was() -> Iterator[None]:
             del os.environ[name]
         os.environ.update(environment)
         np.set_printoptions(**printed)
-        torch.set_printoptions(profile="default")
+        torch.set_printoptions(profile="default")  # type: ignore[no-untyped-call]  # torch annotates it not
         cv2.setNumThreads(threads)
 
 
@@ -100,7 +101,7 @@ class UltralyticsNetwork(nn.Module):
         model: `ultralytics.nn.tasks.DetectionModel` with one class.
     """
 
-    def __init__(self, model: nn.Module, options: UltralyticsOptions) -> None:
+    def __init__(self, model: Any, options: UltralyticsOptions) -> None:
         super().__init__()
         from ultralytics.cfg import get_cfg
         from ultralytics.utils import DEFAULT_CFG
@@ -108,7 +109,7 @@ class UltralyticsNetwork(nn.Module):
         self.model = model
         self.options = options
         gains = {"box": options.box_gain, "cls": options.class_gain, "dfl": options.dfl_gain}
-        self.model.args = get_cfg(DEFAULT_CFG, gains)  # type: ignore[assignment]
+        self.model.args = get_cfg(DEFAULT_CFG, gains)
         if options.channels_last:
             self.to(memory_format=torch.channels_last)
 
@@ -132,7 +133,7 @@ class UltralyticsNetwork(nn.Module):
             "cls": boxes.new_zeros((len(boxes), 1)),
             "bboxes": centred,
         }
-        total, _ = self.model.loss(targets)  # type: ignore[operator]
+        total, _ = self.model.loss(targets)
         parts = total / len(images)
         return {name: parts[i] for i, name in enumerate(VALUES)}
 
