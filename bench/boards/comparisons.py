@@ -62,10 +62,7 @@ def metric_cell(records: Sequence[Record], key: str, found: RowEvidence | None) 
     """Return mean and spread of a metric with the interval that the statistics give it."""
     cell = aggregate(records, key)
     interval = None if found is None else _bounds(found.estimate.interval)
-    if cell.value is None or interval is None:
-        return cell
-    # every metric with an interval is a share
-    return replace(cell, interval=(max(interval[0], 0.0), min(interval[1], 1.0)))
+    return cell if cell.value is None else replace(cell, interval=interval)
 
 
 def compared_section(block: Block, subject: str, note: str, columns: tuple[Column, ...], cluster: str) -> Section:
@@ -87,11 +84,12 @@ def compared_section(block: Block, subject: str, note: str, columns: tuple[Colum
     return Section(block.label, subject, note, shown, tuple(rows), lead=lead, after=after)
 
 
-def comparison_note(comparison: RowComparison, label: str, cluster: str, reference: str = "") -> str:
+def comparison_note(comparison: RowComparison, label: str, cluster: str, reference: str = "", rank: bool = True) -> str:
     """Return the sentences above a table that say what its intervals and differences rest on.
 
     Args:
         cluster: in the singular, such as "scene". reference: how the reference row is called here; "" for its label.
+        rank: the table shows ranks.
     """
     if not comparison.rows:
         return ""
@@ -103,22 +101,32 @@ def comparison_note(comparison: RowComparison, label: str, cluster: str, referen
     text += ", too narrow since the scenes that pairs share are unknown" if cluster == "pair" else ""
     if comparison.reference and len(comparison.rows) > 1:
         text += f"; Δ to `{reference or comparison.reference}`, * where significant"
-    return f"{text} ({see(EXPLAINED)}). {comparison_limits(comparison, label)}".strip()
+    return f"{text} ({see(EXPLAINED)}). {comparison_limits(comparison, label, rank=rank)}".strip()
 
 
-def comparison_limits(comparison: RowComparison, label: str, digits: int = 3) -> str:
+def comparison_limits(comparison: RowComparison, label: str, digits: int = 3, rank: bool = True) -> str:
     """Return what a comparison cannot decide: rows of one seed, and the smallest difference that the test set can
-    resolve.
+    resolve; `rank`: the table shows ranks.
     """
-    unknown = [
-        name for name, row in comparison.rows.items() if row.difference is not None and not row.difference.seeds_known
-    ]
-    out = [f"One seed, so neither marked nor ranked: {', '.join(unknown)}."] if unknown else []
-    if comparison.clusters[0] <= FEWEST and len(comparison.rows) > 1:
+    rows = comparison.rows if len(comparison.rows) > 1 else {}
+    once = [name for name, row in rows.items() if row.trained_once]
+    single = [name for name, row in rows.items() if name not in once and _by_one_seed(row)]
+    nothing = "neither marked nor ranked" if rank else "not marked"
+    out = [f"One seed, so {nothing}: {', '.join(once)}."] if once else []
+    out += [f"Compared by one seed, so not marked: {', '.join(single)}."] if single else []
+    if rows and comparison.clusters[0] <= FEWEST:
         out.append(f"**With {comparison.clusters[0]} of them no difference can be significant.**")
-    if comparison.resolvable is not None:
+    elif rank and len(rows) > len(once) + 1 and not comparison.ranked:
+        out.append("Corrected over all pairs, no two rows are separable, so none is ranked.")
+    if comparison.resolvable is not None and comparison.resolvable >= 1:
+        out.append(f"**No difference in {label} can be resolved.**")
+    elif comparison.resolvable is not None:
         out.append(f"**Smallest resolvable difference in {label}: about {comparison.resolvable:.{digits}f}.**")
     return " ".join(out)
+
+
+def _by_one_seed(row: RowEvidence) -> bool:
+    return row.difference is not None and not row.difference.seeds_known
 
 
 def sources(comparison: RowComparison, cluster: str, digits: int = 3) -> tuple[str, ...]:

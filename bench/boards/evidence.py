@@ -31,14 +31,16 @@ class RowEvidence:
     Attributes:
         difference: to the reference row; None for the reference itself, and where nothing was compared.
         marked: the corrected test separates the row from the reference.
-        rank: shared by rows that are not separable; None where nothing was compared, or the row's training scatter is
-            unknown.
+        rank: shared by rows that are not separable; None where nothing was compared or no pair is separable, and for a
+            row that cannot be ranked (`bench.statistics.inference.Analysis.tiers`).
+        trained_once: with one seed, so that the scatter of its training is unknown.
     """
 
     estimate: Estimate
     difference: Difference | None = None
     marked: bool = False
     rank: int | None = None
+    trained_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class RowComparison:
     reference: str = ""
     rows: Mapping[str, RowEvidence] = field(default_factory=dict)
     resolvable: float | None = None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether some pair of rows is separable, so that rows have ranks."""
+        return any(row.rank is not None for row in self.rows.values())
 
     @property
     def clusters(self) -> tuple[int, float]:
@@ -137,7 +144,7 @@ class Evidence:
             rows: (label, records by seed). reference: a label; None takes the suite's where the table has it, else the
                 first row.
         """
-        from bench.statistics.inference import analyse
+        from bench.statistics.inference import analyse, trained_once
 
         known = self._metric_rows(metric, rows)
         labels = [row.label for row in known]
@@ -146,9 +153,8 @@ class Evidence:
         every = [label for label, _ in rows]
         wanted = next((name for name in (reference, self.reference) if name in every), every[0])
         found = analyse(known, labels.index(wanted) if wanted in labels else None)
-        trained_once = [len(row.seeds) == 1 and row.seeds != (None,) for row in known]
-        ranks = [None if once else tier for once, tier in zip(trained_once, found.tiers, strict=True)]
-        each = map(RowEvidence, found.estimates, found.differences, found.marked, ranks)
+        once = map(trained_once, known)
+        each = map(RowEvidence, found.estimates, found.differences, found.marked, found.tiers, once)
         return RowComparison(
             metric, wanted if wanted in labels else "", dict(zip(labels, each, strict=True)), found.resolvable
         )

@@ -127,16 +127,17 @@ class Analysis:
     Attributes:
         differences: to the reference; None for the reference, and everywhere without one.
         marked: the swap test separates the row from the reference, Holm-corrected over the table.
-        tiers: 1 + the number of rows that are significantly better, Holm-corrected over all pairs; and never before a
-            row with a higher value, which a row of wide scatter would otherwise be. A row of one training seed is 1 and
-            holds nobody back.
+        tiers: ranks, all None unless some pair of rows is separable, Holm-corrected over all pairs. Then 1 + the number
+            of rows that beat the row, behind each of these, and never before a row with a higher value, which a row of
+            wide scatter would otherwise be. None for a row without a value, for one of a single training seed, which
+            beats nobody, and for two rows that their means and their common seeds order differently.
         resolvable: median of the differences' own; None where unknown.
     """
 
     estimates: tuple[Estimate, ...]
     differences: tuple[Difference | None, ...]
     marked: tuple[bool, ...]
-    tiers: tuple[int, ...]
+    tiers: tuple[int | None, ...]
     resolvable: float | None
 
 
@@ -169,37 +170,46 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
     )
     marked = holm([_decisive(each) for each in differences])
     separated = dict(zip(pairs, holm([_decisive(each) for each in pairs.values()]), strict=True))
-    better = [0] * count
-    for (i, j), apart in separated.items():
-        value = pairs[i, j].value
-        if apart and value is not None:
-            better[j if value > 0 else i] += 1
     known = [each.resolvable for each in differences if each is not None and each.resolvable is not None]
     estimates = tuple(_estimate(row, resamples) for row in rows)
+    values = [None if trained_once(row) else each.value for row, each in zip(rows, estimates, strict=True)]
+    beaten: list[tuple[int, int]] = []
+    if any(separated.values()):  # where all pairs separate none, a mark alone opens no ranking; else it counts as well
+        against = count if reference is None else reference
+        separated |= {(min(row, against), max(row, against)): True for row in range(count) if marked[row]}
+        beaten = [
+            (i, j) if gap > 0 else (j, i)
+            for (i, j), apart in separated.items()
+            if apart and (gap := pairs[i, j].value) is not None
+        ]
     return Analysis(
-        estimates,
-        differences,
-        tuple(marked),
-        _tiers(rows, estimates, better),
-        float(np.median(known)) if known else None,
+        estimates, differences, tuple(marked), _tiers(values, beaten), float(np.median(known)) if known else None
     )
 
 
-def _tiers(rows: Sequence[MetricRow], estimates: Sequence[Estimate], better: Sequence[int]) -> tuple[int, ...]:
-    """Return the tier of each row; equal values stand in one."""
-    tiers, last = [1 + number for number in better], 1
-    known = [
-        i
-        for i, row in enumerate(rows)
-        if estimates[i].value is not None and (len(row.seeds) > 1 or row.seeds == (None,))
-    ]
-    values = sorted({float(estimates[i].value or 0.0) for i in known}, reverse=True)
-    for value in values:
-        level = [i for i in known if estimates[i].value == value]
-        last = max([last, *(tiers[i] for i in level)])
-        for i in level:
-            tiers[i] = last
-    return tuple(tiers)
+def trained_once(row: MetricRow) -> bool:
+    """Return whether a row has one training seed, so that the scatter of its training is unknown."""
+    return len(row.seeds) == 1 and row.seeds != (None,)
+
+
+def _tiers(values: Sequence[float | None], beaten: Sequence[tuple[int, int]]) -> tuple[int | None, ...]:
+    """Return the tier of each row; equal values stand in one.
+
+    Args:
+        values: of the rows; None for one that cannot be ranked. beaten: (better row, worse row) of separable pairs.
+    """
+    known = {row: value for row, value in enumerate(values) if value is not None}
+    over = [pair for pair in beaten if set(pair) <= set(known)]
+    known = {row: known[row] for row in known if all(known[i] > known[j] for i, j in over if row in (i, j))}
+    over = [pair for pair in over if set(pair) <= set(known)]
+    tiers: dict[int, int] = {}
+    last = 1
+    for value in sorted(set(known.values()), reverse=True) if over else ():
+        level = [row for row in known if known[row] == value]
+        better = [[i for i, j in over if j == row] for row in level]
+        last = max([last, *(1 + max(len(rows), *(tiers[i] for i in rows)) for rows in better if rows)])
+        tiers |= dict.fromkeys(level, last)
+    return tuple(tiers.get(row) for row in range(len(values)))
 
 
 def holm(p: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:

@@ -91,11 +91,11 @@ def combine(clusters: Scatter | None, seeds: Scatter | None) -> Scatter | None:
 
 
 def difference_interval(value: float, scatter: Scatter | None, level: float = 0.95) -> Interval | None:
-    """Return value -+ t error; None without a scatter."""
+    """Return value -+ t error of the difference of two shares, so within [-1, 1]; None without a scatter."""
     if scatter is None:
         return None
     reach = _quantile(scatter.freedom, (1 + level) / 2) * scatter.error
-    return Interval(value - reach, value + reach, level)
+    return Interval(max(value - reach, -1.0), min(value + reach, 1.0), level)
 
 
 def share_interval(value: float, scatter: Scatter | None, level: float = 0.95) -> Interval | None:

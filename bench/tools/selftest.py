@@ -205,10 +205,10 @@ def _tables() -> Iterator[tuple[str, str, Numbers]]:
     worse, better, once = _row("worse", 1), _row("better", 0), _row("once", np.arange(len(SHIPS)) > 0)
     total, swaps = sum(SHIPS), 2 ** (len(SHIPS) - 1)
     cases: tuple[tuple[str, str, list[MetricRow], int, int, int, float, tuple[int, int]], ...] = (
-        ("identical", "the same row twice", [worse, _row("again", 1)], 0, 0, swaps, 0.0, (1, 1)),
+        ("identical", "the same row twice", [worse, _row("again", 1)], 0, 0, swaps, 0.0, (0, 0)),
         ("planted", "one ship more in every scene", [worse, better], 0, len(SHIPS), 1, 1.0, (2, 1)),
         ("turned", "as planted, the rows the other way round", [better, worse], 1, len(SHIPS), 1, 1.0, (1, 2)),
-        ("one-scene", "one ship more in one scene", [worse, once], 0, 1, swaps, 0.0, (1, 1)),
+        ("one-scene", "one ship more in one scene", [worse, once], 0, 1, swaps, 0.0, (0, 0)),
     )
     for name, about, rows, reference, more, as_far, marked, tiers in cases:
         analysis, other = analyse(rows, reference), 1 - reference
@@ -219,7 +219,11 @@ def _tables() -> Iterator[tuple[str, str, Numbers]]:
             "marked": (marked, "the swap test, Holm-corrected", float(analysis.marked[other])),
         }
         for position, tier in enumerate(tiers):
-            numbers[f"tier of row {position + 1}"] = (tier, "shared unless separated", analysis.tiers[position])
+            numbers[f"tier of row {position + 1}"] = (
+                tier,
+                "0 for none: no pair is separated",
+                analysis.tiers[position] or 0,
+            )
         yield name, about, numbers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -157,4 +158,28 @@ def test_a_board_says_what_its_clusters_cannot_tell(boards: dict[Path, Entries])
     once = Evidence(get_task("matching").resampled, lambda r: entry_samples(folder, r)).compare(
         "uniform.accuracy", [(label, group[:1]) for label, group in groups]
     )
-    assert "One seed, so neither marked nor ranked: cfog" in comparison_note(once, "accuracy", "scene")
+    told = comparison_note(once, "accuracy", "scene")
+    assert "One seed, so neither marked nor ranked: histogram. Compared by one seed, so not marked: cfog." in told
+    assert not once.ranked and not comparison(4).ranked and comparison(8).ranked
+
+
+def test_no_committed_board_says_what_its_ranks_contradict() -> None:
+    """The text above a table, its marks and its ranks are one rule, on every committed board."""
+    ranked = 0
+    for path in BOARDS.glob("*/*.md"):
+        for section in path.read_text(encoding="utf-8").split("\n## "):
+            lines = [line for line in section.splitlines() if line.startswith("| ")]
+            if not lines or " rank " not in lines[0]:
+                continue
+            at = [cell.strip() for cell in lines[0].split("|")].index("rank")
+            rows = {(cells := line.split("|"))[1].strip(" ◊?†‡§¶"): cells for line in lines[1:]}
+            ranks = {label: int(cells[at]) for label, cells in rows.items() if cells[at].strip() != "–"}
+            ranked += bool(ranks)
+            assert not ranks or len(set(ranks.values())) > 1, (path, section[:40])
+            assert not (ranks and "none is ranked" in section)
+            for _, names in re.findall(r"(neither marked nor ranked): ([^.]*)\.", section):
+                assert not set(names.split(", ")) & set(ranks), (path, names)
+            reference = next((label for label, cells in rows.items() if cells[at - 1].strip() == "reference"), "")
+            for label in ranks if reference in ranks else ():
+                assert ("*" in rows[label][at - 1]) <= (ranks[label] != ranks[reference]), (path, label)
+    assert ranked > 5

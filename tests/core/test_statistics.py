@@ -80,7 +80,7 @@ def test_one_cluster_has_a_value_and_nothing_else() -> None:
     assert (difference.p, difference.interval, difference.resolvable) == (None, None, None)
     assert "one cluster" in difference.reason
     table = analyse([row("a", [7], [9]), row("b", [3], [3])], 1)
-    assert table.marked == (False, False) and table.tiers == (1, 1) and table.resolvable is None
+    assert table.marked == (False, False) and table.tiers == (None, None) and table.resolvable is None
 
 
 def test_draws_without_a_ship_do_not_poison() -> None:
@@ -105,7 +105,7 @@ def test_an_undefined_seed_leaves_the_row_undefined() -> None:
     difference = compare(empty, row("b", [1, 1], [2, 2]))
     assert (difference.value, difference.p, difference.reason) == (None, None, "undefined for a seed")
     table = analyse([empty, row("b", [1, 1], [2, 2])], 0)
-    assert table.tiers == (1, 1) and not any(table.marked)
+    assert table.tiers == (None, None) and not any(table.marked)
 
 
 def test_draws_keep_to_their_strata_and_depend_on_names_only() -> None:
@@ -128,6 +128,8 @@ def test_errors_by_hand() -> None:
     assert both.freedom == pytest.approx(0.05**4 / (0.03**4 / 4 + 0.04**4 / 2))
     interval = difference_interval(0.1, one)
     assert interval is not None and interval.high == pytest.approx(0.1 + student.ppf(0.975, 4) * 0.03)
+    clipped = difference_interval(-0.9, Scatter(0.3, 1.0))
+    assert clipped is not None and clipped.low == -1.0 and clipped.high == 1.0, "two shares differ by at most 1"
     # scatter says nothing where all are perfect
     assert share_interval(1.0, one) is None and share_interval(0.0, one) is None
     wide = share_interval(0.999, Scatter(0.5, 1.0))
@@ -233,7 +235,7 @@ def test_one_seed_is_never_marked() -> None:
         and not difference.seeds_known
         and difference.resolvable is None
     )
-    assert table.marked == (False, False) and table.tiers == (1, 1) and table.resolvable is None
+    assert table.marked == (False, False) and table.tiers == (None, None) and table.resolvable is None
     untrained = analyse([row("good", good), row("bad", bad)], 1)
     assert untrained.marked == (True, False) and untrained.tiers == (1, 2)
     seeded = analyse([row("good", good, good, good), row("bad", bad, bad, bad)], 1)
@@ -267,7 +269,7 @@ def test_identical_predictions_differ_by_nothing(seeds: int) -> None:
         difference = table.differences[1]
         assert difference is not None and (difference.value, difference.p, difference.resolvable) == (0.0, 1.0, None)
         assert difference.interval is not None and (difference.interval.low, difference.interval.high) == (0.0, 0.0)
-        assert table.marked == (False, False) and table.tiers == (1, 1)
+        assert table.marked == (False, False) and table.tiers == (None, None)
 
 
 def test_resolvable_is_the_median_over_the_comparisons() -> None:

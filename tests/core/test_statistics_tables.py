@@ -4,6 +4,7 @@ not change.
 
 from __future__ import annotations
 
+from itertools import combinations
 from random import Random
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.statistics.inference import MetricRow, analyse, compare
+from bench.statistics.inference import MetricRow, _tiers, analyse, compare
 from bench.statistics.resampling import Clusters, Ranking, Ratio
 
 SCENES = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in the ten test scenes of AIR-SARShip-1.0
@@ -51,7 +52,7 @@ def test_equal_detectors_are_marked_in_at_most_one_table_of_twenty() -> None:
         assert difference is not None and difference.p is not None and difference.exact
         marked, tiered, alone = (
             marked + any(found.marked),
-            tiered + (max(found.tiers) > 1),
+            tiered + any(found.tiers),
             alone + (difference.p <= 0.05),
         )
     bound = at_most(0.05, tables)
@@ -120,8 +121,15 @@ def test_order_changes_no_tier_and_no_mark(tops: list[list[int]], random: Random
         assert (first is None) == (again is None)
         if first is not None and again is not None:
             assert first.p == pytest.approx(again.p) and first.value == pytest.approx(again.value)
-    better = {i: sum(1 for j in order if one.tiers[j] < one.tiers[i]) for i in order}
-    assert all(one.tiers[i] == 1 or better[i] > 0 for i in order)  # nobody is second to nobody
+    assert (None in one.tiers) == (set(one.tiers) == {None}), "all rows are ranked, or none is"
+    ranks = [tier for tier in one.tiers if tier is not None]
+    assert not ranks or min(ranks) == 1 and max(ranks) > 1, "ranks stand where some pair is separable, and begin at 1"
+    value = {i: one.estimates[i].value or 0.0 for i in order}
+    for i, j in combinations(order, 2):
+        above, below = one.tiers[i], one.tiers[j]
+        if above is not None and below is not None:
+            assert (value[i] - value[j]) * (below - above) >= 0, "no rank contradicts a mean"
+            assert not (above == below and 0 in (i, j) and one.marked[i or j]), "no rank contradicts a mark"
 
 
 @settings(deadline=None, max_examples=25)
@@ -158,4 +166,14 @@ def test_a_row_of_wide_scatter_does_not_stand_before_better_ones() -> None:
     rows = [row("best", [0.90, 0.92, 0.90]), row("behind", [0.60, 0.62, 0.60]), row("scattered", [0.20, 0.80, 0.50])]
     assert analyse(rows, None).tiers == (1, 2, 2)
     assert analyse(rows[::-1], None).tiers == (2, 2, 1)
-    assert analyse([rows[0], rows[2]], None).tiers == (1, 1), "alone with the best it shares its rank"
+    assert analyse([rows[0], rows[2]], None).tiers == (None, None), "alone with the best it cannot be separated"
+
+
+def test_ranks_stand_only_where_a_pair_is_separable_and_never_tie_separable_rows() -> None:
+    """`_tiers` by hand: a row behind another stands behind its rank, though a third beats only one of them."""
+    assert _tiers([0.792, 0.0], []) == (None, None), "AP 0.000 beside 0.792, and a test that separates nothing"
+    assert _tiers([0.9, 0.5, 0.4], [(0, 1), (1, 2)]) == (1, 2, 3), "0 does not beat 2, whose scatter is wide"
+    assert _tiers([0.9, 0.9, 0.4], [(0, 2)]) == (1, 1, 2), "equal values stand in one"
+    assert _tiers([0.9, None, 0.4], [(0, 2)]) == (1, None, 2), "a row that cannot be ranked holds nobody back"
+    assert _tiers([0.5, 0.6, 0.4], [(0, 1), (1, 2)]) == (None, None, None), "means and common seeds contradict"
+    assert _tiers([0.9, 0.5, 0.6, 0.4], [(0, 3), (1, 2)]) == (1, None, None, 2)

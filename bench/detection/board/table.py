@@ -136,11 +136,10 @@ def _table_iii(block: ShipBlock, main: RowComparison) -> Section | None:
         if reference and len(comparison.rows) > 1:
             columns.append(Column(key + DIFFERENCE, f"Δ to {_ARMS.get(reference, reference)}", None, signed=True))
             if not notes:
-                notes.append(
-                    comparison_note(comparison, f"AP of {detector}", block.cluster, f"{reference} of the same detector")
-                )
+                shown = f"{reference} of the same detector"
+                notes.append(comparison_note(comparison, f"AP of {detector}", block.cluster, shown, rank=False))
             else:
-                notes.append(comparison_limits(comparison, f"AP of {detector}"))
+                notes.append(comparison_limits(comparison, f"AP of {detector}", rank=False))
     out = [line.row(columns) for line in lines.values()]
     floor = [
         f"{label} {cell.value:.3f}"
@@ -148,7 +147,7 @@ def _table_iii(block: ShipBlock, main: RowComparison) -> Section | None:
         if (cell := _untrained(records)) and cell.value is not None
     ]
     note = _size(block) + (f" Without training: {', '.join(floor)}." if floor else "")
-    lead = " ".join(notes or [comparison_note(main, "AP", block.cluster)])
+    lead = " ".join(notes or [comparison_note(main, "AP", block.cluster, rank=False)])
     return Section(
         block.label,
         "ships found, by pretraining",
