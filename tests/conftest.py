@@ -4,8 +4,12 @@ copy.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+
+# as `bench` sets it, and before NumPy and torch are imported: two test processes with two threads each wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from command_line import NET, TINY, Bench

@@ -10,10 +10,13 @@ its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bench.core.errors import BenchError
 from bench.statistics.intervals import (
@@ -35,6 +38,8 @@ from bench.statistics.resampling import Clusters, Resampled
 ALL_SWAPS_UP_TO, LEVEL = 12, 0.95
 # where so many random swaps leave p above this, further ones would sharpen what decides nothing
 FIRST_SWAPS, STOP_ABOVE_P = (2000, 0.2)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _BLOCK = 1 << 20  # swaps times clusters that are looked at together: bounds the memory
 
 
@@ -141,6 +146,18 @@ class Analysis:
     resolvable: float | None
 
 
+def _one_thread(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Thousands of small products: two threads wait for each other, and a board takes more than twice as long."""
+
+    @wraps(function)
+    def limited(*args: _P.args, **options: _P.kwargs) -> _R:
+        with threadpool_limits(limits=1, user_api="blas"):
+            return function(*args, **options)
+
+    return limited
+
+
+@_one_thread
 def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
     """Return the statistics of the rows of one table.
 
@@ -226,6 +243,7 @@ def holm(p: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
 
 
 # -- one row -----------------------------------------------------------------------------------------------------------
+@_one_thread
 def estimate(row: MetricRow) -> Estimate:
     """Return the number of one row, with its spread over seeds and clusters."""
     return _estimate(row, Resamples(row.clusters))
@@ -264,6 +282,7 @@ def _range(without: np.ndarray, clusters: Clusters) -> tuple[float, float, str, 
 
 
 # -- two rows ----------------------------------------------------------------------------------------------------------
+@_one_thread
 def compare(a: MetricRow, b: MetricRow) -> Difference:
     """Return the paired difference a - b: value, interval, and the swap test.
 
