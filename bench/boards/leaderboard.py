@@ -8,7 +8,7 @@ and carries no time.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -130,22 +130,34 @@ def leaderboard(suite: str, task: str | None = None, boards: str | Path = "leade
     Raises:
         BenchError: unknown suite or task (the nearest are named), several tables and no task, no readable entry.
     """
-    built = build_boards(Path(boards), suite, write=False, cost=cost)
+    built = build_boards(Path(boards), suite, write=False, cost=cost, only=partial(_one_table, suite, task))
     for problem in built.problems:
         warnings.warn(problem, stacklevel=2)
-    tables = {path.stem: table for path, table in built.tables.items()}
-    if task is None and len(tables) > 1:
-        raise BenchError(f"task None: board {suite!r} has several tables; choose one of: {', '.join(tables)}", "task")
-    if task is not None and task not in tables:
-        raise BenchError(f"task {task!r}: board {suite!r} has no such table{nearest(task, tables)}", "task")
-    return next(iter(tables.values())) if task is None else tables[task]
+    (table,) = built.tables.values()
+    return table
 
 
-def build_boards(boards: Path, suite_name: str, write: bool = True, cost: bool = False) -> Boards:
+def _one_table(suite: str, task: str | None, tasks: list[str]) -> list[str]:
+    """Return the task whose table is meant, before any table is built."""
+    if task is None and len(tasks) > 1:
+        raise BenchError(f"task None: board {suite!r} has several tables; choose one of: {', '.join(tasks)}", "task")
+    if task is not None and task not in tasks:
+        raise BenchError(f"task {task!r}: board {suite!r} has no such table{nearest(task, tasks)}", "task")
+    return tasks if task is None else [task]
+
+
+def build_boards(
+    boards: Path,
+    suite_name: str,
+    write: bool = True,
+    cost: bool = False,
+    only: Callable[[list[str]], list[str]] = list,
+) -> Boards:
     """Rebuild `<task>.md` and `<task>.csv` of one suite from its entries.
 
     Args:
         write: False leaves the files as they are. cost: add what each row cost.
+        only: chooses, of the tasks that have entries, those whose tables are built.
 
     Raises:
         BenchError: unknown suite (nearest named), no readable entry, or an entry whose two files contradict each other.
@@ -168,7 +180,7 @@ def build_boards(boards: Path, suite_name: str, write: bool = True, cost: bool =
     )
     tables: dict[Path, Table] = {}
     problems = list(entries.damaged.values())
-    for name in dict.fromkeys(record.task for record in records):
+    for name in only(list(dict.fromkeys(record.task for record in records))):
         mine = [record for record in records if record.task == name]
         note = words.get("notes", {}).get(name, "")
         lost = [entry for entry in entries.damaged if entry.startswith(f"{name}--")]

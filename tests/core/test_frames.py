@@ -10,7 +10,7 @@ import pytest
 
 from bench.boards.comparisons import comparison_cells, comparison_columns
 from bench.boards.evidence import RowComparison
-from bench.boards.leaderboard import build_boards
+from bench.boards.leaderboard import leaderboard
 from bench.boards.rendering import to_csv
 from bench.boards.tables import Column, Section, Table, TableCell, TableRow, aggregate, group_rows, table_row
 from bench.execution.records import Failure, load_record
@@ -23,7 +23,7 @@ METRIC = "uniform.accuracy"
 @pytest.fixture(scope="module", params=["s1s2/matching.md", "hrsid/detection.md"])
 def table(request: pytest.FixtureRequest) -> Table:
     path = BOARDS / request.param
-    return build_boards(BOARDS, path.parent.name, write=False).tables[path]
+    return leaderboard(path.parent.name, path.stem, boards=BOARDS)
 
 
 def test_every_row_of_every_section_with_the_numbers_of_its_cells(table: Table) -> None:
