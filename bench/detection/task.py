@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.boards.evidence import Evidence
 from bench.boards.tables import Table
-from bench.core.errors import MissingInputs
+from bench.core.errors import BenchError, MissingInputs
 from bench.core.registries import DETECTORS
 from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
@@ -137,6 +137,7 @@ class DetectionTask(SectionTask):
         strata = cell.spec["protocol"]["strata"]
         if strata:
             plan.index.column(strata)  # refuses, with the nearest, what the set does not have
+        _check_ships(cell, plan)
         return plan
 
     def initial_file(self, cell: Cell, workspace: Workspace) -> Path | None:
@@ -219,6 +220,20 @@ class DetectionTask(SectionTask):
         from bench.detection.scoring.selftest import known_predictions
 
         return known_predictions()
+
+
+def _check_ships(cell: Cell, plan: PlannedData) -> None:
+    """Raise BenchError where no ship of the test scenes counts: nothing could be scored. Wiring checks pass."""
+    if cell.mode.smoke or cell.mode.limit:
+        return
+    if not count_ships(plan)["test"]:
+        test = [plan.index.items[i] for i in plan.split.test.tolist()]
+        boxes = sum(len(scene.ignore) for scene in test)
+        found = f"{boxes} boxes, all of them to be ignored" if boxes else "no box"
+        raise BenchError(
+            f"{cell.dataset}: no ship counts in the {len(test)} test scenes ({found}), so no AP is defined; choose"
+            " another split, or correct difficult, iscrowd or ignore in the annotations"
+        )
 
 
 def _extra_pixels(cell: Cell, found: Inputs) -> int:

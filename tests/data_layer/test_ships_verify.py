@@ -104,7 +104,19 @@ def test_images_in_no_list(tmp_path: Path) -> None:
     line = "1 images of JPEGImages/ are in no list that is read, first JPEGImages/P7_a.png"
     assert line in verify_ships(Hrsid.at(root)).problems
     report = verify_ships(Hrsid.at(root, annotations="train2017"))
-    assert report.ok and report.notes == ("2" + line[1:].replace("P7", "P1"),)
+    assert report.ok and report.notes == (
+        "2" + line[1:].replace("P7", "P1"),
+        "no image has a box, so no AP is defined",
+    )
+
+
+def test_a_set_without_a_ship_that_counts(tmp_path: Path) -> None:
+    raw = coco({"a.png": [[1, 2, 10, 5], [3, 4, 5, 6]], "b.png": []})
+    for annotation in raw["annotations"]:
+        annotation["iscrowd"] = 1
+    root = write_coco(tmp_path, {"annotations.json": raw})
+    line = "no ship counts: all 2 boxes are to be ignored, so no AP is defined"
+    assert verify_ships(CocoFolder.at(root, sar_scale="uint8")).problems == [line]
 
 
 def test_limit(tmp_path: Path) -> None:

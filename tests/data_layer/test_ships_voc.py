@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def test_a_file_as_labelimg_writes_it(tmp_path: Path) -> None:
     assert found.boxes.tolist() == [[979, 199, 1015, 235], [1, 2, 8.25, 9.5]] and found.boxes.dtype == np.float64
     assert found.names == ("ship", "Ship & tug") and found.difficult.tolist() == [False, True]
     assert parse_voc(path, one_based=True).boxes.tolist() == [[978, 198, 1015, 235], [0, 1, 8.25, 9.5]]
+
+
+def test_known_elements_match_whatever_their_case(tmp_path: Path) -> None:
+    """SAR-Ship-Dataset writes <Difficult>; passed over, a ship to be ignored counts."""
+    path = tmp_path / "1.xml"
+    write_voc(path, [[1, 2, 3, 4], [5, 6, 7, 8]], (20, 30), difficult=[0, 1])
+    quiet, text = parse_voc(path), path.read_text()
+    for change in (str.upper, lambda tag: tag.replace("difficult", "Difficult"), str.title):
+        parts = re.split(r"(?<=[</])(\w+)(?=>)", text)  # every second one is a tag
+        path.write_text("".join(change(part) if i % 2 else part for i, part in enumerate(parts)))
+        loud = parse_voc(path)
+        assert loud.difficult.tolist() == [False, True] and np.array_equal(loud.boxes, quiet.boxes)
+        assert (loud.names, loud.size, loud.filename) == (quiet.names, quiet.size, quiet.filename)
 
 
 def test_a_scene_without_ships_and_without_size(tmp_path: Path) -> None:
@@ -100,6 +114,13 @@ def box(inner: str) -> str:
         (box("<xmin>nan</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"), "which is not finite"),
         (box("<xmin>1</xmin><ymin>2</ymin><xmax>1e999</xmax><ymax>4</ymax>"), "which is not finite"),
         ("<annotation><object><bndbox/></object></annotation>", "object 1 has"),
+        (
+            box("<xmin>1</xmin>").replace("<name>", "<dificult>1</dificult><name>"),
+            "<object> has 'dificult'.*'difficult'",
+        ),
+        (box("").replace("<name>", "<difficult>1</difficult><Difficult>0</Difficult><name>"), "<object> has both"),
+        (box("").replace("object>", "objct>"), "<annotation> has 'objct', which is not known; is 'object' meant"),
+        (box("").replace("object>", "thing>"), "has 1 <bndbox> that are in no <object>"),
         (
             "<annotation><size><width>3k</width><height>1</height></size></annotation>",
             "size 1 x 3k is no pair of whole numbers",

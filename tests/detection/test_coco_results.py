@@ -111,6 +111,40 @@ def test_ways_to_name_a_scene(tmp_path: Path, name: Any) -> None:
     assert found[1].boxes.tolist() == [[10, 20, 40, 60]] and found[1].scores.tolist() == [0.5]
 
 
+def test_a_file_name_decides_over_a_number_of_the_tools_own(tmp_path: Path) -> None:
+    """As ultralytics writes results: the number is the one in the file name, here another scene's."""
+    named = [entry(8, file_name="P0001.png"), entry(30, file_name="/home/x/images/P0002.png", score=0.7)]
+    found = read_coco_results(written(tmp_path, named), SCENES)
+    assert [each.scores.tolist() for each in found] == [[0.5], [0.7], []]
+    images = [{"ID": 8.0, "file_name": "P0001.png"}, {"ID": "30", "FILE_NAME": "P0002.png"}]
+    listed = {"images": images, "annotations": [entry(8), entry(30, score=0.7)]}
+    found = read_coco_results(written(tmp_path, listed), SCENES)
+    assert [each.scores.tolist() for each in found] == [[0.5], [0.7], []]
+    unnumbered = [{"file_name": "images/P0010.png", "bbox": [1, 2, 3, 4], "score": 1}]
+    assert len(read_coco_results(written(tmp_path, unnumbered), SCENES)[2]) == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([entry(7, file_name="P0001.png"), entry(7, file_name="P0002.png")], "entry 1: file_name 'P0002.png' of image_id"),
+        ([entry(7, file_name="P0001.png"), entry(8, file_name="P0001.png")], "an image has one number"),
+        ([entry(8, file_name="P0001.png"), entry(30)], "entry 1: image_id 30 has no file_name, and the file's numbers"),
+        ([entry(7, file_name="P0003.png")], "unknown file_name 'P0003.png' of image_id 7 among the 3 test scenes; near"),
+        ([entry(7, file_name="../P0001.png")], "unknown file_name '../P0001.png' of image_id 7"),
+        ([entry(7, file_name=3)], "entry 0: file_name is 3; expected a text"),
+        ([entry(7, filename="P0001.png")], "entry 0 has 'filename', which is not known; is 'file_name' meant"),
+        ({"images": [{"id": 7, "file_name": "P0002.png"}], "annotations": [entry(7, file_name="P0001.png")]}, "'P0002"),
+    ],
+)  # fmt: skip
+def test_names_and_numbers_that_contradict_are_refused_and_both_named(
+    tmp_path: Path, entries: Any, message: str
+) -> None:
+    with pytest.raises(BenchError) as error:
+        read_coco_results(written(tmp_path, entries), SCENES)
+    assert message in str(error.value) and "results.json" in str(error.value)
+
+
 def test_a_scene_id_wins_over_the_digits_of_an_image_id(tmp_path: Path) -> None:
     """Scenes that are called 1, 2, 3 and are counted from 0."""
     scenes = [scene(str(i + 1), i) for i in range(3)]
@@ -126,6 +160,9 @@ def test_the_same_file_name_in_two_folders_is_not_guessed(tmp_path: Path) -> Non
     with pytest.raises(BenchError, match=r"2 test scenes are called 'x.png'; use their ids"):
         read_coco_results(written(tmp_path, [entry("x.png")]), scenes)
     assert len(read_coco_results(written(tmp_path, [entry("b/x.png")]), scenes)[1]) == 1
+    assert len(read_coco_results(written(tmp_path, [entry(1, file_name="x.png")]), scenes)[1]) == 1
+    with pytest.raises(BenchError, match="file_name 'x.png' of image_id 5: several test scenes have this name"):
+        read_coco_results(written(tmp_path, [entry(5, file_name="x.png")]), scenes)
 
 
 def test_an_empty_list_and_duplicates_are_legal(tmp_path: Path) -> None:

@@ -220,15 +220,16 @@ def test_the_files_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in paths) == ["a.geojson", "b.geojson", "detections.csv", "detections.json"]
     coco, table = read_coco(tmp_path / "detections.json"), read_box_table(tmp_path / "detections.csv")
     boxes: list[list[float]] = [[1, 2, 11, 8], [40.25, 50, 60, 55]]
-    assert table.corners and table.numbers[:, :4].tolist() == boxes and list(table.images) == ["a.tif", "a.tif"]
+    assert (
+        table.corners and table.numbers[:, :4].tolist() == boxes and [each.by for each in table.images] == ["a.tif"] * 2
+    )
     assert (
         coco.numbers[:, :2].tolist() == [box[:2] for box in boxes]
-        and coco.images == [1, 1]
-        and list(coco.looked_at) == [1, 2]
+        and [each.by for each in coco.images] == [1, 1]
+        and [each.by for each in coco.looked_at] == [1, 2]
     )
-    assert table.numbers[:, 4].tolist() == coco.numbers[:, 4].tolist() == [0.9, 1 / 3] and list(table.looked_at) == [
-        "b.tif"
-    ]
+    assert table.numbers[:, 4].tolist() == coco.numbers[:, 4].tolist() == [0.9, 1 / 3]
+    assert [each.by for each in table.looked_at] == ["b.tif"]
     assert json.loads((tmp_path / "b.geojson").read_text())["features"] == []
 
 

@@ -96,4 +96,8 @@ def test_the_object_in_the_guide_is_what_the_reader_takes(tmp_path: Path) -> Non
     (shown,) = [text for language, text in BLOCKS if language == "json"]
     (tmp_path / "x.json").write_text(shown)
     found = read_coco(tmp_path / "x.json")
-    assert found.complete and list(found.looked_at) == [12, 13] and found.numbers.tolist() == [[10, 20, 30, 15, 0.93]]
+    assert (
+        found.complete
+        and [each.by for each in found.looked_at] == [12, 13]
+        and found.numbers.tolist() == [[10, 20, 30, 15, 0.93]]
+    )

@@ -16,9 +16,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from bench.core.errors import BenchError, first_line
+from bench.core.errors import BenchError, first_line, nearest
+from bench.data.ships.fields import whole_number, with_known_names
 
-_OWN = {"id", "file_name", "height", "width", "license", "flickr_url", "coco_url", "date_captured"}
+_SIDES = ("height", "width")
+_FLAGS = ("iscrowd", "ignore", "difficult")
+_LISTS = ("images", "annotations", "categories")
+_OWN = {"id", "file_name", *_SIDES, "license", "flickr_url", "coco_url", "date_captured"}
+_IMAGE = frozenset({"id", "file_name", *_SIDES, "scene", "bright_frac"})
+_ANNOTATION = frozenset({"image_id", "category_id", "bbox", *_FLAGS})
+_CATEGORY = frozenset({"id", "name"})
+_UNSTATED = (-1, 0)  # sizes as programs write them that did not look
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +35,7 @@ class CocoImage:
 
     Attributes:
         image_id: as written. file_name: as written; a text of unknown trust, not a path to open.
-        height, width: pixels as written.
+        size: (height, width) in pixels as written, None where missing, 0 or -1.
         boxes: (k, 4) float64 x1, y1, x2, y2 in pixels, unchecked against the image.
         names: category of each box. ignore: (k,) bool: `iscrowd`, `ignore` or `difficult`.
         extra: further keys of the image with text, number or truth values, as text.
@@ -35,8 +43,7 @@ class CocoImage:
 
     image_id: int
     file_name: str
-    height: int
-    width: int
+    size: tuple[int, int] | None
     boxes: np.ndarray
     names: tuple[str, ...]
     ignore: np.ndarray
@@ -55,7 +62,8 @@ class CocoAnnotation:
 
 def read_coco(path: Path) -> CocoAnnotation:
     """Read a COCO file, strictly, collecting its problems: a missing key, a wrong type, a number that is not finite, an
-    image id or file name that stands twice, an annotation of an unknown image or category.
+    image id or file name that stands twice, an annotation of an unknown image or category, a field whose name nearly is
+    a known one. Known names match whatever their case; ids are whole numbers, also as 1.0 or "1".
 
     Raises:
         BenchError: unreadable file, no JSON, or one of the lists `images`, `annotations`, `categories` is missing.
@@ -64,14 +72,19 @@ def read_coco(path: Path) -> CocoAnnotation:
     raw = _load(path)
     if not isinstance(raw, dict):
         raise BenchError(f"{path} is no COCO file: expected an object with images, annotations and categories")
-    for key in ("images", "annotations", "categories"):
+    try:
+        raw = with_known_names(raw, frozenset(_LISTS))
+    except BenchError as error:
+        raise BenchError(f"{path} {error}") from error
+    for key in _LISTS:
         if not isinstance(raw.get(key), list):
-            raise BenchError(f"{path} is no COCO file: {'it has no' if key not in raw else 'it needs a'} list {key!r}")
+            lacks = f"it has no list {key!r}{nearest(key, raw)}" if key not in raw else f"it needs a list {key!r}"
+            raise BenchError(f"{path} is no COCO file: {lacks}")
     reader = _Reader(path)
     categories = reader.categories(raw["categories"])
     images = reader.images(raw["images"])
     boxes = reader.boxes(raw["annotations"], images, categories)
-    out = [_image(item, boxes[image_id]) for image_id, item in images.items()]
+    out = [_image(image_id, item, boxes[image_id]) for image_id, item in images.items()]
     return CocoAnnotation(tuple(out), tuple(reader.problems))
 
 
@@ -89,6 +102,7 @@ class _Reader:
         out: dict[int, str] = {}
         for number, item in enumerate(raw, start=1):
             with _Collect(self, f"category {number}"):
+                item = with_known_names(item, _CATEGORY)
                 key = _integer(item, "id")
                 if key in out:
                     raise BenchError(f"id {key} stands twice")
@@ -100,10 +114,9 @@ class _Reader:
         names: set[str] = set()
         for number, item in enumerate(raw, start=1):
             with _Collect(self, f"image {number}"):
+                item = with_known_names(item, _IMAGE, _SIDES)
                 key, name = _integer(item, "id"), _text(item, "file_name")
-                for side in ("height", "width"):
-                    if _integer(item, side) < 1:
-                        raise BenchError(f"{side} {item[side]} is not positive")
+                _size(item)
                 if key in out:
                     raise BenchError(f"id {key} stands twice ({out[key]['file_name']}, {name})")
                 if name in names:
@@ -116,12 +129,13 @@ class _Reader:
         out: dict[int, list[_Box]] = {key: [] for key in images}
         for number, item in enumerate(raw, start=1):
             with _Collect(self, f"annotation {number}"):
+                item = with_known_names(item, _ANNOTATION, _FLAGS)
                 image, category = _integer(item, "image_id"), _integer(item, "category_id")
                 if image not in out:
                     raise BenchError(f"image_id {image} is not among the images")
                 if category not in categories:
                     raise BenchError(f"category_id {category} is not among the categories")
-                flags = [_truth(item, key) for key in ("iscrowd", "ignore", "difficult")]
+                flags = [_truth(item, key) for key in _FLAGS]
                 out[image].append((_corners(item), categories[category], any(flags)))
         return out
 
@@ -155,36 +169,47 @@ def _load(path: Path) -> Any:
         raise BenchError(f"{path} is no valid JSON ({first_line(error)}): truncated or damaged?") from error
 
 
-def _field(item: Any, key: str) -> Any:
-    if not isinstance(item, dict):
-        raise BenchError(f"expected an object, found {str(item)[:40]}")
+def _field(item: Mapping[str, Any], key: str) -> Any:
     if key not in item:
-        raise BenchError(f"has no {key!r}")
+        raise BenchError(f"has no {key!r}{nearest(key, map(str, item))}")
     return item[key]
 
 
-def _integer(item: Any, key: str) -> int:
+def _integer(item: Mapping[str, Any], key: str) -> int:
     value = _field(item, key)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**53:
+    number = whole_number(value)
+    if number is None:
         raise BenchError(f"{key} {str(value)[:40]!r} is no whole number")
-    return value
+    return number
 
 
-def _text(item: Any, key: str) -> str:
+def _size(item: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return (height, width) as stated, None where one of them is not."""
+    sides = []
+    for side in _SIDES:
+        value = -1 if item.get(side) is None else _integer(item, side)
+        if value < min(_UNSTATED):
+            raise BenchError(f"{side} {value} is not positive")
+        sides.append(value)
+    return None if set(sides) & set(_UNSTATED) else (sides[0], sides[1])
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
     value = _field(item, key)
     if not isinstance(value, str) or not value:
         raise BenchError(f"{key} {str(value)[:40]!r} is no text")
     return value
 
 
-def _truth(item: dict[str, Any], key: str) -> bool:
+def _truth(item: Mapping[str, Any], key: str) -> bool:
     value = item.get(key, 0)
-    if value not in (0, 1):
+    number = int(value) if isinstance(value, bool) else whole_number(value)
+    if number not in (0, 1):
         raise BenchError(f"{key} {str(value)[:40]!r} is neither 0 nor 1")
-    return bool(value)
+    return bool(number)
 
 
-def _corners(item: Any) -> list[float]:
+def _corners(item: Mapping[str, Any]) -> list[float]:
     box = _field(item, "bbox")
     if (
         not isinstance(box, list)
@@ -198,13 +223,12 @@ def _corners(item: Any) -> list[float]:
     return [x, y, x + width, y + height]
 
 
-def _image(item: dict[str, Any], found: list[_Box]) -> CocoImage:
+def _image(image_id: int, item: Mapping[str, Any], found: list[_Box]) -> CocoImage:
     extra = {key: str(value) for key, value in item.items() if key not in _OWN and isinstance(value, str | int | float)}
     return CocoImage(
-        image_id=item["id"],
+        image_id=image_id,
         file_name=item["file_name"],
-        height=item["height"],
-        width=item["width"],
+        size=_size(item),
         boxes=np.array([box for box, _, _ in found], dtype=np.float64).reshape(-1, 4),
         names=tuple(name for _, name, _ in found),
         ignore=np.array([ignore for _, _, ignore in found], dtype=bool),

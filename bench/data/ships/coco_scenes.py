@@ -126,8 +126,9 @@ class CocoLayout(CocoOptions, ShipLayout):
         names = tuple(name.casefold() for name in image.names) if self.any_case else image.names
         scene = self.scene_of(name) or image.extra.get("scene")
         attributes = {**self._columns(image), self.part_column: stem(source)}
-        size = (image.height, image.width)
-        return Claim(name, path, image.image_id, image.boxes, image.ignore, names, source, size, scene, attributes)
+        return Claim(
+            name, path, image.image_id, image.boxes, image.ignore, names, source, image.size, scene, attributes, True
+        )
 
     def _columns(self, image: CocoImage) -> dict[str, str]:
         """Return the columns that an entry gives its image."""

@@ -13,21 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from bench.core.errors import BenchError
 from bench.data.csv_files import rows_by_id
 from bench.data.dataset import Dataset
 from bench.data.facts import ShipFacts
 from bench.data.images import image_size
 from bench.data.reading import SarReading, sar_reading
+from bench.data.ships.boxes import clip_boxes, unlikely
 from bench.data.ships.index import SceneIndex, ShipScene
 from bench.data.ships.layout import Claim, ShipLayout, ShipScan
-
-EDGE_TOLERANCE_PX = 1.0
-"""Boxes may reach this far over the edge of their image, for pixel numbers taken as coordinates; they are clipped to
-the image. Anything further out is an error.
-"""
 
 
 @dataclass(frozen=True)
@@ -133,6 +127,8 @@ class ShipDataset(Dataset):
                 f"which is {height} x {width} px; are they of one release?"
             )
         boxes, wrong = clip_boxes(claim.boxes, height, width)
+        doubt = unlikely(claim.boxes, height, width, claim.as_sizes)
+        wrong = [doubt] if doubt else wrong
         problems += [f"{claim.source}: {line} ({claim.image})" for line in wrong]
         scene = ShipScene(
             claim.id, claim.image, claim.image_id, height, width, boxes, claim.ignore, claim.scene, claim.attributes
@@ -199,33 +195,3 @@ class ShipDataset(Dataset):
                 replace(claim, scene=row.get("scene") or claim.scene, attributes={**claim.attributes, **extra})
             )
         return replace(scan, claims=tuple(claims), problems=tuple(problems))
-
-
-def clip_boxes(boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, list[str]]:
-    """Clip boxes to their image and find those that are wrong.
-
-    Args:
-        boxes: (k, 4) x1, y1, x2, y2 in pixels, finite.
-        height, width: of the image in pixels.
-
-    Returns:
-        (k, 4) float64 clipped boxes, and a line for each box that is inverted, has no area, or reaches more than
-        `EDGE_TOLERANCE_PX` over the edge. Those lines make the boxes unusable; nothing is repaired silently.
-    """
-    edge = np.array([width, height, width, height], dtype=np.float64)
-    clipped = np.clip(np.asarray(boxes, dtype=np.float64).reshape(-1, 4), 0.0, edge)
-    inverted = np.any(boxes[:, 2:] < boxes[:, :2], axis=1)
-    outside = np.any((boxes < -EDGE_TOLERANCE_PX) | (boxes > edge + EDGE_TOLERANCE_PX), axis=1)
-    flat = np.any(clipped[:, 2:] <= clipped[:, :2], axis=1)
-    lines = []
-    for i in np.flatnonzero(inverted | outside | flat).tolist():
-        what = (
-            "is inverted"
-            if inverted[i]
-            else f"reaches outside the image of {width} x {height} px"
-            if outside[i]
-            else "has no area"
-        )
-        corners = ", ".join(f"{value:g}" for value in boxes[i])
-        lines.append(f"box {i + 1} (x1, y1, x2, y2 = {corners}) {what}")
-    return clipped, lines

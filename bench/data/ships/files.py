@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
+from itertools import product
 from pathlib import Path
 
 from bench.core.errors import BenchError
@@ -56,42 +57,48 @@ def last_integer(path: str) -> int | None:
     return int(digits[-1]) if digits else None
 
 
-def inside(root: Path, name: str) -> str:
-    """Return `name`, as an annotation gives it, as a path relative to `root`; it need not exist.
-
-    Raises:
-        BenchError: it is empty, absolute, climbs with "..", or leads outside `root` through a symbolic link.
-    """
-    path = _below(name)
-    real, base = os.path.realpath(root / path), os.path.realpath(root)
-    if real != base and not real.startswith(base.rstrip(os.sep) + os.sep):
-        raise BenchError(f"the file name {name!r} leads outside {root} through a symbolic link; copy the file there")
-    return path
-
-
-def _below(name: str) -> str:
-    """Return `name` with "/" between its parts. Raises BenchError: it is empty, absolute, or climbs with ".."."""
-    plain = name.replace("\\", "/")
-    parts = [part for part in plain.split("/") if part not in ("", ".")]
-    if not parts or not plain.isprintable() or plain.startswith("/") or _DRIVE.match(plain) or ".." in parts:
-        raise BenchError(
-            f"the file name {name!r} is not one below the data set's folder; absolute names and '..' are refused"
-        )
-    return "/".join(parts)
-
-
 def resolve(root: Path, name: str, folders: Iterable[str]) -> str | None:
     """Return the file that an annotation calls `name`, relative to `root`: as written below one of `folders`, then by
     its bare name there; None where no such file exists.
 
+    An absolute name, of the machine that the annotation was made on, is looked for by its last parts: all of them, then
+    fewer, down to the bare name. Of symbolic links, those that the user's own folders are (`root`, `root`/images) are
+    followed wherever they lead; a name never leads out of them.
+
+    Args:
+        folders: below `root`, as the user or the set's layout names them, never the annotation.
+
     Raises:
-        BenchError: as `inside`.
+        BenchError: the name is empty, climbs with "..", or leads outside through a symbolic link.
     """
-    bare = name.replace("\\", "/").rsplit("/", 1)[-1]
-    candidates = dict.fromkeys(
-        f"{folder}/{text}" if folder else text for text in (_below(name), bare) for folder in folders
-    )
-    for candidate in candidates:
+    folders = tuple(folders)
+    for tail, folder in product(tails(name), folders):
+        candidate = f"{folder}/{tail}" if folder else tail
         if os.path.isfile(root / candidate):
-            return inside(root, candidate)
+            _check_inside(root, candidate, (folder, *folders, ""), name)
+            return candidate
     return None
+
+
+def _check_inside(root: Path, path: str, folders: Iterable[str], name: str) -> None:
+    """Raise BenchError where `root`/`path` lies, with its links followed, in none of `folders` below `root`."""
+    real = os.path.realpath(root / path)
+    for folder in folders:
+        if real.startswith(os.path.realpath(root / folder).rstrip(os.sep) + os.sep):
+            return
+    raise BenchError(f"the file name {name!r} leads outside {root} through a symbolic link; copy the file there")
+
+
+def tails(name: str) -> list[str]:
+    """Return the paths below a folder that `name` may mean, with "/" between parts, the most likely first.
+
+    Raises:
+        BenchError: an empty name, or one that climbs with "..".
+    """
+    plain = name.replace("\\", "/")
+    absolute = plain.startswith("/") or _DRIVE.match(plain) is not None
+    parts = [part for part in _DRIVE.sub("", plain).split("/") if part not in ("", ".")]
+    if not parts or not plain.isprintable() or ".." in parts:
+        raise BenchError(f"the file name {name!r} is not one below the data set's folder; '..' is refused")
+    starts = range(len(parts)) if absolute else dict.fromkeys((0, len(parts) - 1))
+    return ["/".join(parts[start:]) for start in starts]

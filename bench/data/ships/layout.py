@@ -84,6 +84,7 @@ class Claim:
         names: what each box is called.
         source: annotation file, relative to the root, for messages.
         size: (height, width) that the annotation states, None where it states none.
+        as_sizes: whether boxes were written as x, y, width, height.
     """
 
     id: str
@@ -96,6 +97,7 @@ class Claim:
     size: tuple[int, int] | None = None
     scene: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    as_sizes: bool = False
 
     def only(self, keep: Sequence[bool] | np.ndarray) -> Self:
         """Return the claim with the boxes where `keep` (k,) holds."""

@@ -99,10 +99,10 @@ def verify_ships(dataset: ShipDataset, limit: int | None = None, progress: OnCou
         expected_scenes=expected_scenes,
         expected_ships=expected_ships,
         dtypes=dtypes,
-        declared=tuple(_against_facts(dataset, len(scan.claims), boxes, dtypes)),
+        declared=tuple(_against_facts(dataset, len(scan.claims), boxes, ignored, dtypes)),
         annotations=(*scan.problems, *_annotation_lines(dataset, checked)),
         repeated=tuple(line for scene in found for line in _repeated(scene)),
-        notes=scan.notes,
+        notes=(*scan.notes, *(() if boxes else ("no image has a box, so no AP is defined",))),
     )
 
 
@@ -130,9 +130,11 @@ def _repeated(scene: ShipScene) -> list[str]:
     ]
 
 
-def _against_facts(dataset: ShipDataset, scenes: int, boxes: int, dtypes: dict[str, int]) -> list[str]:
+def _against_facts(dataset: ShipDataset, scenes: int, boxes: int, ignored: int, dtypes: dict[str, int]) -> list[str]:
     facts = dataset.facts
-    lines = [
+    all_ignored = f"no ship counts: all {ignored} boxes are to be ignored, so no AP is defined"
+    lines = [all_ignored] if 0 < ignored == boxes else []
+    lines += [
         f"{found} {what} found, {declared} declared (`bench data info {facts.name}` says more)"
         for what, found, declared in zip(("images", "ships"), (scenes, boxes), dataset.expected(), strict=True)
         if declared not in (None, found)

@@ -17,9 +17,26 @@ from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from bench.core.errors import BenchError
+from bench.data.ships.fields import spelled
 
 MAX_BYTES = 16 * 2**20
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_KNOWN = {  # element -> its children that are read; see `points_xml.py` for some of them
+    "annotation": frozenset({"object", "objects", "filename", "size", "source"}),
+    "size": frozenset({"height", "width"}),
+    "source": frozenset({"filename"}),
+    "objects": frozenset({"object"}),
+    "object": frozenset({"name", "difficult", "bndbox", "possibleresult", "points"}),
+    "bndbox": frozenset(_CORNERS),
+    "possibleresult": frozenset({"name"}),
+    "points": frozenset({"point"}),
+}
+_GUARDED = {
+    "annotation": frozenset({"object", "size"}),
+    "size": frozenset({"height", "width"}),
+    "objects": frozenset({"object"}),
+    "object": frozenset({"difficult"}),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +59,7 @@ class VocAnnotation:
 
 
 def parse_voc(path: Path, one_based: bool = False) -> VocAnnotation:
-    """Read one VOC XML file.
+    """Read one VOC XML file. Known elements match whatever their case.
 
     Args:
         one_based: the corners are pixel numbers counted from 1, both inside the box, as in Pascal VOC itself: 1 is
@@ -50,7 +67,8 @@ def parse_voc(path: Path, one_based: bool = False) -> VocAnnotation:
 
     Raises:
         BenchError: unreadable or too large file, no well-formed XML, a document type declaration, another schema, an
-            object without name or with a box that is no four finite numbers.
+            element whose name nearly is a known one, an object without name or with a box that is no four finite
+            numbers, a box outside any object.
     """
     path = Path(path)
     root = read_tree(path)
@@ -61,7 +79,11 @@ def parse_voc(path: Path, one_based: bool = False) -> VocAnnotation:
             f"{path} has <objects>, the schema of AIR-SARShip-2.0 (air-sarship-2.0 reads it) and FAIR1M, not VOC's"
             " <object>"
         )
-    return annotation_of(root, path, root.findall("object"), _box, one_based, "name", "filename", _flag)
+    objects = root.findall("object")
+    stray = sum(1 for _ in root.iter("bndbox")) - sum(len(item.findall(".//bndbox")) for item in objects)
+    if stray:
+        raise BenchError(f"{path} has {stray} <bndbox> that are in no <object> below <annotation>")
+    return annotation_of(root, path, objects, _box, one_based, "name", "filename", _flag)
 
 
 def annotation_of(
@@ -101,7 +123,7 @@ def annotation_of(
 
 
 def read_tree(path: Path) -> ET.Element:
-    """Return the root element of a file. Raises BenchError, as `parse_voc`."""
+    """Return the root element of a file, its known elements in lower case. Raises BenchError, as `parse_voc`."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
@@ -119,7 +141,26 @@ def read_tree(path: Path) -> ET.Element:
         raise BenchError(f"{path} is no well-formed XML ({error}); fetch or save it again") from error
     except (ValueError, LookupError) as error:  # an encoding that Python lacks
         raise BenchError(f"{path} has an unusable encoding ({error}); save it as UTF-8") from error
+    root.tag = root.tag.casefold() if root.tag.casefold() == "annotation" else root.tag
+    try:
+        _spell(root)
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from error
     return root
+
+
+def _spell(parent: ET.Element) -> None:
+    """Bring the known elements below `parent` into lower case. Raises BenchError for a name that nearly is known."""
+    known = _KNOWN.get(parent.tag)
+    if known is None:
+        return
+    try:
+        other = spelled(tuple(child.tag for child in parent), known, _GUARDED.get(parent.tag, frozenset()))
+    except BenchError as error:
+        raise BenchError(f"<{parent.tag}> {error}") from error
+    for child in parent:
+        child.tag = other.get(child.tag, child.tag)
+        _spell(child)
 
 
 def _size(root: ET.Element, path: Path) -> tuple[int, int] | None:
@@ -135,10 +176,11 @@ def _size(root: ET.Element, path: Path) -> tuple[int, int] | None:
 
 
 def _flag(item: ET.Element) -> bool:
-    text = (item.findtext("difficult") or "0").strip()
-    if text not in ("0", "1"):
-        raise BenchError(f"has difficult = {text!r}; expected 0 or 1")
-    return text == "1"
+    texts = [(one.text or "0").strip() for one in item.findall("difficult")] or ["0"]
+    for text in texts:
+        if text not in ("0", "1") or text != texts[0]:
+            raise BenchError(f"has difficult = {', '.join(map(repr, texts))}; expected 0 or 1")
+    return texts[0] == "1"
 
 
 def _box(item: ET.Element) -> list[float]:

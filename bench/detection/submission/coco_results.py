@@ -10,7 +10,7 @@ x2, y2. A plain list does not say which images were looked at without finding an
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,15 @@ import numpy as np
 
 from bench.core.errors import BenchError, nearest
 from bench.core.store import write_text
+from bench.data.ships.fields import with_known_names
 from bench.data.ships.index import ShipScene
 from bench.detection.submission.results_file import FAR, SIZES, Results, results_of
+from bench.detection.submission.scene_names import Called
 from bench.submissions.sheets import as_number, make_sheet, read_json_file, short
 
 CATEGORY = {"id": 1, "name": "ship", "supercategory": "object"}
 
+_ENTRY = frozenset({"image_id", "file_name", "category_id", "bbox", "score"})
 _LIST = 'a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}'
 _EXPECTED = f"expected {_LIST}"
 
@@ -35,12 +38,10 @@ def read_coco(path: Path) -> Results:
         BenchError: neither of the two, or a box or score that is no finite number.
     """
     value = read_json_file(path, _EXPECTED)
-    listed: list[Any] | None = None
+    listed: list[Called] | None = None
     info: dict[str, Any] = {}
     if isinstance(value, dict) and isinstance(value.get("annotations"), list) and isinstance(value.get("images"), list):
-        listed = [
-            image.get("id", image.get("file_name")) if isinstance(image, dict) else image for image in value["images"]
-        ]
+        listed = [_listed(image, f"{path}: image {i} of its list") for i, image in enumerate(value["images"])]
         info = value["info"] if isinstance(value.get("info"), dict) else {}
         value = value["annotations"]
         if any(isinstance(entry, dict) and "bbox" in entry and "score" not in entry for entry in value):
@@ -49,19 +50,46 @@ def read_coco(path: Path) -> Results:
             )
     if not isinstance(value, list):
         raise BenchError(f"{path} holds a JSON {type(value).__name__}; {_EXPECTED}")
-    for i, entry in enumerate(value):
-        if not isinstance(entry, dict):
-            raise BenchError(f"{path}: entry {i} is a {type(entry).__name__}; {_EXPECTED}")
-        for key in ("image_id", "bbox", "score"):
-            if key not in entry:
-                raise BenchError(f"{path}: entry {i} has no {key!r}{nearest(key, map(str, entry))}; {_EXPECTED}")
+    value = [_entry(entry, f"{path}: entry {i}") for i, entry in enumerate(value)]
     columns = {
-        "image_id": [entry["image_id"] for entry in value],
+        "image_id": [entry.get("image_id") for entry in value],
+        "file_name": [entry.get("file_name") for entry in value],
         **dict(zip([*SIZES.split(), "score"], _numbers(value, path).T.tolist(), strict=True)),
         "category_id": [json.dumps(entry.get("category_id")) for entry in value],
     }
     sheet = make_sheet(path, columns, "entry", 0, info)
     return results_of(sheet, "image_id", listed or (), complete=listed is not None)
+
+
+def _entry(entry: Any, where: str) -> dict[str, Any]:
+    """Return an entry with its known names in lower case. Raises BenchError where something is missing."""
+    if not isinstance(entry, dict):
+        raise BenchError(f"{where} is a {type(entry).__name__}; {_EXPECTED}")
+    guarded = {"file_name"} if "category_id" in entry else {"file_name", "category_id"}
+    plain = _known(entry, _ENTRY, guarded, where)
+    for key in ("image_id", "bbox", "score"):
+        if key not in plain and not (key == "image_id" and plain.get("file_name") is not None):
+            raise BenchError(f"{where} has no {key!r}{nearest(key, map(str, plain))}; {_EXPECTED}")
+    return plain
+
+
+def _listed(image: Any, where: str) -> Called:
+    """Return what an entry of the list of images calls its image: an object with `id` or `file_name`, or an id."""
+    if not isinstance(image, dict):
+        return Called(image)
+    image = _known(image, frozenset({"id", "file_name"}), {"file_name"}, where)
+    return Called(image.get("id"), image.get("file_name"))
+
+
+def _known(item: dict[str, Any], known: frozenset[str], guarded: Collection[str], where: str) -> dict[str, Any]:
+    try:
+        plain = with_known_names(item, known, guarded)
+    except BenchError as error:
+        raise BenchError(f"{where} {error}") from error
+    name = plain.get("file_name")
+    if name is not None and not isinstance(name, str):
+        raise BenchError(f"{where}: file_name is {short(name)}; expected a text")
+    return plain
 
 
 def write_coco_truth(path: Path, scenes: Sequence[ShipScene], info: Mapping[str, str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """Boxes that another tool found: what its results file says, laid onto our test scenes, whatever format it came in.
 
-Owns how a scene is recognised, which boxes cannot be meant so, and which scenes a file speaks of. Reading COCO JSON is
-`coco_results.py`.
+Owns which boxes cannot be meant so, and which scenes a file speaks of. Reading COCO JSON is `coco_results.py`,
+recognising a scene `scene_names.py`.
 """
 
 from __future__ import annotations
@@ -9,19 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.core.errors import BenchError, nearest
+from bench.core.errors import BenchError
+from bench.data.ships.boxes import are_shares, corners_as_sizes
 from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections
+from bench.detection.submission.scene_names import Called, find_scenes
 from bench.submissions.claims import MADE_FOR
 from bench.submissions.sheets import Sheet, as_number, read_sheet, short
 
+if TYPE_CHECKING:
+    import pandas
+
 FAR = 1e9  # pixels; no scene is so large
-IMAGES = ("image_id", "file_name", "scene")  # any of them may name the image, in any way that `find_scenes` knows
+IMAGES = ("image_id", "file_name", "scene")  # any of them may name the image, in any way that `SceneFinder` knows
 CORNERS, SIZES = "x1 y1 x2 y2", "x y width height"
 COLUMNS = (
     f"the columns are one of {', '.join(IMAGES)}; x1, y1, x2, y2 or x, y, width, height; score; and, where wanted,"
@@ -41,17 +46,17 @@ class Results:
         images: what each box's image is called, (n,).
         numbers: (n, 5) float64: x, y, width, height, or x1, y1, x2, y2 where `corners`; score.
         categories: (n,) names of the boxes' categories, None where they have none.
-        looked_at: what further images are called that the file says were looked at.
+        looked_at: images that the file says were looked at besides.
         complete: the file lists every image that was looked at, so that a box in another one is a mistake.
     """
 
     sheet: Sheet
     rows: Sequence[int]
-    images: Sequence[Any]
+    images: Sequence[Called]
     numbers: np.ndarray
     corners: bool
     categories: Sequence[str] | None
-    looked_at: Sequence[Any] = ()
+    looked_at: Sequence[Called] = ()
     complete: bool = False
 
     @property
@@ -71,10 +76,12 @@ class SceneBoxes:
     Attributes:
         detections: of each scene.
         mentioned: (scenes,) bool, whether the file says anything of the scene.
+        own_numbers: whether the file numbers its images in another way, and file names say which is which.
     """
 
     detections: list[Detections]
     mentioned: np.ndarray
+    own_numbers: bool = False
 
 
 def read_box_table(path: Path) -> Results:
@@ -94,11 +101,12 @@ def read_box_table(path: Path) -> Results:
     return results_of(sheet, column)
 
 
-def results_of(sheet: Sheet, image: str, looked_at: Sequence[Any] = (), complete: bool = False) -> Results:
+def results_of(sheet: Sheet, image: str, looked_at: Sequence[Called] = (), complete: bool = False) -> Results:
     """Return what a table of boxes says.
 
     Args:
-        image: the column that names the image. looked_at, complete: as in `Results`.
+        image: the column that names the image; a column "file_name" beside it counts too. looked_at, complete: as in
+            `Results`.
 
     Raises:
         BenchError: a field that is no finite number, a box without score or the other way round, or one far off.
@@ -124,13 +132,18 @@ def results_of(sheet: Sheet, image: str, looked_at: Sequence[Any] = (), complete
     return Results(
         sheet,
         np.flatnonzero(~nothing).tolist(),
-        boxes[image].tolist(),
+        _called(boxes, image),
         numbers[~nothing],
         corners,
         [_category(value) for value in boxes["category_id"]] if "category_id" in boxes else None,
-        [*looked_at, *sheet.table.loc[nothing, image]],
+        [*looked_at, *_called(sheet.table[nothing], image)],
         complete,
     )
+
+
+def _called(rows: pandas.DataFrame, image: str) -> list[Called]:
+    names = rows["file_name"] if "file_name" in rows and image != "file_name" else [None] * len(rows)
+    return [Called(by, name) for by, name in zip(rows[image], names, strict=True)]
 
 
 def _category(value: Any) -> str:
@@ -152,11 +165,15 @@ def lay_on_scenes(results: Results, scenes: Sequence[ShipScene], category: int |
             one that stands twice or a box in an image that is not listed.
     """
     chosen = _chosen_category(results, category)
-    finder = SceneFinder(scenes)
-    scene = np.array([finder.find(wanted, results.where(i)) for i, wanted in enumerate(results.images)], dtype=np.int64)
+    listed = len(results.looked_at)
+
+    def where(i: int) -> str:
+        return f"{results.path}: image {i} of its list" if i < listed else results.where(i - listed)
+
+    found, own_numbers = find_scenes([*results.looked_at, *results.images], where, scenes)
+    scene = found[listed:]
     mentioned = np.zeros(len(scenes), dtype=bool)
-    for position, wanted in enumerate(results.looked_at):
-        at = finder.find(wanted, f"{results.path}: image {position} of its list")
+    for at in found[:listed].tolist():
         if mentioned[at]:
             raise BenchError(f"{results.path}: {scenes[at].id} is listed twice among the images that were looked at")
         mentioned[at] = True
@@ -175,7 +192,7 @@ def lay_on_scenes(results: Results, scenes: Sequence[ShipScene], category: int |
     order = np.argsort(scene, kind="stable")
     ends = np.searchsorted(scene[order], np.arange(len(scenes) + 1))
     detections = [Detections(boxes[order[a:b]], scores[order[a:b]]) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-    return SceneBoxes(detections, mentioned)
+    return SceneBoxes(detections, mentioned, own_numbers)
 
 
 def _chosen_category(results: Results, category: int | None) -> np.ndarray:
@@ -197,43 +214,6 @@ def _chosen_category(results: Results, category: int | None) -> np.ndarray:
     return np.array([name == str(category) for name in results.categories], dtype=bool)
 
 
-class SceneFinder:
-    """Finds the scene that a results file means.
-
-    A number is a scene's `image_id`. A text is its id, else its image file (path, name, or name without suffix), else
-    the digits of its `image_id`.
-    """
-
-    def __init__(self, scenes: Sequence[ShipScene]) -> None:
-        self.numbers = {scene.image_id: i for i, scene in enumerate(scenes)}
-        self.digits = {str(number): i for number, i in self.numbers.items()}
-        self.ids = {scene.id: i for i, scene in enumerate(scenes)}
-        self.names: dict[str, set[int]] = {}
-        for i, scene in enumerate(scenes):
-            file = PurePosixPath(scene.image)
-            for name in (scene.id, scene.image, file.name, file.stem):
-                self.names.setdefault(name, set()).add(i)
-
-    def find(self, wanted: Any, where: str) -> int:
-        """Return the position of the scene called `wanted`. Raises BenchError where there is none, or several."""
-        found: int | None = None
-        if isinstance(wanted, str):
-            several = self.names.get(wanted, set())
-            found = self.ids.get(
-                wanted, next(iter(several)) if len(several) == 1 else self.digits.get(wanted.removesuffix(".0"))
-            )
-            if found is None and several:
-                raise BenchError(f"{where}: {len(several)} test scenes are called {wanted!r}; use their ids")
-        else:
-            number = as_number(wanted)
-            found = self.numbers.get(int(number)) if number is not None and number == int(number) else None
-        if found is None:
-            known = (*self.names, *self.digits) if isinstance(wanted, str) else tuple(self.digits)
-            among = f"among the {len(self.ids)} test scenes{nearest(str(wanted), known)}"
-            raise BenchError(f"{where}: unknown image_id {short(wanted)} {among}")
-        return found
-
-
 def _checked(results: Results, size: np.ndarray) -> np.ndarray:
     """Return the boxes as x1, y1, x2, y2, (n, 4).
 
@@ -247,16 +227,16 @@ def _checked(results: Results, size: np.ndarray) -> np.ndarray:
     low, second = results.numbers[:, :2], results.numbers[:, 2:4]
     high = second if results.corners else low + second
     as_written = results.numbers[:, :4]
+    boxes = np.concatenate([low, high], axis=1)
     if not results.corners:
-        beyond = (high > size + 1).any(axis=1)
-        as_corners = (low >= -1).all(axis=1) & (second > low).all(axis=1) & (second <= size + 1).all(axis=1)
-        if (beyond & as_corners).mean() > _SUSPECT:
-            share = f"{int((beyond & as_corners).sum())} of {len(low)} boxes leave their image as x, y, width, height"
+        suspect = corners_as_sizes(boxes, size)
+        if suspect.mean() > _SUSPECT:
+            share = f"{int(suspect.sum())} of {len(low)} boxes leave their image as x, y, width, height"
             raise BenchError(
                 f"{results.path}: bbox looks like x1, y1, x2, y2: {share}; write [x1, y1, x2 - x1, y2 - y1]"
             )
     extent = high - low
-    if high.max() <= 1 and extent.max() < 1 and size.min() > 1:
+    if are_shares(boxes, size):
         raise BenchError(
             f"{results.path}: bbox looks like shares of the image: no box is a pixel wide; multiply by the image's"
             " width and height"
@@ -272,4 +252,4 @@ def _checked(results: Results, size: np.ndarray) -> np.ndarray:
         width, height = size[outside[0]].astype(int).tolist()
         box = f"bbox {short(as_written[outside[0]].tolist())} lies outside its image, {width} wide and {height} high"
         raise BenchError(f"{results.where(outside[0])}: {box}; boxes are in pixels of the whole scene")
-    return np.concatenate([low, high], axis=1)
+    return boxes

@@ -75,5 +75,6 @@ def read_submission(cell: Cell, scenes: Sequence[ShipScene], data: Mapping[str, 
         "submitted_for": agreed,
         "scenes_without_box": sum(len(each) == 0 for each in found.detections),
         "scenes_without_entry": int((~found.mentioned).sum()),
+        **({"images_by": "file_name"} if found.own_numbers else {}),
     }
     return Submitted(found.detections, facts)
