@@ -101,7 +101,7 @@ def execute(
         from bench.execution.slurm.execute import ClusterRun
 
         return ClusterRun(planned, workspace, settings, cluster, say).run()
-    device = choose_device(settings.device, settings.processes) if planned.pending else "cpu"  # asking imports torch
+    device = choose_device(settings.device, settings.processes) if planned.pending else "cpu"  # asking may import torch
     run = run_here if in_process else None
     return run_plan(planned, workspace, replace(settings, device=device), say, run)
 

@@ -10,6 +10,9 @@ disk in `state.py`, several processes in `ranks.py` and `parallel.py`. Does not 
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bench.core.errors import BenchError
@@ -83,6 +86,15 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def has_gpu_driver() -> bool:
+    """Return whether this machine has what torch needs for a device: the driver of CUDA, or that of ROCm."""
+    for library in ("libcuda.so.1", "nvcuda.dll"):
+        with suppress(OSError):
+            ctypes.CDLL(library)
+            return True
+    return Path("/dev/kfd").exists()
+
+
 def choose_device(name: str, processes: int = 1) -> str:
     """Return the device of a run, checked to exist; "cuda" where each of several processes takes one of its own.
 
@@ -92,16 +104,16 @@ def choose_device(name: str, processes: int = 1) -> str:
     Raises:
         BenchError: no such device, or one device for several processes.
     """
+    if name == "cpu" or name == "auto" and not has_gpu_driver():
+        return "cpu"  # known without torch, whose import takes longer than many a run
     import torch
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-        if processes == 1:
-            return name
-    if processes == 1:
-        return str(resolve_device(name))
     if name == "cpu":
         return name
+    if processes == 1:
+        return str(resolve_device(name))
     if name != "cuda":
         message = f"device {name}: each of {processes} processes takes a GPU of its own; use cuda, or cpu"
         raise BenchError(message, "device")

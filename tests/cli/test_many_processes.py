@@ -7,18 +7,27 @@ import os
 import re
 import signal
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from command_line import NET, Bench
+from command_line import NET, REPOSITORY, Bench
 
 from bench.core.errors import BenchError
 from bench.training.api import choose_device
 
 RUN = ("run", "--config", "net.yaml", "--no-figures", "--processes", "2", "--threads", "1")
+ASK_DEVICE = """
+import sys
+import bench.training.api as training
+training.has_gpu_driver = lambda: {driver}
+asked = training.choose_device("auto")
+print("cpu" if asked.startswith("cuda") else asked, training.choose_device("cpu", 4), "torch" in sys.modules)
+"""
 LEARNING = """\
 name: learning
 seeds: [0, 1, 2]
@@ -81,6 +90,7 @@ def net(bench: Bench) -> Bench:
 
 def test_bad_numbers_are_refused(net: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert net.refused("run", "--config", "net.yaml", "--processes", "0") == "--processes 0: from 1"
+    monkeypatch.setattr("bench.training.api.has_gpu_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert (
@@ -93,6 +103,19 @@ def test_bad_numbers_are_refused(net: Bench, monkeypatch: pytest.MonkeyPatch) ->
         choose_device("cuda:1", 2)
     with pytest.raises(BenchError, match="device 'cuda:2' does not exist: this machine has 2 CUDA devices"):
         choose_device("cuda", 3)
+
+
+@pytest.mark.parametrize("driver", [False, True])
+def test_without_a_driver_the_device_is_known_without_torch(driver: bool) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_DEVICE.format(driver=driver)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=REPOSITORY,
+    )
+    assert done.stdout.split() == ["cpu", "cpu", str(driver)]
 
 
 @pytest.mark.slow
