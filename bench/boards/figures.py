@@ -25,6 +25,8 @@ def write_figures(folder: Path, figures: Mapping[str, Figure | None]) -> list[Pa
     written = []
     for name, figure in figures.items():
         if figure is not None:
+            for text in (*figure.texts, *(axis.title for axis in figure.axes)):
+                text.set_parse_math(False)  # a label with two "$" is no formula
             path = folder / FIGURES / f"{name}.png"
             with atomic_write(path) as temporary:
                 figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})

@@ -9,33 +9,34 @@ from bench.boards.entries import entry_path
 from bench.boards.evidence import RowEvidence
 from bench.boards.reading import for_terminal
 from bench.boards.tables import FOOTNOTES, Column, Section, Table, TableCell, TableRow, aggregate
+from bench.core.errors import BenchError
+from bench.core.escaping import code_lines, label, link_target, one_line, prose, sentence, spreadsheet_text
+from bench.submissions.request import reference_link
 
 
 def to_markdown(table: Table) -> str:
     """Return the board as GitHub-flavoured Markdown: title, description, sections, footnotes, commands."""
-    out = [f"# {table.title}", ""]
+    out = [f"# {label(table.title)}", ""]
     if table.description:
-        out += [table.description, ""]
+        out += [prose(table.description), ""]
     used: set[str] = set()
     for section in table.sections:
-        out += [f"## {section.title}", ""]
+        out += [f"## {label(section.title)}", ""]
         for text in (section.note, section.lead):
-            out += [text, ""] if text else []
-        header = _header(section)
+            out += [sentence(text), ""] if text else []
+        header = [label(text) for text in _header(section)]
         out.append("| " + " | ".join(header) + " |")
         out.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|")
         for row in section.rows:
             used |= set(row.marks)
-            out.append(
-                "| " + " | ".join(text.replace("|", "\\|") for text in _row_texts(section, row, linked=True)) + " |"
-            )
+            out.append("| " + " | ".join(_row_cells(section, row)) + " |")
         out.append("")
-        out += [*(f"- {line}" for line in section.after), ""] if section.after else []
+        out += [*(f"- {sentence(line)}" for line in section.after), ""] if section.after else []
     if used:
         out += [f"{mark} {FOOTNOTES[mark]}  " for mark in FOOTNOTES if mark in used] + [""]
     commands = list(dict.fromkeys(row.command for section in table.sections for row in section.rows if row.command))
     if commands:
-        out += ["## Reproduce", "", "```", *commands, "```", ""]
+        out += ["## Reproduce", "", *code_lines(commands), ""]
     return "\n".join(out)
 
 
@@ -43,14 +44,16 @@ def to_text(table: Table, width: int | None = None) -> str:
     """Return the table for a terminal: aligned columns, no borders; columns that do not fit into `width` continue
     below.
     """
-    out = [table.title]
+    out = [one_line(table.title)]
     for section in table.sections:
-        lines = [_header(section), *(_row_texts(section, row) for row in section.rows)]
+        lines = [[one_line(text) for text in line] for line in _lines(section)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         out += [
             "",
-            section.title,
-            *textwrap.wrap(for_terminal(section.lead), width or 140, initial_indent="  ", subsequent_indent="  "),
+            one_line(section.title),
+            *textwrap.wrap(
+                one_line(for_terminal(section.lead)), width or 140, initial_indent="  ", subsequent_indent="  "
+            ),
         ]
         for group, shown in enumerate(_fitting(widths, width)):
             out += [""] if group else []
@@ -60,10 +63,16 @@ def to_text(table: Table, width: int | None = None) -> str:
                 if number == 0:
                     out.append("  " + "  ".join("-" * widths[i] for i in shown))
         for said in section.after:
-            out += textwrap.wrap(for_terminal(said), width or 140, initial_indent="  - ", subsequent_indent="    ")
+            out += textwrap.wrap(
+                one_line(for_terminal(said)), width or 140, initial_indent="  - ", subsequent_indent="    "
+            )
     marks = {mark for section in table.sections for row in section.rows for mark in row.marks}
     out += [f"{mark} {FOOTNOTES[mark]}" for mark in FOOTNOTES if mark in marks]
     return "\n".join(out) + "\n"
+
+
+def _wrapped(text: str, width: int | None, first: str, further: str) -> list[str]:
+    return textwrap.wrap(one_line(for_terminal(text)), width or 140, initial_indent=first, subsequent_indent=further)
 
 
 def _fitting(widths: Sequence[int], width: int | None) -> list[list[int]]:
@@ -101,6 +110,10 @@ def to_csv(table: Table) -> str:
             cell = aggregate(records, metric)
             numbers = {"mean": cell.value, "spread": cell.spread, "n": cell.n, **_statistics(evidence.get(metric))}
             lines.append({**whose, "metric": metric, **numbers, **prints})
+    lines = [
+        {key: spreadsheet_text(value) if isinstance(value, str) else value for key, value in line.items()}
+        for line in lines
+    ]
     types = {name: "object" if name in _TEXTS else "Int64" if name in _COUNTS else "float64" for name in _CSV}
     text: str = pandas.DataFrame(lines, columns=list(_CSV)).astype(types).to_csv(index=False, lineterminator="\n")
     return text
@@ -149,16 +162,41 @@ def _arrow(column: Column) -> str:
     return column.label + (" ↑" if column.higher_better else " ↓")
 
 
-def _row_texts(section: Section, row: TableRow, linked: bool = False) -> list[str]:
-    """Return the texts of a row; `linked`: with links to its records, and to what describes it."""
-    label = f"[{row.label}]({row.link})" if linked and row.link else row.label
-    label += "".join(row.marks) and " " + "".join(row.marks)
-    seeds = _linked_seeds(row) if linked and row.records else row.seeds
+def _lines(section: Section) -> list[list[str]]:
+    return [_header(section), *([_label(row), row.seeds, *_numbers(section, row)] for row in section.rows)]
+
+
+def _label(row: TableRow) -> str:
+    return row.label + ("".join(row.marks) and " " + "".join(row.marks))
+
+
+def _numbers(section: Section, row: TableRow) -> list[str]:
+    """Return what stands in the cells of a row behind its label and seeds."""
     numbers = [format_cell(row.cells[column.key], column) for column in section.columns]
-    return [label, seeds, *numbers, *(row.reported.get(title, "–") for title in section.reported)]
+    return [*numbers, *(row.reported.get(title, "–") for title in section.reported)]
+
+
+def _row_cells(section: Section, row: TableRow) -> list[str]:
+    """Return the cells of a row in Markdown, with links to its records, and to what describes it."""
+    name, marks = label(row.label), _label(row).removeprefix(row.label)
+    link = _link(row.link)
+    seeds = _linked_seeds(row) if row.records else row.seeds
+    numbers = [sentence(text).replace("|", "\\|") for text in _numbers(section, row)]
+    return [(f"[{name}]({link})" if link else name) + marks, seeds, *numbers]
+
+
+def _link(reference: str) -> str:
+    """Return the address behind a row's label; "" where the record holds none that could be a link."""
+    try:
+        return reference_link(reference)
+    except BenchError:
+        return ""
 
 
 def _linked_seeds(row: TableRow) -> str:
     """Return "3 ([0](...), [1](...), [2](...))": each seed leads to the record that its numbers come from."""
-    links = [f"[{'record' if record.seed is None else record.seed}]({entry_path(record)})" for record in row.records]
+    links = [
+        f"[{'record' if record.seed is None else record.seed}]({link_target(entry_path(record))})"
+        for record in row.records
+    ]
     return links[0] if row.records[0].seed is None else f"{len(links)} ({', '.join(links)})"

@@ -348,10 +348,14 @@ def seeds_text(records: Sequence[Record]) -> str:
 
 def row_command(records: Sequence[Record]) -> str:
     """Return the command that reproduces all seeds of a row; of a submitted row one line a seed."""
-    command = records[0].command
+    command = _one_command(records[0])
     seeds = [str(record.seed) for record in records if record.seed is not None]
     if " --seed " in command:  # submitted: every seed has a file, and so a command, of its own
-        return "\n".join(dict.fromkeys(record.command for record in records))
+        return "\n".join(dict.fromkeys(map(_one_command, records)))
     if seeds and "--seeds" in command:
         command = command.split(" --seeds ")[0] + " --seeds " + " ".join(seeds)
     return command
+
+
+def _one_command(record: Record) -> str:
+    return record.command.replace("\r", "\\r").replace("\n", "\\n")  # a label with a line break adds no command

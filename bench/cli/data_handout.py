@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.options import add_plugin_argument, plugin_gate
 from bench.core.errors import BenchError
 from bench.core.store import atomic_write, write_json, write_text
 from bench.core.validation import validate
@@ -37,6 +38,7 @@ def add_block_arguments(parser: argparse.ArgumentParser, required: bool) -> None
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="override one key of the suite"
     )
+    add_plugin_argument(parser)
     parser.add_argument("--dataset", nargs="+", metavar="NAME", help="block, where the suite has several data sets")
     parser.add_argument("--split", nargs="+", metavar="NAME", help="block, where the suite has several splits")
 
@@ -140,7 +142,7 @@ def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) 
 
 def _block(args: argparse.Namespace, task: str) -> Cell:
     """Return a cell of the one block that the options leave."""
-    suite = load_suite(args.config, args.settings)
+    suite = load_suite(args.config, args.settings, plugin_gate(args))
     if task not in suite.tasks:
         raise BenchError(f"suite {suite.name!r} has no {task} section; it has: {', '.join(suite.tasks)}")
     filters = {name: tuple(getattr(args, name)) for name in ("dataset", "split") if getattr(args, name)}

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from bench import __version__
 from bench.core.errors import BenchError, nearest
+from bench.core.escaping import printable_output
 
 VERBS = {
     "run": "run a suite: train, predict, score, and write the boards",
@@ -87,6 +88,11 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 good, 1 a cell failed, 2 bad input, 130 interrupted)."""
+    with printable_output():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     verb = next((word for word in arguments if not word.startswith("-")), None)
     if verb != "doctor":  # which shows the machine as it is

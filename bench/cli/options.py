@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.plugins import Gate, refuse_plugins
 from bench.core.registries import TASKS
 from bench.suite.config import load_suite
 
@@ -41,11 +43,32 @@ def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override one key, e.g. seeds=[0]",
     )
+    add_plugin_argument(parser)
     chosen = parser.add_argument_group("selection (each takes one or more values)")
     for name, text in FILTERS.items():
         chosen.add_argument(f"--{name}", nargs="+", metavar="NAME", help=text)
     chosen.add_argument("--seeds", nargs="+", type=int, metavar="N", help="seeds instead of the suite's")
     chosen.add_argument("--limit", type=int, metavar="N", help="at most N samples a part; marked, never on a board")
+
+
+def add_plugin_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the option that keeps the plug-ins of a suite or cell out."""
+    parser.add_argument(
+        "--no-plugins",
+        action="store_true",
+        help="refuse a suite that names plug-ins: importing runs their code",
+    )
+
+
+def plugin_gate(args: argparse.Namespace) -> Gate:
+    """Return what is asked before plug-ins are imported: it names them, or refuses them with `--no-plugins`."""
+    return refuse_plugins if args.no_plugins else _name_plugins
+
+
+def _name_plugins(plugins: Sequence[str]) -> None:
+    print(
+        f"plug-ins, whose code runs now (--no-plugins refuses them): {', '.join(plugins)}", file=sys.stderr, flush=True
+    )
 
 
 def add_place_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +103,7 @@ def suite_arguments(args: argparse.Namespace) -> dict[str, Any]:
         raise BenchError("say what to run: a task (bench run matching) or a config (bench run --config quickstart)")
     if args.task is not None:
         TASKS.entry(args.task)
-    suite = load_suite(args.config or "paper", args.settings)
+    suite = load_suite(args.config or "paper", args.settings, plugin_gate(args))
     filters = {name: getattr(args, name) for name in FILTERS if getattr(args, name)}
     return {"suite": suite, "task": args.task, "seeds": args.seeds, "limit": args.limit, **filters}
 

@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.cli.options import add_plugin_argument, plugin_gate
 from bench.core.errors import BenchError, nearest
 from bench.core.processes import available_cores
 
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="replace predictions of another model, scene or option in FOLDER"
     )
     how = parser.add_argument_group("how (context)")
+    add_plugin_argument(how)
     how.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:N, or auto: cuda where there is one (default: auto)"
     )
@@ -107,7 +109,11 @@ def execute(args: argparse.Namespace) -> int:
 
     _check(args)
     stated = folder.Stated.checked(args.band, args.nodata, args.sar_scale, args.value_range, args.gsd_m)
-    ready = _from_options(args) if args.detector else find_detector(args.words[0], args.runs, args.boards)
+    ready = (
+        _from_options(args)
+        if args.detector
+        else find_detector(args.words[0], args.runs, args.boards, plugin_gate(args))
+    )
     given = args.words if args.detector else args.words[1:]
     if not given:
         raise BenchError("name a scene after the cell: an image file, or a folder with images")

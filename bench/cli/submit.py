@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from bench.api import to_stderr
-from bench.cli.options import add_place_arguments, place_arguments
+from bench.cli.options import add_place_arguments, add_plugin_argument, place_arguments, plugin_gate
 from bench.cli.run import exit_code, print_result
 from bench.core.errors import BenchError
 from bench.core.registries import TASKS
@@ -71,13 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="matching: a fixed threshold, in the file's own distance or similarity",
     )
     parser.add_argument("--no-figures", action="store_true", help="draw no pictures")
+    add_plugin_argument(parser)
     add_place_arguments(parser)
 
 
 def execute(args: argparse.Namespace) -> int:
     if args.seed is not None and not 0 <= args.seed <= MAX_SEED:
         raise BenchError(f"--seed {args.seed}: seeds are whole numbers from 0 to {MAX_SEED}")
-    suite = load_suite(args.config, args.settings)
+    suite = load_suite(args.config, args.settings, plugin_gate(args))
     submissions = submissions_of(suite, args.task)
     request = Request(
         file=args.results,

@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import linecache
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FunctionType
 
@@ -19,8 +19,25 @@ PLUGIN_PREFIX = "bench_plugin_"  # module names of plug-ins given by path
 _TEXT = "__bench_text__"  # attribute of such a module: the bytes that were imported
 
 
-def import_plugins(plugins: Sequence[str], folder: Path) -> None:
-    """Import plug-ins again, in a worker process."""
+Gate = Callable[[Sequence[str]], None]  # is told the plug-ins before any is imported; what it raises keeps them out
+
+
+def refuse_plugins(plugins: Sequence[str]) -> None:
+    """Raise BenchError, naming the plug-ins: a `Gate` for suites and cells of others."""
+    listed = ", ".join(plugins)
+    raise BenchError(
+        f"plug-ins are refused, and `plugins:` names {listed}: importing them runs their code; read it first"
+    )
+
+
+def import_plugins(plugins: Sequence[str], folder: Path, gate: Gate | None = None) -> None:
+    """Import the plug-ins that a suite names: **their code runs**.
+
+    Args:
+        folder: where relative paths start. gate: is asked first; None in a worker process, whose run was.
+    """
+    if plugins and gate is not None:
+        gate(plugins)
     for plugin in plugins:
         _import_plugin(plugin, folder)
 

@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, TextIO
 
+from bench.core.escaping import printable
+
 OnCount = Callable[[int, int], None]
 """Called with (samples done, samples in all)."""
 OnStage = Callable[[str, int, int], None]
@@ -32,7 +34,8 @@ class Progress:
         self, log: Callable[[str], None] | None = None, stream: TextIO | None = None, interval_s: float = 10.0
     ) -> None:
         self.log = log
-        self.stream = sys.stderr if stream is None else stream
+        stream = sys.stderr if stream is None else stream
+        self.stream: TextIO = getattr(stream, "inner", stream)  # a bar draws by control characters
         self.interval_s = interval_s
 
     def bar(self, title: str, total: int, unit: str = "it", done: int = 0) -> Bar:
@@ -56,6 +59,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Write one line to the stream (above an open bar) and to the log."""
+        text = printable(text)
         if self.stream.isatty():
             from tqdm import tqdm
 
@@ -71,7 +75,7 @@ class Bar:
     """One running loop. Made by `Progress.bar`; call `advance` after each step."""
 
     def __init__(self, owner: Progress, title: str, total: int, unit: str, done: int) -> None:
-        self.title, self.total, self.unit, self.done = title, total, unit, done
+        self.title, self.total, self.unit, self.done = printable(title), total, unit, done
         self._owner = owner
         self._first = done
         self._start = self._last = time.monotonic()
@@ -101,6 +105,7 @@ class Bar:
         """Count `steps` more as done; `note` (a loss, a name) is shown beside the count."""
         self.done += steps
         if note:
+            note = printable(note)
             self._note = f", {note}"
         if self._tqdm is not None:
             if note:

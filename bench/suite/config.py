@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, PrivateAttr, field_validator
 
 from bench.core.errors import BenchError, first_line, nearest
-from bench.core.plugins import import_plugins
+from bench.core.plugins import Gate, import_plugins
 from bench.core.validation import Spec, check_seeds, validate
 from bench.core.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs
 from bench.execution.cell import Origin
@@ -110,12 +110,14 @@ def origin_of(config: str, settings: Sequence[str]) -> Origin:
     return Origin(" ".join(words), path.parent)
 
 
-def load_suite(name: str | Path, settings: Sequence[str] = ()) -> Suite:
+def load_suite(name: str | Path, settings: Sequence[str] = (), gate: Gate | None = None) -> Suite:
     """Read a config, apply `extends:` and `settings`, import its plug-ins and validate it.
 
     Args:
         name: path of a YAML file, or the name of a shipped config.
         settings: "a.b.c=value" strings; the value is read as YAML.
+        gate: is told the plug-ins before any is imported, and keeps them out by an error, as
+            `bench.core.plugins.refuse_plugins` does for a suite of others; None imports them.
 
     Raises:
         BenchError: unreadable file, unknown or ill-typed key (the nearest legal key is named), bad plug-in.
@@ -125,7 +127,7 @@ def load_suite(name: str | Path, settings: Sequence[str] = ()) -> Suite:
     for setting in settings:
         _apply_setting(raw, setting)
     plugins = validate(_Plugins, {"plugins": raw.get("plugins", ())}, str(path)).plugins
-    import_plugins(plugins, path.parent)  # first: a plug-in may register the very task of a section
+    import_plugins(plugins, path.parent, gate)  # first: a plug-in may register the very task of a section
     suite: Suite = validate(Suite, _fold_tasks(raw, str(path)), str(path))
     suite._origin, suite._settings = origin_of(str(name), settings), tuple(settings)
     return suite

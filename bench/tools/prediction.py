@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError
-from bench.core.plugins import import_plugins
+from bench.core.plugins import Gate, import_plugins
 from bench.core.processes import available_cores
 from bench.core.progress import Progress
 from bench.detection.detectors.base import Detections, Detector
@@ -91,16 +91,19 @@ def _opened(scene: str | Path | np.ndarray, stated: Stated) -> Iterator[SceneRea
     yield ArrayReader(Path("scene"), scene, stated.nodata)
 
 
-def find_detector(text: str, runs: Path, boards: Path) -> Predictor:
+def find_detector(text: str, runs: Path, boards: Path, gate: Gate | None = None) -> Predictor:
     """Return the detector of the cell that `text` means, as the other verbs resolve it; a cell's folder may lie
     anywhere.
+
+    Args:
+        gate: is told the plug-ins of the cell's suite before any is imported.
 
     Raises:
         BenchError: no such cell, or one without a detector that could run.
     """
     folder = Path(text)
     if (folder / RECORD).is_file():
-        return _with_plugins(folder, load_record(folder / RECORD))
+        return _with_plugins(folder, load_record(folder / RECORD), gate)
     if (folder / JOB).is_file():
         raise BenchError(f"{folder}: this cell is not finished; run it to its end first (the same run resumes it)")
     if folder.is_dir() or (folder.is_file() and folder.suffix != ".json"):
@@ -122,14 +125,14 @@ def find_detector(text: str, runs: Path, boards: Path) -> Predictor:
         raise BenchError(
             f"{text}: the record stands on a board, but its cell is not under {runs}; make it again: {record.command}"
         )
-    return _with_plugins(folders[0], load_record(folders[0] / RECORD))
+    return _with_plugins(folders[0], load_record(folders[0] / RECORD), gate)
 
 
-def _with_plugins(folder: Path, record: Record) -> Predictor:
+def _with_plugins(folder: Path, record: Record, gate: Gate | None) -> Predictor:
     """Return a cell's detector once the plug-ins that its suite names are imported, so that one of the user's own is
     known.
     """
     if record.task == "detection" and (folder / JOB).is_file():
         origin = read_job(folder / JOB).cell.origin
-        import_plugins(origin.plugins, origin.folder)
+        import_plugins(origin.plugins, origin.folder, gate)
     return from_cell(folder, record)

@@ -314,3 +314,16 @@ def test_a_checkpoint_of_another_network_and_a_pickle_bomb(bench: Bench) -> None
     assert "histogram.safetensors holds no resnet18" in stderr and "checkpoint of another network?" in stderr
     assert not marker.exists()
     assert not [name for name in bench.files("runs/matching") if name.endswith((".safetensors", ".npz"))]
+
+
+# -- code of others ----------------------------------------------------------------------------------------------------
+def test_plugins_are_named_before_they_run_and_can_be_refused(bench: Bench) -> None:
+    (bench.folder / "mine.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    bench.write("p.yaml", "plugins: [mine.py]\n" + TINY)
+    for words in (["plan"], ["run"], ["submit", "x.csv", "--name", "x"], ["data", "pairs", "--out", "pairs.csv"]):
+        refused = bench(*words, "--config", "p.yaml", "--no-plugins", code=2).stderr
+        assert "plug-ins are refused" in refused and "mine.py" in refused, words
+        assert not (bench.folder / "ran").exists(), words
+    told = bench("plan", "--config", "p.yaml").stderr
+    assert "plug-ins, whose code runs now" in told and "mine.py" in told and (bench.folder / "ran").exists()
+    assert "plug-ins" not in bench("plan", "--config", "quickstart", "--no-plugins").stderr
