@@ -68,6 +68,7 @@ def test_a_command_that_fails_tells_its_exit_code_and_output(tmp_path: Path) -> 
     assert usage.code == 3 and usage.output == "no\n"
 
 
+@pytest.mark.slow
 def test_stages_at_toy_size(tmp_path: Path) -> None:
     generated_sets.write_pairs(tmp_path / "pairs", 24, 64)
     generated_sets.write_scenes(tmp_path / "scenes", 200, 6)

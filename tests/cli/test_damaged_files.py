@@ -39,7 +39,7 @@ def limited_files(bench: Bench, size: int, *words: str) -> subprocess.CompletedP
     )
 
 
-@pytest.mark.parametrize("size", [500, 6_000, 60_000])
+@pytest.mark.parametrize("size", [500, *(pytest.param(size, marks=pytest.mark.slow) for size in (6_000, 60_000))])
 def test_a_full_disk_ends_in_a_clear_line_and_the_next_run_repairs_it(tiny_run: Bench, bench: Bench, size: int) -> None:
     """Files that may not grow beyond 500 bytes (manifest), 6 kB (tables), 60 kB (decoded images)."""
     bench.write("tiny.yaml", TINY)
@@ -110,7 +110,9 @@ def test_a_damaged_record(tiny: Bench) -> None:
     assert json.loads(path.read_text())["metrics"] == json.loads(whole)["metrics"]
 
 
-@pytest.mark.parametrize("damaged", ["", "{", "[1]", '{"key": 1}', "{}"])
+@pytest.mark.parametrize(
+    "damaged", ["{", '{"key": 1}', *(pytest.param(text, marks=pytest.mark.slow) for text in ("", "[1]", "{}"))]
+)
 def test_a_damaged_stage_marker_is_an_unfinished_stage(tiny: Bench, damaged: str) -> None:
     cell = tiny.cell("histogram")
     before = {name: (cell / name).read_bytes() for name in ("model.safetensors", "predictions.npz", "scores.npz")}

@@ -87,7 +87,7 @@ def record(bench: Bench, task: str, part: str) -> dict[str, Any]:
 RUN = ("run", "detection", "--config", "ships.yaml", "--no-figures", "--threads", "1")
 
 
-def test_the_pretraining_is_trained_first_once_and_shared(ships: Bench) -> None:
+def test_the_pretraining_is_trained_first_once_and_shared_and_again_where_it_was_cleaned_away(ships: Bench) -> None:
     done = ships(*RUN)
     order = [line.split("] ")[1].split(":")[0] for line in done.stderr.splitlines() if "train, predict, score" in line]
     assert order == [
@@ -113,9 +113,7 @@ def test_the_pretraining_is_trained_first_once_and_shared(ships: Bench) -> None:
     again = ships("run", "--config", "ships.yaml", "--no-figures", "--threads", "1")
     assert "5 cells, 4 finished already, 1 to run" in again.stderr and "random on toy/grouped" in again.stderr
 
-
-def test_a_pretraining_whose_model_was_cleaned_away_is_trained_again(ships: Bench) -> None:
-    ships(*RUN, "--pretrain", "osm")
+    # its model is cleaned away: what is finished does not need it, what has to train again trains that first
     before = record(ships, "detection", "probe-osm")["facts"]["start"]
     (ships.cell("nce") / "model.safetensors").unlink()
     assert "0 to run" in ships(*RUN, "--pretrain", "osm").stderr, "what is finished needs no model"
