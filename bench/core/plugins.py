@@ -19,7 +19,7 @@ PLUGIN_PREFIX = "bench_plugin_"  # module names of plug-ins given by path
 _TEXT = "__bench_text__"  # attribute of such a module: the bytes that were imported
 
 
-Gate = Callable[[Sequence[str]], None]  # is told the plug-ins before any is imported; what it raises keeps them out
+Gate = Callable[[Sequence[str]], None]  # gets the plug-ins before any is imported; what it raises keeps them out
 
 
 def refuse_plugins(plugins: Sequence[str]) -> None:

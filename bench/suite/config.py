@@ -116,7 +116,7 @@ def load_suite(name: str | Path, settings: Sequence[str] = (), gate: Gate | None
     Args:
         name: path of a YAML file, or the name of a shipped config.
         settings: "a.b.c=value" strings; the value is read as YAML.
-        gate: is told the plug-ins before any is imported, and keeps them out by an error, as
+        gate: gets the plug-ins before any is imported, and keeps them out by an error, as
             `bench.core.plugins.refuse_plugins` does for a suite of others; None imports them.
 
     Raises:

@@ -96,7 +96,7 @@ def find_detector(text: str, runs: Path, boards: Path, gate: Gate | None = None)
     anywhere.
 
     Args:
-        gate: is told the plug-ins of the cell's suite before any is imported.
+        gate: gets the plug-ins of the cell's suite before any is imported.
 
     Raises:
         BenchError: no such cell, or one without a detector that could run.
