@@ -19,6 +19,7 @@ from bench.boards.evidence import Evidence
 from bench.boards.rendering import to_csv, to_markdown
 from bench.boards.tables import Table
 from bench.core.errors import BenchError, nearest
+from bench.core.registries import TASKS
 from bench.core.store import folder_lock, read_json, write_json, write_text
 from bench.execution.cell import Cell
 from bench.execution.records import Record
@@ -180,16 +181,13 @@ def build_boards(
     )
     tables: dict[Path, Table] = {}
     problems = list(entries.damaged.values())
-    for name in only(list(dict.fromkeys(record.task for record in records))):
+    for name in only(_tasks_of(records, entries.damaged)):
         mine = [record for record in records if record.task == name]
         note = words.get("notes", {}).get(name, "")
-        lost = [entry for entry in entries.damaged if entry.startswith(f"{name}--")]
-        lost_entries = (
-            f"**Entries that cannot be read, so that their rows show no mean or are missing: {', '.join(lost)}.**"
-            if lost
-            else ""
+        lost = {entry: why for entry, why in entries.damaged.items() if entry.startswith(f"{name}--")}
+        description = "\n\n".join(
+            part.strip() for part in (words["description"], note, lost_note(folder, lost)) if part.strip()
         )
-        description = "\n\n".join(part.strip() for part in (words["description"], note, lost_entries) if part.strip())
         task = get_task(name)
         reference = words.get("references", {}).get(name)
         evidence = Evidence(task.resampled, partial(entry_samples, folder), reference=reference, cost=cost)
@@ -200,3 +198,22 @@ def build_boards(
             write_text(folder / f"{name}.md", to_markdown(table))
             write_text(folder / f"{name}.csv", to_csv(table))
     return Boards(tables, tuple(problems))
+
+
+def _tasks_of(records: Sequence[Record], damaged: Mapping[str, str]) -> list[str]:
+    """Return the tasks that have entries, also where none can be read: their board then says so, and does not stay as
+    it was.
+    """
+    named = [name.split("--")[0] for name in damaged]
+    return list(
+        dict.fromkeys([*(record.task for record in records), *(name for name in named if name in TASKS.names())])
+    )
+
+
+def lost_note(folder: Path, lost: Mapping[str, str]) -> str:
+    """Return what a board says of entries that count for nothing, by name with the reason of each; "" without any."""
+    if not lost:
+        return ""
+    lines = [f"- {name}: {' '.join(why.replace(f'{folder}/', '').split())}" for name, why in lost.items()]
+    head = "**Entries that cannot be trusted, so that their rows show no mean or are missing:**"
+    return "\n".join([head, "", *lines])
