@@ -310,6 +310,7 @@ def test_what_is_refused(bench: Bench) -> None:
         (("--detector", "cfar", "--set", "pffa=1", "scene.tif", *out), "nearest: "),
         (("--detector", "cfar", "--sar-scale", "dB", "scene.tif", *out), "--sar-scale 'dB' is unknown"),
         (("--detector", "cfar", "db.npy", *out), "db.npy holds float32 values"),
+        (("--detector", "cfar", "--sar-scale", "amplitude", "db.npy", *out), ", which is no amplitude: if it marks"),
         ((cell(bench).name, "db.npy", *out), "db.npy holds float32 values"),
         ((cell(bench).name, *out), "name a scene after the cell"),
         ((cell(bench).name, "scene.tif", "--set", "pfa=1", *out), "--set is for --detector"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from lineage_toys import DETECTION, FAILED, MATCHING, put_cell
 from predict_toys import context_of, write_tiff
 
 from bench.core.errors import BenchError
+from bench.data.reading import SarReading
 from bench.data.scaling import SarScale, ScalingParams
 from bench.detection.detectors.cfar.detector import Cfar
+from bench.detection.scenes.folder import Stated, check_scenes
 from bench.detection.scenes.predictor import Predictor, from_cell, without_training
 from bench.detection.scenes.scene_predictions import check_values, scene_identity
 from bench.detection.scenes.scene_reader import open_scene
@@ -123,6 +126,39 @@ def test_scenes_of_another_calibration_are_found_out_by_their_values(tmp_path: P
                     match=f"scene.tif: .* of its pixels {message}, where net on set .*state the values that become 0 and 1",
                 ):
                     check_values(ready, reader)
+
+
+@pytest.mark.parametrize(
+    ("stated", "value", "message"),
+    [
+        ("amplitude", -12.5, "holds -12.5, which is no amplitude"),
+        ("db", -9999.0, "holds -9999, which is no backscatter in dB"),
+        ("db", 4000.0, "holds 4000, which is no backscatter in dB"),
+        ("intensity", -32768.0, "holds -32768, which is no intensity"),
+        ("intensity", -0.01, ""),  # as noise subtraction leaves them
+    ],
+)
+@pytest.mark.parametrize("values", [None, (0.0, 1.0)])
+def test_scenes_get_the_checks_of_the_scale_that_data_sets_get(
+    tmp_path: Path, stated: str, value: float, message: str, values: tuple[float, float] | None
+) -> None:
+    image = np.ones((200, 300), np.float32)
+    image[150, 250] = value
+    path, ready = write_tiff(tmp_path / "scene.tif", image), without_training("cfar", {})
+    says = Stated.checked(None, None, stated, values, None)
+    if not message:
+        check_scenes({"scene": path}, ready, says)
+        return
+    with pytest.raises(BenchError, match=message):
+        check_scenes({"scene": path}, ready, says)
+    with pytest.raises(BenchError, match=message):
+        SarReading(scale=SarScale(stated)).read(path)
+    check_scenes({"scene": path}, ready, replace(says, nodata=value))
+    with open_scene(path) as reader:  # a value that no sampled tile holds is met when it is read
+        reader.scale = SarScale(stated)
+        reader.read((0, 0, 100, 100), 0)
+        with pytest.raises(BenchError, match=message):
+            reader.read((100, 200, 100, 100), 0)
 
 
 def test_everything_that_can_change_a_detection_is_in_the_identity(tmp_path: Path) -> None:

@@ -106,8 +106,8 @@ def settle(ready: Predictor, reader: SceneReader, stated: Stated) -> Predictor:
     settled = ready.for_scene(reader.dtype, stated.sar_scale, stated.value_range, gsd_m, reader.path)
     if reader.rescaled and settled.sar_scale not in (None, SarScale.uint8):
         raise rescaled(reader.path, reader.rescaled)
-    if stated.value_range is None and settled.scales_values:
-        check_values(settled, reader)
+    reader.scale = settled.sar_scale
+    check_values(settled, reader, of_training=stated.value_range is None and settled.scales_values)
     return settled
 
 
@@ -145,6 +145,7 @@ def predict_scenes(
             built = (scene.ready, scene.ready.build(context))
         started = time.monotonic()
         with stated.open(scene.path) as reader:
+            reader.scale = scene.ready.sar_scale
             place = context.folder / WINDOWS / scene.name
             result = predict_scene(built[1], reader, place, context.device, scene.path.name, context.progress)
             yield PredictedScene(scene, result, reader.height, reader.width, time.monotonic() - started)

@@ -19,6 +19,7 @@ from bench.core.errors import BenchError, first_line
 from bench.core.progress import Progress
 from bench.core.store import load_arrays, read_json, save_arrays, write_json
 from bench.data.manifest import file_sha256
+from bench.data.scaling import SarScale
 from bench.detection.detectors.base import Detections, Detector
 from bench.detection.scenes.predictor import Predictor
 from bench.detection.scenes.scene_reader import SUFFIXES, SceneReader
@@ -143,16 +144,21 @@ def _differences(before: Any, now: Mapping[str, Any]) -> list[str]:
     return out
 
 
-def check_values(ready: Predictor, reader: SceneReader) -> None:
-    """Look at tiles all over a scene, and compare its values with the range that the detector's scaling knows.
+def check_values(ready: Predictor, reader: SceneReader, of_training: bool = True) -> None:
+    """Look at tiles all over a scene: they are of the reader's `scale`, and in the range that the detector's scaling
+    knows.
+
+    Args:
+        of_training: whether they are compared with that range.
 
     Raises:
-        BenchError: more than half of the pixels with data lie beyond one end of it, where at training one in a thousand
-            did.
+        BenchError: values that are none of the scale, or more than half of the pixels with data lie beyond one end of
+            the range, where at training one in a thousand did.
     """
     scaling = ready.scaling
     assert scaling is not None, "settled for the scene before"
-    if scaling.name == "uint8":
+    of_training = of_training and scaling.name != "uint8"
+    if not of_training and reader.scale in (None, SarScale.uint8):
         return
     tiles = tile_grid(reader.height, reader.width, ready.tiles)
     above = below = total = 0
@@ -162,7 +168,7 @@ def check_values(ready: Predictor, reader: SceneReader) -> None:
         used = values[known & (values != 0)]
         above, below, total = above + int((used > high).sum()), below + int((used < low).sum()), total + used.size
     for count, end, value in ((above, "above", high), (below, "below", low)):
-        if total and count > _BEYOND * total:
+        if of_training and total and count > _BEYOND * total:
             raise BenchError(
                 f"{reader.path}: {count / total:.0%} of its pixels lie {end} {value:g}, where {ready.name} no longer"
                 " distinguishes values; they are of another scale than its training: state the values that become 0"

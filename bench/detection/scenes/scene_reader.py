@@ -20,6 +20,8 @@ import numpy as np
 from bench.core.errors import BenchError, first_line
 from bench.data.images import as_sar, file_head, is_value, read_image
 from bench.data.mapped import forget_pages
+from bench.data.reading import check_values
+from bench.data.scaling import SarScale
 from bench.data.tiff import MAGIC
 from bench.data.windows import Window
 from bench.detection.scenes.geo import Georeference
@@ -42,9 +44,11 @@ class SceneReader:
         geo: where its pixels lie, None where the file does not say.
         nodata: value of pixels without data, None where none is declared.
         rescaled: a scale or offset that the file states for its values, in words; "" where they mean what they are.
+        scale: what the values are, once that is settled: every part that is read is held against it.
     """
 
     rescaled = ""
+    scale: SarScale | None = None
 
     def __init__(
         self, path: Path, shape: tuple[int, int], stored: np.dtype, geo: Georeference | None, nodata: float | None
@@ -61,7 +65,7 @@ class SceneReader:
         Pixels without data (the no-data value, a mask, NaN, infinity, beyond the scene) have the value `fill`.
 
         Raises:
-            BenchError: the part cannot be decoded, or holds values that `dtype` cannot.
+            BenchError: the part cannot be decoded, or holds values that `dtype` cannot, or that are none of `scale`.
         """
         y0, x0, height, width = window
         top, left, bottom, right = max(y0, 0), max(x0, 0), min(y0 + height, self.height), min(x0 + width, self.width)
@@ -80,6 +84,9 @@ class SceneReader:
             pixels[inside], known[inside] = values, True
         else:
             pixels[inside], known[inside] = np.where(missing, np.asarray(fill, dtype=self.dtype), values), ~missing
+        used = values if missing is None else values[~missing]
+        if used.size:
+            check_values(used, self.scale, self.path)
         return pixels, known
 
     def probe(self) -> None:
