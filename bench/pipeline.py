@@ -27,6 +27,7 @@ from bench.execution.slurm.spec import SlurmSpec
 from bench.suite.config import Suite, load_suite
 from bench.suite.data_plan import forget_plans
 from bench.suite.expansion import expand
+from bench.suite.roots import check_roots
 from bench.suite.smoke import replace_absent_weights, smoke_workspace
 from bench.training.api import choose_device
 
@@ -55,6 +56,7 @@ def choose(suite: Suite | str | Path, selection: Selection, workspace: Workspace
     tasks = [TASKS.entry(task).name] if task else list(suite.tasks)
     cells = expand(suite, selection, tasks, suite.origin)
     whole = selection == Selection() and not suite.settings
+    check_roots(workspace, cells, suite)
     place = smoke_workspace(workspace) if selection.smoke else workspace
     return Chosen(suite, tuple(cells), place, tuple(tasks) if whole else (), selection.smoke)
 

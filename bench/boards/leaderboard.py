@@ -21,6 +21,7 @@ from bench.boards.tables import Table
 from bench.core.errors import BenchError, nearest
 from bench.core.registries import TASKS
 from bench.core.store import folder_lock, read_json, write_json, write_text
+from bench.core.workspace import user_path
 from bench.execution.cell import Cell
 from bench.execution.records import Record
 from bench.execution.task import get_task
@@ -131,7 +132,7 @@ def leaderboard(suite: str, task: str | None = None, boards: str | Path = "leade
     Raises:
         BenchError: unknown suite or task (the nearest are named), several tables and no task, no readable entry.
     """
-    built = build_boards(Path(boards), suite, write=False, cost=cost, only=partial(_one_table, suite, task))
+    built = build_boards(user_path(boards), suite, write=False, cost=cost, only=partial(_one_table, suite, task))
     for problem in built.problems:
         warnings.warn(problem, stacklevel=2)
     (table,) = built.tables.values()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError, nearest
 from bench.core.store import folder_lock
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, user_path
 from bench.execution.job import JOB
 from bench.execution.records import MODEL, RECORD, load_record
 from bench.suite.smoke import FOLDER as SMOKE
@@ -30,7 +30,7 @@ KINDS = ("cache", "unfinished", "weights", "finished", "smoke")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", nargs="*", help=f"what to free: {', '.join(KINDS)}")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)"
+        "--runs", type=user_path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)"
     )
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is touched")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.registries import TASKS
+from bench.core.workspace import user_path
 from bench.tools.comparison import BoardRow, compare, shown_p
 
 if TYPE_CHECKING:
@@ -38,11 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dataset", metavar="NAME", help="block ('s1s2-256/place') or data set, where several have such rows"
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+        "--runs",
+        type=user_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where cells keep their files (default: runs)",
     )
     parser.add_argument(
         "--boards",
-        type=Path,
+        type=user_path,
         default=Path("leaderboards"),
         metavar="DIR",
         help="where boards are (default: leaderboards)",

@@ -18,7 +18,7 @@ from bench.cli import data_audit, data_handout, data_simulate
 from bench.core.errors import BenchError
 from bench.core.registries import DATASETS
 from bench.core.validation import validate
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, user_path
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
 
 _FACTS = (
@@ -75,7 +75,7 @@ def _add_checks(actions: Any) -> None:
     _add_dataset(check)
     check.add_argument("--limit", type=int, metavar="N", help="open only the first N pairs or images")
     check.add_argument(
-        "--manifest", type=Path, metavar="FILE", help="write the SHA-256 of every file (checked by `sha256sum -c`)"
+        "--manifest", type=user_path, metavar="FILE", help="write the SHA-256 of every file (checked by `sha256sum -c`)"
     )
 
 
@@ -84,7 +84,7 @@ def _add_cut(actions: Any) -> None:
         actions, "cut", _cut, "registered scenes -> patches in the QXS-SAROPT layout, with a CSV of scene and position"
     )
     _add_dataset(cutting, default="s1s2-scenes")
-    cutting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    cutting.add_argument("--out", type=user_path, required=True, metavar="DIR", help="new folder")
     cutting.add_argument("--patch-px", type=int, default=256, metavar="N", help="edge length (default: 256)")
     cutting.add_argument(
         "--overlap-px",
@@ -118,7 +118,7 @@ def _add_parts(actions: Any) -> None:
     split.add_argument(
         "--spec", action="append", default=[], metavar="'KEY: VALUE'", help="keys of a split in YAML; may repeat"
     )
-    split.add_argument("--out", type=Path, required=True, metavar="CSV")
+    split.add_argument("--out", type=user_path, required=True, metavar="CSV")
     audit = _action(actions, "audit", _audit, data_audit.HELP)
     _add_dataset(audit)
     data_audit.add_arguments(audit)
@@ -140,14 +140,14 @@ def _add_handouts(actions: Any) -> None:
     coco.add_argument(
         "--part", choices=("train", "validation", "test"), help="this part of the split alone (default: all images)"
     )
-    coco.add_argument("--out", type=Path, required=True, metavar="JSON")
+    coco.add_argument("--out", type=user_path, required=True, metavar="JSON")
 
 
 def _add_makers(actions: Any) -> None:
     simulating = _action(actions, "simulate", data_simulate.simulate, data_simulate.HELP)
     data_simulate.add_arguments(simulating)
     toy = _action(actions, "toy", _toy, "write the generated toy pairs in the QXS-SAROPT layout")
-    toy.add_argument("--out", type=Path, required=True, metavar="DIR")
+    toy.add_argument("--out", type=user_path, required=True, metavar="DIR")
     for name, default in (("scenes", 4), ("patches-per-scene", 50), ("patch-px", 64), ("seed", 0)):
         toy.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"default: {default}")
     weights = _action(
@@ -156,7 +156,11 @@ def _add_makers(actions: Any) -> None:
     weights.add_argument("name", help="a backbone of `bench list backbones`")
     weights.add_argument("--download", action="store_true", help="use the network, and check the published SHA-256")
     weights.add_argument(
-        "--dest", type=Path, default=Path("weights"), metavar="DIR", help="where to put the file (default: weights)"
+        "--dest",
+        type=user_path,
+        default=Path("weights"),
+        metavar="DIR",
+        help="where to put the file (default: weights)",
     )
 
 
@@ -183,13 +187,13 @@ def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None, op
         "name", nargs="?" if default or optional else None, default=default, help="a data set of `bench list datasets`"
     )
     parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="where it lies; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>"
+        "--root", type=user_path, metavar="DIR", help="where it lies; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>"
     )
     parser.add_argument(
         "--option", action="append", default=[], metavar="'KEY: VALUE'", help="a reader's option in YAML; may repeat"
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)"
+        "--runs", type=user_path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)"
     )
 
 

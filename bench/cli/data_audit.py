@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.core.errors import BenchError
 from bench.core.store import write_json
 from bench.core.validation import validate
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, user_path
 from bench.data.dataset import Dataset, PairDataset, open_dataset
 
 if TYPE_CHECKING:
@@ -46,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the split to audit, in YAML (default: random 70/30, seed 0)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write report.json here, and for patches layout.csv and split.csv"
+        "--out",
+        type=user_path,
+        metavar="FOLDER",
+        help="write report.json here, and for patches layout.csv and split.csv",
     )
     parser.add_argument(
         "--match",
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", metavar="NAME", help="scene sets: another data set, e.g. one that a pretraining saw"
     )
-    parser.add_argument("--against-root", type=Path, metavar="DIR", help="where that one lies")
+    parser.add_argument("--against-root", type=user_path, metavar="DIR", help="where that one lies")
     parser.add_argument(
         "--against-option",
         action="append",

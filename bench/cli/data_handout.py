@@ -13,7 +13,7 @@ from bench.cli.options import add_plugin_argument, plugin_gate
 from bench.core.errors import BenchError
 from bench.core.store import atomic_write, write_json, write_text
 from bench.core.validation import validate
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, user_path
 from bench.execution.cell import Cell
 from bench.execution.task import get_task
 from bench.submissions.claims import claims_of
@@ -46,14 +46,17 @@ def add_block_arguments(parser: argparse.ArgumentParser, required: bool) -> None
 def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
     add_block_arguments(parser, required=True)
     parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="where the data lie; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>"
+        "--root",
+        type=user_path,
+        metavar="DIR",
+        help="where the data lie; else $BENCH_ROOT_<NAME> or $BENCH_DATA/<folder>",
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)"
+        "--runs", type=user_path, default=Path("runs"), metavar="DIR", help="its cache is used (default: runs)"
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="FILE",
         help=".csv, .json or .parquet; FILE's name + .info.json beside it",

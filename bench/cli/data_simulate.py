@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.workspace import user_path
 
 HELP = "write a simulated stand-in of a public set in its genuine layout: ports seen by both sensors, with known truth"
 LIKE = ("qxs-saropt", "air-sarship-1.0", "ssdd", "hrsid")
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `bench data simulate`."""
     parser.add_argument("--like", required=True, metavar="NAME", help=f"whose layout: {', '.join(LIKE)}")
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="new folder; give it to a run as --root NAME=DIR"
+        "--out", type=user_path, required=True, metavar="DIR", help="new folder; give it to a run as --root NAME=DIR"
     )
     parser.add_argument("--pairs", type=int, metavar="N", help="qxs-saropt: number of pairs (default: all 20,000)")
     parser.add_argument(
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ships-at",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="air-sarship-1.0: published boxes (CSV scene,x1,y1,x2,y2, or a folder of VOC files)",
     )

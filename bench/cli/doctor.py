@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bench.cli.options import add_place_arguments, place_arguments
+from bench.core.registries import DATASETS
 from bench.core.workspace import Workspace
 from bench.tools.doctor import Finding, examine
 
@@ -35,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> int:
     workspace, started = Workspace.at(**place_arguments(args)), time.monotonic()
+    for name in set(workspace.roots) - {""}:
+        DATASETS.entry(name)  # refuses an unknown name, with the nearest
 
     def announce(what: str) -> None:
         print(f"[{time.monotonic() - started:4.0f} s] {what}", file=sys.stderr, flush=True)

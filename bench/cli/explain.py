@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.errors import BenchError
+from bench.core.workspace import user_path
 from bench.tools.lineage import explain, find_sources, look_up, short
 
 EXAMPLES = """  bench explain 2df415e2                              any leading digits of a fingerprint, four at least
@@ -31,11 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leading digits of a fingerprint, an entry, a cell's folder, or suite/task--slot",
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+        "--runs",
+        type=user_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where cells keep their files (default: runs)",
     )
     parser.add_argument(
         "--boards",
-        type=Path,
+        type=user_path,
         default=Path("leaderboards"),
         metavar="DIR",
         help="where boards are (default: leaderboards)",

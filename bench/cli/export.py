@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError, nearest
 from bench.core.registries import BACKBONES
+from bench.core.workspace import user_path
 from bench.execution.records import MODEL, RECORD, load_record
 
 EXAMPLES = """  bench export runs/matching/CELL --to mmdet --out osm.pth
@@ -22,13 +23,13 @@ BRANCHES = {"sar": "sar.backbone.", "optical": "optical.backbone."}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", type=Path, metavar="CELL|FILE", help="a finished cell's folder, or a weight file with --backbone"
+        "what", type=user_path, metavar="CELL|FILE", help="a finished cell's folder, or a weight file with --backbone"
     )
     parser.add_argument(
         "--to", required=True, metavar="FRAMEWORK", help="mmdet, torchvision, timm, ultralytics or darknet"
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="FILE", help="the file to write; FILE.txt says how to load it"
+        "--out", required=True, type=user_path, metavar="FILE", help="the file to write; FILE.txt says how to load it"
     )
     parser.add_argument(
         "--branch", choices=sorted(BRANCHES), help="of a matching cell or a two-branch file (default: sar)"

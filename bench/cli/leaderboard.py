@@ -16,6 +16,7 @@ from bench.boards.rendering import to_text
 from bench.cli.options import terminal_width
 from bench.core.errors import BenchError
 from bench.core.store import folder_lock
+from bench.core.workspace import user_path
 
 EXAMPLES = """  bench leaderboard
   bench leaderboard s1s2 --print
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("suite", nargs="*", help="suites to rebuild; all when left out")
     parser.add_argument(
         "--boards",
-        type=Path,
+        type=user_path,
         default=Path("leaderboards"),
         metavar="DIR",
         help="where boards are (default: leaderboards)",

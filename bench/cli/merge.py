@@ -11,6 +11,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from bench.core.workspace import user_path
 from bench.tools.lineage import describe
 from bench.tools.merge import HERE, MERGED, PROBLEMS, MergeOutcome, merge_runs
 
@@ -21,11 +22,15 @@ EXAMPLES = """  bench merge ../laptop/runs --dry-run     what would come, and wh
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "others", nargs="+", type=Path, metavar="OTHER_RUNS", help="runs folders of other machines, or copies of them"
+        "others",
+        nargs="+",
+        type=user_path,
+        metavar="OTHER_RUNS",
+        help="runs folders of other machines, or copies of them",
     )
     parser.add_argument(
         "--runs",
-        type=Path,
+        type=user_path,
         default=Path("runs"),
         metavar="DIR",
         help="the runs folder that they come to (default: runs)",

@@ -12,6 +12,7 @@ from typing import Any
 from bench.core.errors import BenchError
 from bench.core.plugins import Gate, refuse_plugins
 from bench.core.registries import TASKS
+from bench.core.workspace import user_path
 from bench.suite.config import load_suite
 
 FILTERS = {
@@ -82,11 +83,15 @@ def add_place_arguments(parser: argparse.ArgumentParser) -> None:
         help="where a data set lies; without NAME for every set. Else $BENCH_ROOT_<NAME>, $BENCH_DATA/<folder>",
     )
     places.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+        "--runs",
+        type=user_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where cells keep their files (default: runs)",
     )
     places.add_argument(
         "--boards",
-        type=Path,
+        type=user_path,
         default=Path("leaderboards"),
         metavar="DIR",
         help="where boards go (default: leaderboards)",
@@ -112,8 +117,8 @@ def place_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the options of `add_place_arguments` say, as arguments of `bench.api.run` and of `Workspace.at`."""
     roots = {}
     for text in args.root:
-        name, equals, folder = text.rpartition("=")
-        roots[name if equals else ""] = folder if equals else text
+        name, _, folder = text.partition("=") if "=" in text and not user_path(text).is_dir() else ("", "", text)
+        roots[name] = folder
     return {"runs": args.runs, "boards": args.boards, "roots": roots}
 
 

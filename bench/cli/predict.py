@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cli.options import add_plugin_argument, plugin_gate
 from bench.core.errors import BenchError, nearest
 from bench.core.processes import available_cores
+from bench.core.workspace import user_path
 
 if TYPE_CHECKING:
     from bench.detection.scenes.folder import PredictedScene
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="FOLDER",
         help="where results go; finished windows are kept there too",
@@ -69,11 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     how.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where cells keep their files (default: runs)"
+        "--runs",
+        type=user_path,
+        default=Path("runs"),
+        metavar="DIR",
+        help="where cells keep their files (default: runs)",
     )
     how.add_argument(
         "--boards",
-        type=Path,
+        type=user_path,
         default=Path("leaderboards"),
         metavar="DIR",
         help="where boards are (default: leaderboards)",

@@ -19,6 +19,7 @@ from pathlib import Path
 from bench.boards.entries import read_samples
 from bench.boards.evidence import AGREE
 from bench.core.errors import BenchError, first_line
+from bench.core.workspace import user_path
 from bench.execution.records import CHANGED, PREDICTIONS, RECORD, Record, file_state, load_record, output_hashes
 from bench.execution.task import Reference, Scores, get_task
 from bench.tools.lineage import Source, find_sources
@@ -49,15 +50,15 @@ class Rescored:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("cell", nargs="*", type=Path, help="cell folders; every finished cell when left out")
+    parser.add_argument("cell", nargs="*", type=user_path, help="cell folders; every finished cell when left out")
     parser.add_argument("--all", action="store_true", dest="everything", help="the entries of every board too")
     parser.add_argument("--coco", action="store_true", help="COCO's APs by pycocotools beside ours, of detection cells")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)"
+        "--runs", type=user_path, default=Path("runs"), metavar="DIR", help="the runs folder (default: runs)"
     )
     parser.add_argument(
         "--boards",
-        type=Path,
+        type=user_path,
         default=Path("leaderboards"),
         metavar="DIR",
         help="where boards are (default: leaderboards)",

@@ -9,7 +9,6 @@ bench docs submitting.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from bench.api import to_stderr
 from bench.cli.options import add_place_arguments, add_plugin_argument, place_arguments, plugin_gate
@@ -17,12 +16,13 @@ from bench.cli.run import exit_code, print_result
 from bench.core.errors import BenchError
 from bench.core.registries import TASKS
 from bench.core.validation import MAX_SEED
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, user_path
 from bench.data.manifest import file_sha256
 from bench.execution.job import Settings
 from bench.pipeline import Chosen, complete
 from bench.submissions.request import Request, Submissions, reference_link
 from bench.suite.config import load_suite
+from bench.suite.roots import check_roots
 from bench.tools.submitting import replaced_submission, submissions_of
 
 EXAMPLES = """  bench submit boxes.json --task detection --config hrsid --name my-detector --reference https://example.org/paper
@@ -33,7 +33,7 @@ EXAMPLES = """  bench submit boxes.json --task detection --config hrsid --name m
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="predictions: .json, .csv, .parquet; in matching also predictions.npz",
     )
@@ -90,6 +90,7 @@ def execute(args: argparse.Namespace) -> int:
     )
     cell = submissions.cell(suite, suite.origin, request)
     workspace = Workspace.at(**place_arguments(args))
+    check_roots(workspace, [cell], suite)
     sha256 = file_sha256(args.results, workspace.cache)
     earlier = replaced_submission(workspace.boards / suite.name, submissions, cell, sha256)
     submissions.check(cell, workspace)

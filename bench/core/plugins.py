@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FunctionType
 
 from bench.core.errors import BenchError
+from bench.core.workspace import user_path
 
 PLUGIN_PREFIX = "bench_plugin_"  # module names of plug-ins given by path
 _TEXT = "__bench_text__"  # attribute of such a module: the bytes that were imported
@@ -46,7 +47,7 @@ def _import_plugin(plugin: str, folder: Path) -> None:
     """Import a plug-in module by dotted name, or by the path of a .py file relative to the config."""
     try:
         if plugin.endswith(".py"):
-            path = Path(plugin) if Path(plugin).is_absolute() else folder / plugin
+            path = folder / user_path(plugin)
             name = PLUGIN_PREFIX + path.stem
             if not path.is_file():
                 raise BenchError(f"plug-in {plugin}: no such file beside the config")

@@ -13,6 +13,18 @@ CONFIG_SUFFIXES = (".yaml", ".yml")
 Roots = str | Path | Mapping[str, str | Path] | None
 
 
+def user_path(text: str | Path) -> Path:
+    """Return the path that a user names, "~" and "~NAME" expanded: shells leave them as they are behind "NAME=".
+
+    Raises:
+        BenchError: nobody knows that home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise BenchError(f"{text}: the home folder that {str(text).split('/')[0]!r} means is not known") from error
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folders of one invocation.
@@ -40,19 +52,20 @@ class Workspace:
         Raises:
             BenchError: a root that is no folder.
         """
-        given = {"": roots} if isinstance(roots, str | Path) else roots or {}
+        named = {"": roots} if isinstance(roots, str | Path) else roots or {}
+        given = {name: user_path(root) for name, root in named.items()}
         for name, root in given.items():
-            if not Path(root).is_dir():
+            if not root.is_dir():
                 text = f"{name}={root}" if name else f"{root}"
                 message = f"roots {text}: {root} is not a folder; give the folder that holds the data set"
                 raise BenchError(message, "roots")
-        return cls(Path(runs), Path(boards), {name: Path(root) for name, root in given.items()})
+        return cls(user_path(runs), user_path(boards), given)
 
     @property
     def cache(self) -> Path:
         """Decoded images, manifests, generated sets: all of it can be made again."""
         given = self.env.get("BENCH_CACHE")
-        return Path(given) if given else self.runs / "cache"
+        return user_path(given) if given else self.runs / "cache"
 
     def root_for(self, label: str, dataset: str) -> Path | None:
         """Return the root given on the command line for a data set (by label, then by registry name, then for any)."""

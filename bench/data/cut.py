@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.core.errors import BenchError
 from bench.core.store import write_json
+from bench.core.workspace import user_path
 from bench.data.csv_files import place_of
 from bench.data.folders import check_pairs
 from bench.data.patch_folder import PatchWriter, folder_names
@@ -69,7 +70,7 @@ def _write(
     scan = dataset.scan()
     check_pairs(scan, dataset.root, (dataset.options.optical, dataset.options.sar))
     rows = dataset.rows()
-    table = dataset.root / dataset.options.table
+    table = dataset.root / user_path(dataset.options.table)
     extra = [name for name in next(iter(rows.values())) if name not in ("scene", "id", *_POSITION)]
     counts: Counter[str] = Counter()
     with (

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.core.errors import BenchError, nearest
 from bench.core.registries import DATASETS
+from bench.core.workspace import user_path
 from bench.data.facts import DatasetFacts, SetFacts
 from bench.data.index import PairIndex, Sampled
 from bench.data.manifest import Manifest, build_manifest
@@ -189,7 +190,7 @@ class Dataset(ABC):
     def at(cls, root: Path, cache: Path | None = None, **options: Any) -> Self:
         """Open the set at `root` with `options` given as keywords."""
         parsed = parse_options(cls.Options, options, f"data set {cls.facts.name}")
-        return cls(cls.locate(Path(root), parsed), parsed, cache)
+        return cls(cls.locate(user_path(root), parsed), parsed, cache)
 
 
 class PairDataset(Dataset):
@@ -279,14 +280,14 @@ def resolve_root(facts: SetFacts, explicit: Path | None, env: Mapping[str, str])
     """
     variable = root_variable(facts.name)
     if explicit is not None:
-        candidate, origin = Path(explicit), "--root"
+        candidate, origin = explicit, "--root"
     elif env.get(variable):
-        candidate, origin = Path(env[variable]), variable
+        candidate, origin = user_path(env[variable]), variable
     elif env.get("BENCH_DATA"):
-        candidate, origin = Path(env["BENCH_DATA"]) / facts.folder, "BENCH_DATA"
+        candidate, origin = user_path(env["BENCH_DATA"]) / facts.folder, "BENCH_DATA"
     else:
         raise missing(facts, [])
-    candidate = candidate.expanduser()
+    candidate = user_path(candidate)
     if not candidate.is_dir():
         raise missing(facts, [f"{candidate} from {origin}"])
     return candidate

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 
 from bench.core.errors import BenchError
 from bench.core.options import later
+from bench.core.workspace import user_path
 from bench.data.csv_files import PLACE_COLUMNS, place_of, rows_by_id
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, lacking
 from bench.data.images import IMAGE_SUFFIXES
@@ -77,7 +78,7 @@ class FolderPairs(PairDataset):
         return lacking(folder, settings.optical, settings.sar)
 
     def tables(self) -> list[Path]:
-        table = self.root / self.settings.table if self.settings.table else None
+        table = self.root / user_path(self.settings.table) if self.settings.table else None
         if table is not None and not table.is_file():
             raise BenchError(
                 f"no table {table}; it holds a row a pair (id, scene, place). `bench data audit {self.facts.name} --out"

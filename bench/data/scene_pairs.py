@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash, folder_lock, write_json
+from bench.core.workspace import user_path
 from bench.data.csv_files import PLACE_COLUMNS, CellText, place_of, read_csv
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, lacking
 from bench.data.folders import check_pairs, natural_key, pair_folders
@@ -65,7 +66,7 @@ class ScenePairs(PairDataset):
 
     @classmethod
     def lacks(cls, folder: Path, options: Any) -> list[str]:
-        return lacking(folder, options.table)
+        return lacking(folder, str(user_path(options.table)))
 
     @property
     def crs(self) -> str | None:
@@ -73,7 +74,7 @@ class ScenePairs(PairDataset):
         return self.options.crs or self.default_crs
 
     def tables(self) -> list[Path]:
-        return [self.root / self.options.table]
+        return [self.root / user_path(self.options.table)]
 
     def rows(self) -> dict[str, dict[str, str]]:
         """Return scene -> CSV row of the scenes that fulfil `require`, in natural order of their names.
@@ -81,7 +82,7 @@ class ScenePairs(PairDataset):
         Raises:
             BenchError: unknown column or value in `require`, a scene listed twice, or no scene left.
         """
-        table = self.root / self.options.table
+        table = self.root / user_path(self.options.table)
         rows = read_csv(table, required=("scene",))
         for column, value in self.options.require.items():
             if rows and column not in rows[0]:
@@ -113,7 +114,7 @@ class ScenePairs(PairDataset):
         for pair in scan.pairs:
             row = rows[pair.id]
             attributes = {key: value for key, value in row.items() if key not in ("scene", *PLACE_COLUMNS)}
-            place = place_of(row, self.root / self.options.table)
+            place = place_of(row, self.root / user_path(self.options.table))
             for window in accepted[pair.id]:
                 ground = window_place(place, sizes[pair.id], window) if place else None
                 name = f"{pair.id}_y{window[0]:05d}_x{window[1]:05d}"

@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.core.errors import BenchError, nearest
 from bench.core.store import atomic_write
+from bench.core.workspace import user_path
 from bench.data.csv_files import read_csv
 from bench.data.folds import by_chance, deal_folds
 from bench.data.index import Sampled, default_groups
@@ -59,7 +60,7 @@ def make_split(index: Sampled, spec: SplitSpec) -> Split:
         BenchError: unknown column, group or value; too few groups; a guard without places; a part left empty.
     """
     if spec.kind == "file":
-        return read_split(Path(str(spec.path)), index)
+        return read_split(user_path(str(spec.path)), index)
     parts = np.full(len(index), TRAIN, dtype=np.int8)
     reasons = {"require": _apply_require(index, spec, parts)}
     if spec.kind == "random":

@@ -17,6 +17,7 @@ from bench.core.errors import BenchError, first_line
 from bench.core.progress import Progress
 from bench.core.registries import BACKBONES
 from bench.core.store import atomic_write
+from bench.core.workspace import user_path
 from bench.models.backbones import BackboneFacts, WeightFile
 
 _BLOCK_BYTES = 1 << 20
@@ -76,13 +77,13 @@ def _known(backbone: str, variant: str | None) -> list[WeightFile]:
 
 def search_folders(env: Mapping[str, str]) -> list[Path]:
     """Return the folders that `find_weights` looks into, first to last; they need not exist."""
-    folders = [Path(env["BENCH_WEIGHTS"])] if env.get("BENCH_WEIGHTS") else []
+    folders = [user_path(env["BENCH_WEIGHTS"])] if env.get("BENCH_WEIGHTS") else []
     folders.append(Path("weights"))
     if env.get("TORCH_HOME"):
-        folders.append(Path(env["TORCH_HOME"]) / "hub" / "checkpoints")
+        folders.append(user_path(env["TORCH_HOME"]) / "hub" / "checkpoints")
     else:
         cache = Path(env["XDG_CACHE_HOME"]) if env.get("XDG_CACHE_HOME") else Path(env.get("HOME", "~")) / ".cache"
-        folders.append(cache.expanduser() / "torch" / "hub" / "checkpoints")
+        folders.append(user_path(cache) / "torch" / "hub" / "checkpoints")
     return folders
 
 
@@ -121,7 +122,7 @@ def download_weights(backbone: str, dest: Path, variant: str = "imagenet", progr
 
 def fetch(weights: WeightFile, dest: Path, progress: Progress) -> Path:
     """Fetch `weights` into the folder `dest`; see `download_weights`."""
-    path = Path(dest) / weights.file
+    path = user_path(dest) / weights.file
     if path.is_file():
         verify_weights(path, weights)
         return path

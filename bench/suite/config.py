@@ -18,7 +18,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from bench.core.errors import BenchError, first_line, nearest
 from bench.core.plugins import Gate, import_plugins
 from bench.core.validation import Spec, check_seeds, validate
-from bench.core.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs
+from bench.core.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs, user_path
 from bench.execution.cell import Origin
 
 
@@ -85,7 +85,7 @@ def find_config(name: str) -> Path:
     Raises:
         BenchError: neither exists; the message lists the shipped names.
     """
-    path = Path(name)
+    path = user_path(name)
     if path.suffix in CONFIG_SUFFIXES:
         if path.is_file():
             return path
@@ -162,7 +162,7 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
         raw["plugins"] = [_beside(plugin, path.parent) for plugin in raw["plugins"]]
     merged: dict[str, Any] = {}
     for parent in parents:
-        beside = path.parent / parent
+        beside = path.parent / user_path(parent)
         source = beside if beside.suffix in CONFIG_SUFFIXES and beside.is_file() else find_config(parent)
         merged = _merge(merged, _read(source, (*chain, resolved)))
     return _merge(merged, raw)
@@ -172,8 +172,8 @@ def _beside(plugin: Any, folder: Path) -> Any:
     """Return the path of a plug-in file beside the config that names it, which another config may extend; other names
     as they are.
     """
-    if isinstance(plugin, str) and plugin.endswith(".py") and (folder / plugin).is_file():
-        return str((folder / plugin).resolve())
+    if isinstance(plugin, str) and plugin.endswith(".py") and (folder / user_path(plugin)).is_file():
+        return str((folder / user_path(plugin)).resolve())
     return plugin
 
 

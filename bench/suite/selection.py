@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.core.errors import BenchError, NotSelected, nearest
+from bench.core.workspace import user_path
 from bench.data.split_spec import SplitSpec
 from bench.execution.cell import Selection
 from bench.suite.config import Suite
@@ -167,7 +168,7 @@ def split_spec(spec: SplitSpec) -> dict[str, Any]:
 
 def bare(option: Any) -> Any:
     """Return a data set's option as it is, of an absolute path only the name: the manifest has what it holds."""
-    return Path(option).name if isinstance(option, str) and Path(option).is_absolute() else option
+    return Path(option).name if isinstance(option, str) and option.startswith(("/", "~/")) else option
 
 
 def places_of(block: Block, folder: Path, named: Mapping[str, str | None]) -> dict[str, str]:
@@ -178,6 +179,6 @@ def places_of(block: Block, folder: Path, named: Mapping[str, str | None]) -> di
     """
     entry: Entry = block.entry
     paths = {"root": entry.root, "split": block.split_spec.path, **named}
-    beside = {key: folder / value for key, value in paths.items() if value}
-    absolute = {f"options.{key}": value for key, value in entry.options.items() if bare(value) != value}
-    return {key: str(path if path.exists() else paths[key]) for key, path in beside.items()} | absolute
+    given = {key: user_path(value) for key, value in paths.items() if value}
+    absolute = {f"options.{key}": str(user_path(value)) for key, value in entry.options.items() if bare(value) != value}
+    return {key: str(folder / path if (folder / path).exists() else path) for key, path in given.items()} | absolute

@@ -17,6 +17,7 @@ from bench.boards.entries import read_samples
 from bench.boards.evidence import Evidence
 from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash
+from bench.core.workspace import user_path
 from bench.execution.records import Record
 from bench.execution.task import get_task
 from bench.suite.selection import fold_of
@@ -166,7 +167,7 @@ def compare(
     from bench.statistics.inference import compare as paired
     from bench.statistics.inference import estimate
 
-    sources, damaged = find_sources(Path(runs), Path(boards))
+    sources, damaged = find_sources(user_path(runs), user_path(boards))
     for problem in damaged:
         report(f"left out: {problem}")
     rows = find_rows(sources)

@@ -23,7 +23,7 @@ from bench.core.registries import DATASETS, DETECTORS, MATCHERS
 from bench.core.registry import Registry
 from bench.core.store import load_arrays
 from bench.core.validation import validate
-from bench.core.workspace import Workspace
+from bench.core.workspace import Workspace, user_path
 from bench.detection.detectors.base import Detections, Detector, DetectorOptions, ScenePrediction
 from bench.detection.scoring.predictions import DetectionPredictions
 from bench.execution.cell import Cell, Selection
@@ -103,7 +103,7 @@ def evaluate_detector(
     method = {"backbone": backbone, "pretrain": pretrain}
     data = _data(dataset, split, dataset_options) | ({"tiles": dict(tiles)} if tiles else {})
     wanted = _Wanted("detection", found, method, data, dict(protocol or {}), seed, limit)
-    return _measure(wanted, load_predictions, root, device, threads, Path(runs))
+    return _measure(wanted, load_predictions, root, device, threads, user_path(runs))
 
 
 def evaluate_matcher(
@@ -146,7 +146,7 @@ def evaluate_matcher(
     found = _method(matcher, MATCHERS, Matcher, _FunctionMatcher, options)
     data = _data(dataset, split, dataset_options)
     wanted = _Wanted("matching", found, {"backbone": backbone, "init": init}, data, dict(protocol or {}), seed, limit)
-    return _measure(wanted, load_predictions, root, device, threads, Path(runs))
+    return _measure(wanted, load_predictions, root, device, threads, user_path(runs))
 
 
 # -- what is measured --------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from bench.core.errors import BenchError
 from bench.core.plugins import Gate, import_plugins
 from bench.core.processes import available_cores
 from bench.core.progress import Progress
+from bench.core.workspace import user_path
 from bench.detection.detectors.base import Detections, Detector
 from bench.detection.scenes.folder import Stated, settle
 from bench.detection.scenes.predictor import Predictor, from_cell, of_instance
@@ -67,7 +68,7 @@ def predict(
     if isinstance(detector, Detector):
         ready = of_instance(detector, gsd_m)
     else:
-        ready = find_detector(str(detector), Path(runs), Path(boards))
+        ready = find_detector(str(detector), user_path(runs), user_path(boards))
     cores = available_cores() if threads is None else threads
     if cores < 1:
         raise BenchError(f"threads {cores}: from 1", "threads")
@@ -83,7 +84,7 @@ def predict(
 @contextmanager
 def _opened(scene: str | Path | np.ndarray, stated: Stated) -> Iterator[SceneReader]:
     if not isinstance(scene, np.ndarray):
-        with stated.open(Path(scene)) as reader:
+        with stated.open(user_path(scene)) as reader:
             yield reader
         return
     if scene.ndim != 2:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,12 @@ NAMES = {
     "workers": (["run", "--config", "quickstart", "--workers", "-1"], "threads from 1, workers from 0"),
     "nothing said": (["run"], "say what to run"),
     "root": (["run", "--config", "quickstart", "--root", "nowhere"], "--root nowhere: nowhere is not a folder"),
+    "root of no set": (
+        ["plan", "--config", "quickstart", "--root", "port-ship=."],
+        "--root port-ship=.: suite quickstart has no such data set; nearest: port-ships",
+    ),
+    "root of no reader": (["doctor", "--quick", "--root", "hrsidd=."], "unknown dataset 'hrsidd'; nearest: hrsid"),
+    "home of nobody": (["plan", "--config", "quickstart", "--runs=~nobody-at-all/x"], "'~nobody-at-all' means is not"),
     "nothing to score": (["score"], "no finished cell under runs"),
     "no such cell": (["score", "runs/matching/x"], "no record.json there"),
     "no boards": (["leaderboard"], "no boards under leaderboards"),
@@ -211,6 +218,30 @@ def test_a_root_that_is_the_current_folder(pairs: Bench) -> None:
     inside = Bench(pairs.folder / "pairs")
     inside("run", "--config", "pairs.yaml", "--root", ".", "--method", "random", "--no-figures")
     assert inside("plan", "--config", "pairs.yaml", "--root", str(inside.folder)).stdout.count("  finished") == 1
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_path_may_stand(pairs: Bench) -> None:
+    pairs.env["HOME"] = str(pairs.folder / "home")
+    (pairs.folder / "home").mkdir()
+    (pairs.folder / "pairs").rename(pairs.folder / "home/pairs")
+    (pairs.folder / "home/base.yaml").write_text(PAIRS.replace("root: pairs", "root: ~/pairs"))
+    (pairs.folder / "home/table.csv").write_text("id,scene\n" + "".join(f"{i},s{i}\n" for i in range(24)))
+    (pairs.folder / "home/plug.py").write_text("print('imported')")
+    pairs.write("pairs.yaml", "extends: ~/base.yaml\n")
+    option = "--set=matching.datasets.mine.options={table: ~/table.csv}"
+    plan = ("plan", "--config", "pairs.yaml", "--method", "random", "--cells")
+    assert "imported" in pairs.printed(*plan, "--set=plugins=[~/plug.py]")
+    whole = option.replace("~", str(pairs.folder / "home"))
+    calls = ((option,), (option, "--root", "mine=~/pairs", "--runs=~/runs"), (whole,))
+    printed = [re.findall(r"\b[0-9a-f]{12}\b", pairs.printed(*plan, *words)) for words in calls]
+    assert printed[0] and printed.count(printed[0]) == 3  # where the files lie is in no key
+    verify = ("data", "verify", "two-folders", "--option", "table: ~/table.csv")
+    assert "no problem" in pairs.printed(*verify, "--root=~/pairs", "--manifest=~/m.sha256", "--runs=~/runs")
+    assert (pairs.folder / "home/m.sha256").is_file() and not (pairs.folder / "~").exists()
+    for name, value in (("BENCH_ROOT_TWO_FOLDERS", "~/pairs"), ("BENCH_DATA", "~")):
+        pairs.env[name] = value
+        assert "no problem" in pairs.printed(*verify)
+        del pairs.env[name]
 
 
 def test_folders_of_other_names(pairs: Bench) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.core.errors import BenchError
+from bench.core.workspace import user_path
 from bench.data.csv_files import rows_by_id
 from bench.data.dataset import Dataset
 from bench.data.facts import ShipFacts
@@ -137,7 +138,7 @@ class ShipDataset(Dataset):
 
     def table(self) -> Path | None:
         """Return the path of the attribute table, None for none."""
-        return self.root / self.settings.table if self.settings.table else None
+        return self.root / user_path(self.settings.table) if self.settings.table else None
 
     @classmethod
     def columns_of(cls, name: str) -> dict[str, str]:
