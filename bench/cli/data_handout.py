@@ -59,21 +59,35 @@ def add_pairs_arguments(parser: argparse.ArgumentParser) -> None:
         type=user_path,
         required=True,
         metavar="FILE",
-        help=".csv, .json or .parquet; FILE's name + .info.json beside it",
+        help=".csv, .json or .parquet; beside it FILE's name + .info.json, and the patches in a folder",
+    )
+    parser.add_argument(
+        "--originals",
+        action="store_true",
+        help="name the ids and files of the data set instead of patches under opaque ids; they show which pairs match",
     )
 
 
 def write_pairs(args: argparse.Namespace) -> int:
-    """Write the distinct pairs of a block without labels, and beside them what they were drawn from."""
-    from bench.matching.submission.submission import REQUESTED, handout, requested_pairs
+    """Write the distinct pairs of a block without labels, their patches, and what they were drawn from."""
+    from bench.matching.submission.handout import handout, handout_of_originals, write_patches
+    from bench.matching.submission.submission import REQUESTED, requested_pairs
     from bench.matching.submission.submit import sample_block
+    from bench.tasks.data import load_pairs
 
     if args.out.suffix.lower() not in FORMATS:
         raise BenchError(f"--out {args.out}: give a name that ends in one of {', '.join(FORMATS)}")
-    cell = _block(args, "matching")
-    plan, sampled = sample_block(cell, _workspace(args))
-    requested = requested_pairs(plan.identity(), sampled)
-    _write_table(args.out, handout(requested, plan.index))
+    cell, workspace = _block(args, "matching"), _workspace(args)
+    plan, sampled = sample_block(cell, workspace)
+    requested, root = requested_pairs(plan.identity(), sampled), plan.root
+    if args.originals:
+        table = handout_of_originals(requested, plan.index)
+    else:
+        root = args.out.with_name(f"{args.out.stem}_patches")
+        files = write_patches(root, requested, load_pairs(plan, workspace.cache))
+        requested = requested.blinded
+        table = handout(requested, files)
+    _write_table(args.out, table)
     counts = {part: len(range(*requested.of(part).indices(len(requested)))) for part in REQUESTED}
     about = {
         "suite": cell.suite,
@@ -87,10 +101,7 @@ def write_pairs(args: argparse.Namespace) -> int:
     info = args.out.with_name(args.out.name + ".info.json")
     write_json(info, about)
     counted = ", ".join(f"{number} {part}" for part, number in counts.items())
-    print(
-        f"wrote {args.out}: {len(requested)} pairs ({counted}), and {info.name} about them; the files lie in"
-        f" {plan.root}"
-    )
+    print(f"wrote {args.out}: {len(requested)} pairs ({counted}), and {info.name} about them; the files lie in {root}")
     block = " ".join(f"--{name} {cell.origin.names[name]}" for name in ("dataset", "split"))
     words = f"bench submit {args.out.name} --task matching --config {args.config} {block} --name ROW"
     print(f"add a column distance (smaller = more alike) or similarity, then: {words}")

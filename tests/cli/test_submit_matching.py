@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from command_line import Bench
 
+from bench.data.images import read_image
 from bench.matching.scoring.predictions import load_predictions
 
 SUBMIT = ("submit", "mine.csv", "--config", "tiny.yaml", "--no-figures", "--name", "mine")
@@ -26,7 +27,7 @@ def asked(tiny_run: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """
     bench = Bench(tmp_path_factory.mktemp("asked") / "tiny")
     shutil.copytree(tiny_run.folder, bench.folder)
-    out = bench("data", "pairs", "--config", "tiny.yaml", "--out", "pairs.csv").stdout
+    out = bench("data", "pairs", "--config", "tiny.yaml", "--out", "pairs.csv", "--originals").stdout
     assert (
         "wrote pairs.csv: " in out
         and "bench submit pairs.csv --task matching --config tiny.yaml --dataset toy --split grouped" in out
@@ -100,6 +101,40 @@ def test_what_is_handed_out_names_pairs_and_files_and_no_label(asked: Bench) -> 
     data = record(asked, "--cfog--")["inputs"]["data"]
     assert (about["manifest_sha256"], about["split_sha256"]) == (data["manifest"], data["split"])
     assert str(asked.folder) not in (asked.folder / "pairs.csv").read_text() + json.dumps(about)
+
+
+def test_opaque_patches_are_those_of_the_set_and_their_distances_score_alike(pairs: Bench) -> None:
+    """What is handed out by default: the patches are found again by their pixels alone, since no name tells."""
+    rows = read(pairs)
+    out = pairs("data", "pairs", "--config", "tiny.yaml", "--out", "blind.csv").stdout
+    assert "the files lie in blind_patches" in out
+    blind = read(pairs, "blind.csv")
+    assert set(blind[0]) == set(rows[0]) and len(blind) == len(rows)
+    named = ("sar", "optical", "sar_file", "optical_file")
+    assert not {row[name] for row in blind for name in named} & {row[name] for row in rows for name in named}
+    pixels = {}
+    root = next(path for path in pairs.folder.rglob(rows[0]["sar_file"])).parents[rows[0]["sar_file"].count("/")]
+    for view in ("sar", "optical"):
+        for file, name in {(row[f"{view}_file"], row[view]) for row in rows}:
+            pixels[view, read_image(root / file).tobytes()] = name
+    known = [
+        row | {view: pixels[view, read_image(pairs.folder / "blind_patches" / row[f"{view}_file"]).tobytes()]
+        for view in ("sar", "optical")}
+        for row in blind
+    ]  # fmt: skip
+    assert {(row["part"], row["sar"], row["optical"]) for row in known} == {
+        (row["part"], row["sar"], row["optical"]) for row in rows
+    }
+    answered = with_distances(known, pairs)
+    write(pairs, "mine.csv", [{**row, "distance": each["distance"]} for row, each in zip(blind, answered, strict=True)])
+    pairs(*SUBMIT)
+    assert record(pairs)["metrics"] == of_cfog(pairs)
+    pairs("data", "pairs", "--config", "tiny.yaml", "--out", "blind.csv")  # again: our own folder is replaced
+    assert read(pairs, "blind.csv") == blind
+    (pairs.folder / "other_patches").mkdir()
+    refused = pairs.refused("data", "pairs", "--config", "tiny.yaml", "--out", "other.csv")
+    assert "other_patches exists and was not written by this command" in refused
+    assert not (pairs.folder / "other.csv").exists()
 
 
 def test_distances_of_a_known_row_give_its_numbers_and_the_row_stays(pairs: Bench, tmp_path: Path) -> None:
@@ -219,7 +254,7 @@ def test_bad_answers_end_in_one_line_and_file_nothing(pairs: Bench) -> None:
 
 
 def test_other_formats_of_the_handout(pairs: Bench) -> None:
-    pairs("data", "pairs", "--config", "tiny.yaml", "--out", "pairs.json")
+    pairs("data", "pairs", "--config", "tiny.yaml", "--out", "pairs.json", "--originals")
     rows = json.loads((pairs.folder / "pairs.json").read_text())
     assert [{key: str(value) for key, value in row.items()} for row in rows] == read(pairs)
     assert "ends in one of .json, .csv, .parquet" in pairs.refused(

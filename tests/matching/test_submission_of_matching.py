@@ -23,7 +23,8 @@ from bench.matching.matchers.distances import paired, pairwise
 from bench.matching.scoring.pairs import sample_gallery, sample_pairs
 from bench.matching.scoring.predictions import PartPredictions, Predictions, save_predictions
 from bench.matching.scoring.sampling import PARTS, SampledPairs
-from bench.matching.submission.submission import RequestedPairs, Submitted, handout, read_submission, requested_pairs
+from bench.matching.submission.handout import handout, handout_of_originals
+from bench.matching.submission.submission import RequestedPairs, Submitted, read_submission, requested_pairs
 
 IDENTITY = {"manifest": "m" * 64, "split": "s" * 64}
 PLAN: Any = SimpleNamespace(identity=lambda: IDENTITY)
@@ -88,7 +89,7 @@ def same(found: Submitted, wanted: dict[str, np.ndarray]) -> bool:
 
 
 # -- what is requested -----------------------------------------------------------------------------------------------------
-def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None:
+def test_every_distinct_pair_is_asked_once_and_its_kind_is_not_told() -> None:
     keys = list(zip(REQUESTED.parts, REQUESTED.sar, REQUESTED.optical, strict=True))
     assert len(set(keys)) == len(keys)
     for part in PARTS:
@@ -102,7 +103,7 @@ def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None
     index = PairIndex(
         tuple(PairSample(name, f"opt/{name}.png", f"sar/{name}.png") for part in PARTS for name in DRAWN.ids[part])
     )
-    table = handout(REQUESTED, index)
+    table = handout_of_originals(REQUESTED, index)
     header, rows = list(table), table.to_numpy().tolist()
     assert header == ["pair", "part", "sar", "optical", "sar_file", "optical_file", "made_for"]
     assert [row[:4] for row in rows] == [[i, *key] for i, key in enumerate(keys)]
@@ -112,12 +113,53 @@ def test_every_distinct_pair_is_asked_once_and_nothing_tells_its_label() -> None
         assert order == sorted(order)
 
 
+def test_opaque_ids_tell_nothing_of_true_pairs_and_lead_back() -> None:
+    blinded = REQUESTED.blinded
+    real = {
+        (view, REQUESTED.code(view, name)): name for view in ("sar", "optical") for name in getattr(REQUESTED, view)
+    }
+    back = [
+        (part, real["sar", sar], real["optical", optical])
+        for part, sar, optical in zip(blinded.parts, blinded.sar, blinded.optical, strict=True)
+    ]
+    assert set(back) == set(REQUESTED.number) and len(back) == len(REQUESTED)
+    assert not set(blinded.sar) & set(blinded.optical) and len(real) == len(set(REQUESTED.sar)) + len(
+        set(REQUESTED.optical)
+    ), "a patch has another id in each view, and no two share one"
+    table = handout(blinded, {code: f"{code[0]}/{code}.png" for code in blinded.sar + blinded.optical})
+    assert not set(table.astype(str).to_numpy().ravel()) & set(REQUESTED.sar)
+    for part in ("validation", "test", "gallery"):
+        own = table[table["part"] == part]
+        rows = list(zip(own["sar"], own["optical"], strict=True))
+        assert rows == sorted(rows) and list(own["pair"]) == list(range(own["pair"].min(), own["pair"].max() + 1))
+    assert blinded.hashes["made_for"] != REQUESTED.hashes["made_for"]
+    assert requested_pairs(IDENTITY, drawn_of(seed=1)).code("sar", "t0") != REQUESTED.code("sar", "t0")
+
+
+@pytest.mark.parametrize(
+    "columns", [("pair", "made_for"), ("part", "sar", "optical"), ("part", "sar", "optical", "pair")]
+)
+@pytest.mark.parametrize("blind", [True, False])
+def test_answers_in_opaque_and_in_old_ids_score_alike(tmp_path: Path, columns: tuple[str, ...], blind: bool) -> None:
+    rows = answer()
+    wanted = expected(rows)
+    asked = REQUESTED.blinded if blind else REQUESTED
+    value = {key: row["distance"] for key, row in zip(REQUESTED.number, rows, strict=True)}
+    real = {REQUESTED.code(view, name): name for view in ("sar", "optical") for name in getattr(REQUESTED, view)}
+    told = []
+    for number, (part, sar, optical) in enumerate(zip(asked.parts, asked.sar, asked.optical, strict=True)):
+        row = {"pair": number, "part": part, "sar": sar, "optical": optical, "made_for": asked.hashes["made_for"]}
+        distance = value[part, real.get(sar, sar), real.get(optical, optical)]
+        told.append({**{name: row[name] for name in columns}, "distance": distance})
+    assert same(read(written(tmp_path, told)), wanted)
+
+
 def test_windows_of_scenes_are_handed_out() -> None:
     samples = [
         PairSample(name, "o.tif", "s.tif", (8 * i, 0, 8, 8))
         for i, name in enumerate(DRAWN.ids["validation"] + DRAWN.ids["test"])
     ]
-    table = handout(REQUESTED, PairIndex(tuple(samples)))
+    table = handout_of_originals(REQUESTED, PairIndex(tuple(samples)))
     header, rows = list(table), table.to_numpy().tolist()
     at = header.index("sar_window")
     assert header[at : at + 2] == ["sar_window", "optical_window"] and rows[0][at] == "0 0 8 8"

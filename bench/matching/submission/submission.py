@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash
-from bench.data.index import PairIndex
 from bench.execution.cell import Cell
 from bench.matching.matchers.base import Matcher, MatcherOptions
 from bench.matching.matchers.distances import paired
@@ -29,9 +28,6 @@ from bench.submissions.claims import MADE_FOR, check_claims, claims_in, claims_o
 from bench.submissions.request import submitted_file
 from bench.submissions.sheets import FORMATS, Sheet, lacking, read_sheet
 from bench.suite.data_plan import PlannedData
-
-if TYPE_CHECKING:
-    import pandas
 
 OURS = ".npz"  # a predictions file of this task
 READ = (*FORMATS, OURS)
@@ -73,12 +69,11 @@ class Submission(Matcher[SubmissionOptions]):
 
 @dataclass(frozen=True)
 class RequestedPairs:
-    """The pairs requested of another tool: each distinct pair of positions once, in an order that shows neither label
-    nor kind.
+    """The pairs requested of another tool: each distinct pair of positions once, in an order that shows no kind.
 
     Attributes:
         parts: (n,) text, "validation", "test" or "gallery"; the parts stand one behind the other.
-        sar, optical: (n,) ids of the two patches.
+        sar, optical: (n,) ids of the two patches, equal for a true pair; opaque ones where `blinded`.
         start: part -> its first number. at: part -> for each sampled pair (or, row by row, each place of the gallery's
             matrix) its number.
         hashes: what an answer may say that it was made for.
@@ -98,6 +93,28 @@ class RequestedPairs:
     def number(self) -> dict[tuple[str, str, str], int]:
         """(part, SAR id, optical id) -> number of the pair."""
         return {key: i for i, key in enumerate(zip(self.parts, self.sar, self.optical, strict=True))}
+
+    def code(self, view: str, name: str) -> str:
+        """Return the opaque id of a patch, which tells nothing of that of the other view; keyed by what is drawn."""
+        return view[0] + canonical_hash([self.hashes[MADE_FOR], view, name])[:16]
+
+    @cached_property
+    def blinded(self) -> RequestedPairs:
+        """The same pairs under opaque ids and, part by part, in the order of these, which tells nothing either."""
+        codes = {
+            (view, name): self.code(view, name) for view in ("sar", "optical") for name in set(getattr(self, view))
+        }
+        sar, optical = ([codes[view, name] for name in getattr(self, view)] for view in ("sar", "optical"))
+        order = sorted(range(len(self)), key=lambda i: (REQUESTED.index(self.parts[i]), sar[i], optical[i]))
+        number = np.empty(len(self), dtype=np.int64)
+        number[order] = np.arange(len(self))
+        return replace(
+            self,
+            sar=tuple(sar[i] for i in order),
+            optical=tuple(optical[i] for i in order),
+            at={part: number[at] for part, at in self.at.items()},
+            hashes={**self.hashes, MADE_FOR: canonical_hash([self.hashes[MADE_FOR], "blinded"])[:16]},
+        )
 
     def called(self, number: int) -> str:
         """Return "pair 7 (v2 and v4)" for messages."""
@@ -135,22 +152,6 @@ def requested_pairs(data: Mapping[str, Any], sampled: SampledPairs) -> Requested
         optical += [ids[i] for i in (distinct % max(len(ids), 1)).tolist()]
     hashes = claims_of(data, pairs_sha256=canonical_hash([sampled.pairs_sha256, sampled.gallery_sha256]))
     return RequestedPairs(tuple(parts), tuple(sar), tuple(optical), start, at, hashes)
-
-
-def handout(requested: RequestedPairs, index: PairIndex) -> pandas.DataFrame:
-    """Return the table that another tool fills in: numbers, ids, files, the window in them, and what it is made for."""
-    import pandas
-
-    samples = {sample.id: sample for sample in index.samples}
-    columns: dict[str, Any] = dict(
-        zip(NAMES, (range(len(requested)), requested.parts, requested.sar, requested.optical), strict=True)
-    )
-    columns["sar_file"] = [samples[name].sar for name in requested.sar]
-    columns["optical_file"] = [samples[name].optical for name in requested.optical]
-    if any(sample.window is not None for sample in index.samples):
-        for column, ids in (("sar_window", requested.sar), ("optical_window", requested.optical)):
-            columns[column] = [" ".join(map(str, samples[name].window or ())) for name in ids]
-    return pandas.DataFrame({**columns, MADE_FOR: requested.hashes[MADE_FOR]})
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,9 @@ def read_submission(cell: Cell, plan: PlannedData, sampled: SampledPairs) -> Sub
     named = set(NAMES[1:]) <= set(sheet.table)
     if not named and not {"pair", MADE_FOR} <= set(sheet.table):
         raise BenchError(f"{path} does not say which pairs it means; {COLUMNS}")
-    agreed = check_claims(claims_in(sheet), requested.hashes, path, HANDOUT)
+    claims = claims_in(sheet)
+    requested = _asked(sheet, claims, named, requested)
+    agreed = check_claims(claims, requested.hashes, path, HANDOUT)
     numbers = _numbers_of(sheet, requested, named)
     value, sign = ("distance", 1.0) if "distance" in sheet.table else ("similarity", -1.0)
     legal = f"a finite {value} within single precision, or an empty field where the method failed"
@@ -203,6 +206,17 @@ def read_submission(cell: Cell, plan: PlannedData, sampled: SampledPairs) -> Sub
     given[numbers] = True
     fixed = None if threshold is None else float(np.float32(sign * threshold))
     return _laid(path, requested, sampled, distance, given, fixed, {"submitted_for": agreed, "submitted_value": value})
+
+
+def _asked(sheet: Sheet, claims: Mapping[str, Any], named: bool, requested: RequestedPairs) -> RequestedPairs:
+    """Return the pairs under the ids and numbers of a table: opaque ones, or those of the data set, as the handout had
+    them before and still has with `--originals`.
+    """
+    stated = claims.get(MADE_FOR)
+    if stated is not None:
+        return requested if stated == requested.hashes[MADE_FOR] else requested.blinded
+    opaque = set(requested.blinded.sar)
+    return requested.blinded if named and any(name in opaque for name in sheet.texts("sar")) else requested
 
 
 def _numbers_of(sheet: Sheet, requested: RequestedPairs, named: bool) -> np.ndarray:
