@@ -277,7 +277,7 @@ def _cut(args: argparse.Namespace) -> int:
     reject = {key: value for key, value in reject.items() if value is not None}
     if not issubclass(DATASETS.get(args.name), ScenePairs):
         held = "patches, not scenes" if DATASETS.get(args.name).kind == "pairs" else "scenes without optical partners"
-        raise BenchError(f"{args.name} holds {held}; cutting needs a scene set such as s1s2-scenes")
+        raise BenchError(f"{args.name} holds {held}; cutting needs a scene set such as scene-pairs")
     dataset = _open(args, patch_px=args.patch_px, overlap_px=args.overlap_px, reject=reject)
     assert isinstance(dataset, ScenePairs)
     bars: list[Any] = []

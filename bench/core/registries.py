@@ -27,6 +27,11 @@ DATASETS.add(
     "two-folders", "bench.data.datasets.two_folders:TwoFolders", "any two parallel folders of registered patches"
 )
 DATASETS.add(
+    "scene-pairs",
+    "bench.data.datasets.scene_pairs:OwnScenes",
+    "any registered scene pairs with a CSV of them, cut on the fly",
+)
+DATASETS.add(
     "port-pairs", "bench.simulator.port_pairs:PortPairs", "simulated ports, optical and SAR patches, made on demand"
 )
 DATASETS.add("toy-pairs", "bench.data.datasets.toy_pairs:ToyPairs", "generated textured shapes, made on demand")

@@ -24,6 +24,7 @@ class SetFacts:
         licence, citation, homepage: terms, how to cite, where to get it.
         folder: expected folder name under a data root ($BENCH_DATA).
         place_what: lines that draw what to place where, below the root folder.
+        notes: what one must know to use the set or to compare with published numbers: disputed counts, conventions.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SetFacts:
     homepage: str
     folder: str
     place_what: str
+    notes: str = ""
 
     def __post_init__(self) -> None:
         for name in (one.name for one in fields(self) if one.name != "place_what"):
@@ -73,7 +75,6 @@ class ShipFacts(SetFacts):
         resolution: in words, where `gsd_m` cannot say it.
         expected_scenes, expected_ships: number of images and of boxes of the complete set, None where the user decides.
         dtypes: pixel types of its files, empty where any will do.
-        notes: what one must know to compare with published numbers: disputed counts, conventions of the boxes.
     """
 
     sensors: str
@@ -82,7 +83,6 @@ class ShipFacts(SetFacts):
     expected_scenes: int | None = None
     expected_ships: int | None = None
     dtypes: tuple[str, ...] = ()
-    notes: str = ""
 
 
 def facts_of_users_own(name: str, title: str, folder: str, place_what: str, notes: str = "") -> ShipFacts:

@@ -16,11 +16,12 @@ from bench.core.errors import BenchError
 from bench.data import scene_pairs
 from bench.data.cache import PatchCache, open_cache
 from bench.data.cut import cut
-from bench.data.dataset import PairDataset
+from bench.data.dataset import PairDataset, open_dataset
 from bench.data.datasets.s1s2_scenes import S1S2Scenes
 from bench.data.datasets.two_folders import TwoFolders
 from bench.data.images import read_image, write_image
 from bench.data.scene_pairs import window_place
+from bench.data.verify import verify
 from bench.data.windows import RejectCriteria, read_window, rejection, window_grid
 
 MakeScenes = Callable[..., Path]
@@ -67,6 +68,21 @@ def test_index_of_scenes(make_scenes: MakeScenes, tmp_path: Path) -> None:
     cache = decoded(dataset, tmp_path / "cache")
     scene = read_image(dataset.root / "sar/000.png")
     assert np.array_equal(cache.sar[4], scene[12:28, 12:28])
+
+
+def test_scenes_of_ones_own_are_read_by_declared_facts_alone(make_scenes: MakeScenes, tmp_path: Path) -> None:
+    """The same folder under `scene-pairs`: no count is expected, and what nobody declared is asked for."""
+    root = make_scenes()
+    declared = {"sar_scale": "uint8", "crs": "EPSG:32611", "gsd_m": 2.5, "sar_sensor": "TerraSAR-X", "patch_px": 16}
+    own = open_dataset("scene-pairs", declared, root, tmp_path / "cache", kind="pairs")
+    named = S1S2Scenes.at(root, patch_px=16)
+    assert [each.window for each in own.index().samples] == [each.window for each in named.index().samples]
+    assert own.index().crs == "EPSG:32611" and own.gsd_m == 2.5 and own.options.sar_sensor == "TerraSAR-X"
+    assert verify(own).ok, "no count is declared for data of one's own"
+    assert any("48 declared" in line or "48" in line for line in verify(named).problems)
+    with pytest.raises(BenchError, match="scene-pairs needs the option sar_scale"):
+        _ = open_dataset("scene-pairs", {"patch_px": 16}, root, tmp_path / "cache", kind="pairs").sar_scale
+    assert "Texas" in S1S2Scenes.facts.notes and "Texas" in S1S2Scenes.facts.title
 
 
 def test_require_filters_scenes_and_files(make_scenes: MakeScenes) -> None:
