@@ -59,7 +59,8 @@ def leak_mark(record: Record) -> str:
 def leakage(record: Record) -> Leakage:
     """Return what a record shows of leakage between its test part and what it was trained, validated or pretrained on.
 
-    Ground decides where the places of all samples are known, scenes where they are not; equal files count in any case.
+    Ground decides where the places of all samples are known, scenes where they are not; equal files count in any case,
+    and so does what an audit of an official split is known to have found.
     """
     summary = record.inputs.get("split_summary") or {}
     sizes = summary.get("pairs") or summary.get("scenes") or {}
@@ -98,7 +99,7 @@ def _counted(shared: Mapping[str, int | None], sizes: Mapping[str, int], what: s
 
 
 def _files(inputs: Mapping[str, Any]) -> list[str]:
-    out = []
+    out = [str(inputs["audited"])] if inputs.get("audited") else []
     if inputs.get("test_files_in_training"):
         out.append(f"test images that also train or validate, byte by byte: {inputs['test_files_in_training']}")
     if inputs.get("pretraining_shares_files"):

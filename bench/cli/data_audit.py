@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.core.errors import BenchError
@@ -34,6 +35,9 @@ class AuditReport(Protocol):
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
 
+    def write_tables(self, out: Path) -> list[str]:
+        """Write its tables into a folder; return their names."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `bench data audit` takes beside the data set itself."""
@@ -48,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=user_path,
         metavar="FOLDER",
-        help="write report.json here, and for patches layout.csv and split.csv",
+        help="write report.json and pairs.csv here, and for patches layout.csv and split.csv",
     )
     parser.add_argument(
         "--match",
@@ -81,7 +85,6 @@ def audit(args: argparse.Namespace, dataset: Dataset, spec: dict[str, Any], agai
     Raises:
         BenchError: bad options, unreadable data.
     """
-    from bench.data.audit.report import PatchReport
     from bench.data.ships.dataset import ShipDataset
     from bench.data.split_spec import SplitSpec
 
@@ -99,7 +102,7 @@ def audit(args: argparse.Namespace, dataset: Dataset, spec: dict[str, Any], agai
     for line in report.lines():
         print(line)
     if args.out is not None:
-        tables = report.write_tables(args.out) if isinstance(report, PatchReport) else []
+        tables = report.write_tables(args.out)
         write_json(args.out / "report.json", report.to_json())
         for name in (*tables, "report.json"):
             print(f"wrote {args.out}/{name}")

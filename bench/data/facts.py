@@ -25,6 +25,8 @@ class SetFacts:
         folder: expected folder name under a data root ($BENCH_DATA).
         place_what: lines that draw what to place where, below the root folder.
         notes: what one must know to use the set or to compare with published numbers: disputed counts, conventions.
+        audited: column of an official split -> what an audit of the pixels found that its test part shares with what
+            trains. Rows on that split are marked for it (`bench.boards.leakage`).
     """
 
     name: str
@@ -38,6 +40,7 @@ class SetFacts:
     folder: str
     place_what: str
     notes: str = ""
+    audited: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (one.name for one in fields(self) if one.name != "place_what"):

@@ -67,6 +67,15 @@ class PlannedData:
             "split": self.split.sha256,
         }
 
+    def audited(self, split: Mapping[str, Any]) -> dict[str, str]:
+        """Return as "audited" what is declared of the official parts that a split is made of; {} where nothing is.
+
+        Args:
+            split: its spec.
+        """
+        known = self.dataset.facts.audited if split["kind"] == "grouped" else {}
+        return {"audited": known[split["by"]]} if split["by"] in known else {}
+
     def data_key(self) -> str:
         """Hash of what the cells on these files share, whatever their split."""
         return canonical_hash({key: value for key, value in self.identity().items() if key != "split"})

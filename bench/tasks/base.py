@@ -172,6 +172,7 @@ class SectionTask(Task):
             "data": plan.identity(),
             "split_counts": plan.counts(),
             "split_summary": plan.split.summary,
+            **plan.audited(cell.spec["dataset"]["split"]),
             **self.inputs(cell, found, workspace),
         }
         replaced = replaced_by(found.files.get("initial"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -41,13 +42,19 @@ def test_a_leaking_split_is_shown_and_a_tight_one_is_written(overlapping: Bench)
     ):
         assert part in out
     assert "PROBLEM test patches share ground" in out and out.strip().endswith("wrote audit/report.json")
-    assert overlapping.files("audit") == ["audit/layout.csv", "audit/report.json", "audit/split.csv"]
+    assert overlapping.files("audit") == ["audit/layout.csv", "audit/pairs.csv", "audit/report.json", "audit/split.csv"]
     report = json.loads((overlapping.folder / "audit/report.json").read_text())
     assert report["overlaps"]["pairs"] == 2 * (2 * 42 + 2 * 36) and report["split"]["touching_train_share"] > 0.9
     assert report["grouped_split"]["touching_train_or_validation"] == 0 and str(overlapping.folder) not in json.dumps(
         report
     )
     assert "0 of" in overlapping(*AUDIT, "--spec", "{kind: file, path: audit/split.csv}").stdout.split("this split")[1]
+    with (overlapping.folder / "audit/pairs.csv").open(newline="") as stream:
+        pairs = list(csv.DictReader(stream))
+    assert len(pairs) == report["overlaps"]["pairs"] and {row["first_scene"] for row in pairs} == {"g00001", "g00002"}
+    assert all(row["first_scene"] == row["second_scene"] and row["kind"] == "pixels" for row in pairs)
+    example = re.search(r"such as (\S+) and (\S+);", out)
+    assert example and any({row["first"], row["second"]} == set(example.groups()) for row in pairs)
     with (overlapping.folder / "audit/split.csv").open() as stream:
         assert sum(row["part"] == "dropped" for row in csv.DictReader(stream)) == report["grouped_split"]["dropped"]
 

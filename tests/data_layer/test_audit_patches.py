@@ -161,7 +161,7 @@ def test_one_huge_group_is_cut_into_blocks_with_a_guard_band(tmp_path: Path, kee
 def test_the_tables_serve_the_readers_and_the_masks(tmp_path: Path) -> None:
     truth = with_sea(three_cities(keep=0.7, rows=6)).write(tmp_path / "set", seed=3)
     report = audited(tmp_path / "set")
-    assert report.write_tables(tmp_path / "audit") == ["layout.csv", "split.csv"]
+    assert report.write_tables(tmp_path / "audit") == ["layout.csv", "split.csv", "pairs.csv"]
     index = opened(tmp_path / "set", table=str(tmp_path / "audit" / "layout.csv")).index()
     mask = overlap_mask(index.places)
     assert mask is not None
@@ -198,7 +198,10 @@ def test_bad_sets_end_in_one_line(tmp_path: Path) -> None:
     made.write(tmp_path / "set", seed=0)
     report = audited(tmp_path / "set", SplitSpec(test=0.4, validation=0.4), "exact")
     assert report.grouped is None and report.why_not.startswith("no grouped split can be made of 5 patches")
-    assert report.write_tables(tmp_path / "audit") == ["layout.csv"] and report.to_json()["grouped_split"] is None
+    assert (
+        report.write_tables(tmp_path / "audit") == ["layout.csv", "pairs.csv"]
+        and report.to_json()["grouped_split"] is None
+    )
     with pytest.raises(BenchError, match="at least 20 px a side"):
         audited(tmp_path / "set", SplitSpec(validation=0))
     write_image(tmp_path / "set" / FOLDERS[1] / "4", np.zeros((20, 20), dtype=np.uint8))

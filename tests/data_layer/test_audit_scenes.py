@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -246,6 +247,9 @@ def test_content_that_a_pretraining_saw(tiles: Path, tmp_path: Path) -> None:
     assert not hit.ok and len(hit.problems) == 2 and "images of two-folders" in hit.problems[0]
     miss = report_on(open_set(tiles), pairs, **split, test_groups=("P0002",))
     assert miss.ok and miss.against is not None and not miss.against.shared
+    hit.write_tables(tmp_path / "out")
+    told = (tmp_path / "out" / "pairs.csv").read_text()
+    assert "file,P0001_0_120_0_120,sar/1.png,P0001,,test,two-folders" in told and "pixels,P0001_0_120_50_170" in told
 
 
 def test_sets_of_two_scales_are_compared_by_files_alone(tiles: Path) -> None:
@@ -270,7 +274,13 @@ def test_the_command_line(tiles: Path, bench: Bench) -> None:
     assert "2 pairs; 0 test images touched" in done.stdout and "PROBLEM" not in done.stdout
     done = bench(*words, "--spec", "{kind: random, test: 0.34, validation: 0}", "--out", "found", code=1)
     assert "PROBLEM" in done.stdout and "split by scene" in done.stdout
-    assert json.loads((bench.folder / "found" / "report.json").read_text())["kind"] == "scenes"
+    report = json.loads((bench.folder / "found" / "report.json").read_text())
+    assert report["kind"] == "scenes"
+    with (bench.folder / "found" / "pairs.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [[row["first"], row["second"]] for row in rows] == [link["images"] for link in report["links"]]
+    assert all(row["first"].startswith(row["first_scene"]) and row["first_part"] for row in rows) and len(rows) > 3
+    assert "(scene P0001)" in done.stdout or "(scene P0002)" in done.stdout
 
 
 # -- real tiles, whose names tell the answer ---------------------------------------------------------------------------

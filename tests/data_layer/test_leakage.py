@@ -18,6 +18,7 @@ from ship_files import coco, write_coco
 
 from bench.boards.leakage import FOOTNOTES, Leakage, leak_mark, leakage
 from bench.core.workspace import Workspace
+from bench.data.datasets.ssdd import Ssdd
 from bench.data.images import write_image
 from bench.data.manifest import shared_files
 from bench.data.toy import ToyScene, write_toy_pairs
@@ -29,6 +30,10 @@ from bench.suite.expansion import expand
 
 OLD = load_record(Path(__file__).parents[1] / "core" / "records_v1" / "finished.json")
 RANDOM = {"kind": "random", "test": 0.3, "validation": 0.2}
+VOC = """<annotation><filename>{number:06d}.png</filename><size><width>220</width><height>200</height><depth>1</depth>
+</size><object><name>ship</name><bndbox><xmin>10</xmin><ymin>10</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>
+</annotation>"""
+Plan = Callable[..., list[Record]]
 UNKNOWN = "unknown: positions and scenes are not known; run `bench data audit`"
 
 
@@ -77,6 +82,28 @@ def test_equal_files_count_in_any_case() -> None:
     assert found == Leakage("shared", "test images that also train or validate, byte by byte: 1")
 
 
+def test_what_an_audit_of_an_official_split_found_is_said_in_place_of_unknown() -> None:
+    sentence = Ssdd.facts.audited["split"]
+    assert told(scene=(None, None), audited=sentence) == Leakage("shared", sentence)
+    assert "195 of 232 official test images share pixels with training images" in sentence
+    assert "195 of the 232 test images share pixels" in Ssdd.facts.notes and "unknown" not in Ssdd.facts.notes
+
+
+def test_planning_states_what_is_known_of_an_official_split(plan: Plan, tmp_path: Path) -> None:
+    for folder in ("JPEGImages", "Annotations"):
+        (tmp_path / "ssdd" / folder).mkdir(parents=True)
+    for number in (1, 2, 3, 9, 10, 12):
+        image = np.random.default_rng(number).integers(0, 256, (200, 220), dtype=np.uint8)
+        write_image(tmp_path / "ssdd" / "JPEGImages" / f"{number:06d}", image)
+        (tmp_path / "ssdd" / "Annotations" / f"{number:06d}.xml").write_text(VOC.format(number=number))
+    official = {"kind": "grouped", "by": "split", "test_groups": ["test"], "validation": 0}
+    for split, kind in ((official, "shared"), ({"kind": "random", "test": 0.4, "validation": 0}, "unknown")):
+        suite = {"detection": {"datasets": {"s": {"dataset": "ssdd", "splits": {"it": split}}}}}
+        suite["detection"]["methods"] = {"cfar": {"detector": "cfar"}}
+        (record,) = plan("detection", suite, {"ssdd": tmp_path / "ssdd"})
+        assert leakage(record).kind == kind, leakage(record)
+
+
 def test_records_from_before_scenes_were_counted() -> None:
     assert leakage(OLD).kind == "none" and leak_mark(OLD) == ""  # positions were known
     by_scene = {"kind": "grouped", "by": None, "test": 0.3}
@@ -90,7 +117,6 @@ def test_shared_files_are_counted_once_for_each_test_file(test: list[str], other
 
 
 # -- planned from names and hashes alone -------------------------------------------------------------------------------
-Plan = Callable[..., list[Record]]
 
 
 @pytest.fixture

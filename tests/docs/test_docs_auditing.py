@@ -23,7 +23,12 @@ def test_the_suite_in_the_guide_uses_both_tables(bench: Bench) -> None:
     audit, plan = (re.search(rf"^bench {words} .*$", PAGE, re.MULTILINE) for words in ("data audit qxs-saropt", "plan"))
     assert audit and plan
     bench(*audit.group().split()[1:], code=1)
-    assert bench.files("ROOT/audit") == ["ROOT/audit/layout.csv", "ROOT/audit/report.json", "ROOT/audit/split.csv"]
+    assert bench.files("ROOT/audit") == [
+        "ROOT/audit/layout.csv",
+        "ROOT/audit/pairs.csv",
+        "ROOT/audit/report.json",
+        "ROOT/audit/split.csv",
+    ]
     suite = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     assert suite
     bench.write("my.yaml", suite.group(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from bench.data.audit.codes import Mode, least_overlap_px
 from bench.data.audit.layout import Layout
 from bench.data.audit.leakage import Grouped, Leak, layout_table
 from bench.data.audit.overlaps import Overlaps
+from bench.data.audit.pair_table import write_pairs
 from bench.data.index import PairIndex
 from bench.data.split_spec import SplitSpec
 from bench.data.splits import Split, write_split
 
 LAYOUT, SPLIT = "layout.csv", "split.csv"
-_LISTED = 10
+_LISTED, _EXAMPLES = 10, 3
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class PatchReport:
                 ("", f"of the median one of these, {100 * found.seen:.0f} % of the pixels are in training patches")
             )
         rows.append(("", f"{_of(found.either, found.test)} touch a training or validation patch"))
+        rows += [("", f"such as {self._examples()}")] if found.either else []
         if self.grouped is None or self.grouped_leak is None:
             return [*rows, ("grouped split", f"none: {self.why_not}")]
         part = self.grouped.split
@@ -167,6 +170,34 @@ class PatchReport:
             f"{_of(self.grouped_leak.either, self.grouped_leak.test)} test patches touch a training or validation patch"
         )
         return [*rows, ("grouped split", touching), ("", sizes)]
+
+    def _parts(self) -> np.ndarray:
+        """Return the part of every patch in the audited split."""
+        part = np.full(len(self.index), "dropped", dtype="<U10")
+        for name in ("train", "validation", "test"):
+            part[getattr(self.split, name)] = name
+        return part
+
+    def _examples(self) -> str:
+        """Return the test patches of the first overlaps that cross the audited split, with their partners, by name."""
+        part, shown = self._parts(), []
+        for a, b in zip(self.overlaps.a.tolist(), self.overlaps.b.tolist(), strict=True):
+            test, other = (a, b) if part[a] == "test" else (b, a)
+            if part[test] == "test" and part[other] in ("train", "validation"):
+                shown.append(f"{self.index.ids[test]} and {self.index.ids[other]}")
+            if len(shown) == _EXAMPLES:
+                break
+        return "; ".join(shown)
+
+    def _pairs(self) -> Iterator[Sequence[object]]:
+        """Yield a row of pairs.csv for each overlap; the scenes are the groups that the overlaps make."""
+        part, height, width = self._parts(), *self.overlaps.shape
+        found = self.overlaps
+        names, scenes = self.index.ids, [sample.scene or "" for sample in self.plain.samples]
+        columns = (found.a, found.b, found.dy, found.dx, found.exact)
+        for a, b, dy, dx, exact in zip(*(column.tolist() for column in columns), strict=True):
+            ends = (*(names[i] for i in (a, b)), *(scenes[i] for i in (a, b)), *(str(part[i]) for i in (a, b)))
+            yield "pixels" if exact else "order", *ends, dy, dx, height - abs(dy), width - abs(dx)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values; unknown is None."""
@@ -224,16 +255,18 @@ class PatchReport:
         }
 
     def write_tables(self, out: Path) -> list[str]:
-        """Write layout.csv, and split.csv where there is a grouped split, into the folder `out`; return their names.
+        """Write layout.csv, pairs.csv, and split.csv where there is a grouped split, into the folder `out`; return
+        their names.
 
         Raises:
             BenchError: they cannot be written.
         """
         write_text(out / LAYOUT, layout_table(self.plain if self.grouped is None else self.grouped.index))
+        pairs = write_pairs(out, self._pairs())
         if self.grouped is None:
-            return [LAYOUT]
+            return [LAYOUT, pairs]
         write_split(self.grouped.split, self.grouped.index, out / SPLIT)
-        return [LAYOUT, SPLIT]
+        return [LAYOUT, SPLIT, pairs]
 
 
 def _histogram(sizes: np.ndarray) -> dict[str, int]:

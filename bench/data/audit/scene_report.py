@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 from bench.data.audit.duplicates import Overlap
+from bench.data.audit.pair_table import write_pairs
 from bench.data.split_spec import SplitSpec
 
 LinkKind = Literal["file", "name", "adjacent", "pixels", "place"]
@@ -19,7 +21,7 @@ _SAID: dict[str, str] = {
     "pixels": "share pixels with",
     "place": "show, in another acquisition, the place of",
 }
-_LISTED = 3
+_LISTED, SCENES_LISTED = 3, 20  # pairs and scenes named on the terminal; the files name all
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,17 @@ class Against:
                 count = len({a for a, _ in pairs})
                 out.append(f"{count} test images {_SAID[kind]} images of {self.name}: {_examples(pairs)}")
         return tuple(out)
+
+    def rows(self, scene: Mapping[str, str | None]) -> list[Sequence[object]]:
+        """Return the rows of pairs.csv, the other set's name in place of its part; `scene`: of each test image."""
+        rows: list[Sequence[object]] = []
+        for a, b in self.equal:
+            rows.append(["file", a, b, scene[a] or "", "", "test", self.name, "", "", "", ""])
+        for a, b, item in self.shared:
+            size = (item.dy, item.dx, item.height, item.width)
+            kind = "pixels" if item.same_pixels else "place"
+            rows.append([kind, a, b, scene[a] or "", "", "test", self.name, *size])
+        return rows
 
     def lines(self) -> list[tuple[str, str]]:
         """Return (what, text) for the terminal."""
@@ -166,13 +179,14 @@ class SceneReport:
                 part == "test" and scene in self.shared_scenes
                 for scene, part in zip(self.scenes, self.part, strict=True)
             )
-            named = ", ".join(self.shared_scenes[:_LISTED]) + (", ..." if len(self.shared_scenes) > _LISTED else "")
+            more = len(self.shared_scenes) - SCENES_LISTED
+            named = ", ".join(self.shared_scenes[:SCENES_LISTED]) + (f" and {more} more" if more > 0 else "")
             out.append(
                 f"{count} of {tests} test images come from {len(self.shared_scenes)} scenes that also train or validate"
                 f" ({named}); split by scene: {{kind: grouped, by: scene}}"
             )
         for kind in ("file", "name", "adjacent", "pixels", "place"):
-            pairs = [(self.ids[a], self.ids[b]) for a, b in self.crossing(kind)]
+            pairs = [(self._named(a), self._named(b)) for a, b in self.crossing(kind)]
             if pairs:
                 said = f"{self.touched(kind)} of {tests} test images {_SAID[kind]}"
                 out.append(f"{said} training or validation images: {_examples(pairs)}")
@@ -217,6 +231,26 @@ class SceneReport:
             rows.append(("check", f"pixels find {found} of the {len(self.of('name'))} pairs that overlap by name"))
         return rows
 
+    def _named(self, position: int) -> str:
+        """Return "a (scene s)", "a" where the scene is unknown, or is the image's own name."""
+        scene = self.scenes[position]
+        return self.ids[position] + ("" if scene in (None, self.ids[position]) else f" (scene {scene})")
+
+    def write_tables(self, out: Path) -> list[str]:
+        """Write pairs.csv, a line for each pair of images that have something in common, into the folder `out`; return
+        its name.
+
+        Raises:
+            BenchError: it cannot be written.
+        """
+        rows: list[Sequence[object]] = []
+        for link in self.links:
+            ends = (link.first, link.second)
+            ids, scenes, parts = ([each[i] for i in ends] for each in (self.ids, self.scenes, self.part))
+            rows.append([link.kind, *ids, *(scene or "" for scene in scenes), *parts, *link.shift, *link.size])
+        rows += [] if self.against is None else self.against.rows(dict(zip(self.ids, self.scenes, strict=True)))
+        return [write_pairs(out, rows)]
+
     def _scenes_differ(self, link: Link) -> bool:
         a, b = self.scenes[link.first], self.scenes[link.second]
         return a is not None and b is not None and a != b
@@ -247,6 +281,7 @@ class SceneReport:
         out: dict[str, Any] = {
             "kind": link.kind,
             "images": [self.ids[i] for i in ends],
+            "scenes": [self.scenes[i] for i in ends],
             "parts": [self.part[i] for i in ends],
         }
         if link.overlap is not None:
