@@ -1,6 +1,5 @@
-"""SSDD (Li et al. 2017), with the labels and in the layout of its official release (Zhang et al. 2021). Sources: Remote
-Sensing 13(18), 3690 (sensors, resolutions, polarisations, the rule of the split); Han-Ke/SL-SSDD, revision e9b3ffd
-(names and sizes of all images); public programs that read the release and check its counts (folders, numbers of boxes).
+"""SSDD (Li et al. 2017) as officially released (Zhang et al. 2021). Sources: Remote Sensing 13(18), 3690 (all but what
+follows); Han-Ke/SL-SSDD e9b3ffd (names, sizes); public programs that read the release (folders, numbers of boxes).
 """
 
 from __future__ import annotations
@@ -50,14 +49,11 @@ class Ssdd(TwoStyles):
     Official-SSDD-OPEN/                                as unpacked; style: coco reads BBox_SSDD/coco_style instead
       BBox_SSDD/voc_style/JPEGImages/<6 digits>.jpg    8 bit, many sizes; or in JPEGImages_train and JPEGImages_test
       BBox_SSDD/voc_style/Annotations/<6 digits>.xml   Pascal VOC; or in Annotations_train and Annotations_test""",
-        notes="""Certain: 1,160 images, 000001 to 001160; those whose number ends in 1 or 9 are the official test part
-            (232; 928 train). The 2,456 ships that most papers quote are those of the first labels (2017); the official
-            release labelled all images anew, and public programs that read it count 2,587 boxes: 2,041 to train and 546
-            to test, 172 of them in 46 inshore images. The declared count is that of the release. No scene is known:
-            each image is its own leakage group. The official parts leak: `bench data audit` of a copy in circulation
-            found that 195 of the 232 test images share pixels with training images, and ten groups of equal images that
-            lie across the two, so numbers on them are optimistic, and boards mark the rows. Corners are believed to be
-            continuous coordinates from 0; nobody documents it.""",
+        notes="""Numbers that end in 1 or 9 are the official test part (232). Most papers quote the 2,456 ships of the
+            first labels (2017); public programs that read the official release count 2,587: 546 to test, 172 of them in
+            46 inshore images. No scene is known: each image is its own leakage group. The official parts leak: in a
+            circulating copy 195 of the 232 test images share pixels with training images, and ten groups of equal
+            images lie across both. Corners are believed to count continuously from 0.""",
         audited={
             "split": "195 of 232 official test images share pixels with training images (`bench data audit ssdd`)"
         },
