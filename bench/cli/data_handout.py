@@ -146,7 +146,7 @@ def _part(args: argparse.Namespace, dataset: ShipDataset, spec: dict[str, Any]) 
     if bool(spec) != (args.part is not None):
         raise BenchError("--spec and --part belong together: the split, and which part of it")
     index = dataset.index()
-    manifest = build_manifest(dataset.root, dataset.files(), Workspace(args.runs).cache).sha256
+    manifest = build_manifest(dataset.root, dataset.files(), Workspace(args.runs).cache, dataset.declared()).sha256
     if args.part is None:
         return index, {"dataset": args.name, "manifest_sha256": manifest}
     split = make_split(index, validate(SplitSpec, spec, "--spec"))

@@ -152,7 +152,17 @@ class Dataset(ABC):
         Raises:
             BenchError: a file is unreadable, or the cache cannot be written.
         """
-        return build_manifest(self.root, self._file_names(), self.cache)
+        return build_manifest(self.root, self._file_names(), self.cache, self.declared())
+
+    def declared(self) -> str:
+        """Return how the user declares that three unequal channels are read, "" for the set's own declaration: a part
+        of the manifest, since the same files are other images then.
+        """
+        for name in ("channels", "sar_channels"):
+            field = type(self.options).model_fields.get(name)
+            if field is not None and getattr(self.options, name) != field.default:
+                return f"{name}: {getattr(self.options, name)}"
+        return ""
 
     @classmethod
     def locate(cls, root: Path, options: Any) -> Path:

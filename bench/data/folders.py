@@ -19,7 +19,7 @@ from bench.core.options import later
 from bench.core.workspace import user_path
 from bench.data.csv_files import PLACE_COLUMNS, place_of, rows_by_id
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, lacking
-from bench.data.images import IMAGE_SUFFIXES
+from bench.data.images import IMAGE_SUFFIXES, Channels
 from bench.data.index import PairIndex, PairSample
 from bench.data.reading import NoData
 from bench.data.scaling import SarScale
@@ -41,6 +41,8 @@ class FolderOptions(DatasetOptions):
         sar_scale: what the SAR values are; None for the set's own declaration.
         sar_band: number of the SAR band in files with several, counted from 1.
         sar_nodata: value of SAR pixels without data, besides what the files declare: a number, nan, inf or -inf.
+        sar_channels: how SAR images of three channels that differ (colour composites) are read: "luminance", the
+            "first", or "refuse".
         optical_bands: numbers of the bands taken as red, green and blue, or of one taken as grey, counted from 1.
     """
 
@@ -52,6 +54,7 @@ class FolderOptions(DatasetOptions):
     sar_scale: SarScale | None = None
     sar_band: int | None = later(None, ge=1)
     sar_nodata: NoData = later(None)
+    sar_channels: Channels = later("refuse")
     optical_bands: tuple[Annotated[int, Field(ge=1)], ...] | None = later(None)
 
     @field_validator("optical_bands")

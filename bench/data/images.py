@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +21,10 @@ from bench.data.tiff import DECODE_ERRORS, MAGIC, check_unscaled, damaged, read_
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
+Channels = Literal["refuse", "luminance", "first"]
+"""How a SAR image of three channels that differ is read: not at all, or as one channel made of them."""
+
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 _NAME_BANDS = "or an option that names the bands (band; sar_band, optical_bands)"
@@ -69,21 +73,35 @@ def read_image(
     return _checked(_without_missing(array, values, masked, path), path)
 
 
-def as_sar(image: np.ndarray, path: Path) -> np.ndarray:
-    """Return `image` as one SAR channel (H, W): (H, W) as it is, (H, W, 3) only if its channels are equal.
+def as_sar(image: np.ndarray, path: Path, channels: Channels = "refuse") -> np.ndarray:
+    """Return `image` as one SAR channel (H, W): (H, W) as it is, of (H, W, 3) with equal channels one of them.
+
+    Args:
+        channels: how three that differ are read: "luminance" (ITU-R BT.601: 0.299 red, 0.587 green, 0.114 blue, rounded
+            in integer types), or the "first".
 
     Raises:
-        BenchError: three channels that differ; `path` is named.
+        BenchError: three channels that differ and are to be refused; `path` is named.
     """
     if image.ndim == 2:
         return image
-    first = image[:, :, 0]
-    if not (np.array_equal(first, image[:, :, 1]) and np.array_equal(first, image[:, :, 2])):
+    if channels == "refuse" and not equal_channels(image):
         raise BenchError(
-            f"{path} has three unequal channels, so it is no single-channel SAR image; are the SAR and optical folders"
-            " swapped?"
+            f"{path} has three unequal channels, so it is no single-channel SAR image: are the SAR and optical folders"
+            " swapped? A colour composite is read by the option channels (pairs: sar_channels): luminance or first"
         )
-    return np.ascontiguousarray(first)
+    if channels == "luminance" and not equal_channels(image):
+        grey = image.astype(np.float64) @ _LUMINANCE
+        return (np.rint(grey) if image.dtype.kind == "u" else grey).astype(image.dtype)
+    return np.ascontiguousarray(image[:, :, 0])
+
+
+def equal_channels(image: np.ndarray) -> bool:
+    """Return whether (H, W, 3) has three equal channels; (H, W) has."""
+    if image.ndim == 2:
+        return True
+    first = image[:, :, 0]
+    return np.array_equal(first, image[:, :, 1]) and np.array_equal(first, image[:, :, 2])
 
 
 def as_optical(image: np.ndarray, path: Path) -> np.ndarray:

@@ -31,18 +31,20 @@ class Manifest:
 
     Attributes:
         files: path relative to the root -> (size in bytes, modification time in ns, hexadecimal SHA-256).
-        sha256: hash over the sorted relative paths and file hashes only, so it is the same wherever the copy lies.
+        sha256: hash over the sorted relative paths and file hashes, and over what is declared of them: the same
+            wherever the copy lies.
     """
 
     files: dict[str, tuple[int, int, str]]
     sha256: str
 
 
-def build_manifest(root: Path, files: Iterable[Path | str], cache: Path | None) -> Manifest:
+def build_manifest(root: Path, files: Iterable[Path | str], cache: Path | None, declared: str = "") -> Manifest:
     """Hash `files`, which lie below `root` (others enter as outside/<name>), reusing what `cache`/manifests knows.
 
     Args:
         cache: cache folder; None hashes everything anew and keeps nothing.
+        declared: what the user declares of the files (`Dataset.declared`); it is hashed too, unless it is "".
 
     Raises:
         BenchError: a file is missing or unreadable, two files outside share a name, or the cache cannot be written.
@@ -77,7 +79,7 @@ def build_manifest(root: Path, files: Iterable[Path | str], cache: Path | None) 
         fresh[name] = entry
     if store is not None and stale:
         write_text(store, canonical_json(known | fresh) + "\n")
-    return _manifest(fresh)
+    return _manifest(fresh, declared)
 
 
 def file_sha256(path: Path, cache: Path | None) -> str:
@@ -146,13 +148,15 @@ def _hash_file(path: str) -> _Entry:
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, started, digest]
 
 
-def _manifest(entries: dict[str, _Entry]) -> Manifest:
+def _manifest(entries: dict[str, _Entry], declared: str) -> Manifest:
     files: dict[str, tuple[int, int, str]] = {}
     total = hashlib.sha256()
     for name in sorted(entries):
         size, mtime_ns, _, _, digest = entries[name]
         files[name] = (int(size), int(mtime_ns), str(digest))
         total.update(f"{digest}  {name}\n".encode())
+    if declared:
+        total.update(f"{declared}\n".encode())
     return Manifest(files, total.hexdigest())
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from bench.core.errors import BenchError
-from bench.data.images import as_optical, as_sar, check_equal_sizes, read_image
+from bench.data.images import Channels, as_optical, as_sar, check_equal_sizes, equal_channels, read_image
 from bench.data.scaling import SarScale
 
 DB_LIMIT = 200.0
@@ -48,31 +48,36 @@ class SarReading:
         band: number of the SAR band, counted from 1; None where files have one channel, or three equal channels.
         nodata: value of pixels without data besides what a file declares; None for none.
         scale: what the values are, None where nobody says.
+        channels: how three channels that differ are read.
     """
 
     band: int | None = None
     nodata: float | None = None
     scale: SarScale | None = None
+    channels: Channels = "refuse"
 
     def read(self, path: Path) -> np.ndarray:
-        """Return the SAR image (H, W) in its native dtype.
+        """Return the SAR image (H, W) in its native dtype. Raises BenchError, as `read_noting`."""
+        return self.read_noting(path)[0]
+
+    def read_noting(self, path: Path) -> tuple[np.ndarray, bool]:
+        """Return the SAR image (H, W) in its native dtype, and whether the file has three channels that differ.
 
         Raises:
             BenchError: as `read_image` and `as_sar`, values that the declared scale rules out, or that the file says
                 are to be rescaled.
         """
         bands = () if self.band is None else (self.band,)
-        image = as_sar(read_image(path, bands, self.nodata, unscaled=self.scale not in (None, SarScale.uint8)), path)
+        stored = read_image(path, bands, self.nodata, unscaled=self.scale not in (None, SarScale.uint8))
+        image = as_sar(stored, path, self.channels)
         check_values(image, self.scale, path)
-        return image
+        return image, not equal_channels(stored)
 
     def key(self) -> list[Any]:
         """Return what decides pixels, as JSON values; empty for files as they are stored."""
-        return (
-            []
-            if self.band is None and self.nodata is None
-            else [self.band, None if self.nodata is None else repr(self.nodata)]
-        )
+        stored = self.band is None and self.nodata is None
+        key = [] if stored else [self.band, None if self.nodata is None else repr(self.nodata)]
+        return key if self.channels == "refuse" else [*key, self.channels]
 
 
 @dataclass(frozen=True)
@@ -109,16 +114,21 @@ class PairReading:
 
 
 def sar_reading(options: Any, scale: SarScale | None, prefix: str = "") -> SarReading:
-    """Return the reading that the options `<prefix>band` and `<prefix>nodata` declare; sets without them read files as
-    stored.
+    """Return the reading that the options `<prefix>band`, `<prefix>nodata` and `<prefix>channels` declare; sets without
+    them read files as stored.
     """
     nodata = getattr(options, f"{prefix}nodata", None)
-    return SarReading(getattr(options, f"{prefix}band", None), None if nodata is None else float(nodata), scale)
+    return SarReading(
+        getattr(options, f"{prefix}band", None),
+        None if nodata is None else float(nodata),
+        scale,
+        getattr(options, f"{prefix}channels", "refuse"),
+    )
 
 
 def pair_reading(options: Any, scale: SarScale | None) -> PairReading:
-    """Return the reading that the options `sar_band`, `sar_nodata` and `optical_bands` declare; sets without them read
-    files as stored.
+    """Return the reading that the options `sar_band`, `sar_nodata`, `sar_channels` and `optical_bands` declare; sets
+    without them read files as stored.
     """
     return PairReading(sar_reading(options, scale, "sar_"), tuple(getattr(options, "optical_bands", None) or ()))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -23,6 +23,7 @@ from bench.core.store import write_text
 from bench.data.dataset import Dataset, FilePair, PairDataset
 from bench.data.decoded import read_ahead
 from bench.data.manifest import Manifest, build_manifest
+from bench.data.reading import SarReading
 from bench.data.scaling import SarScale
 
 Item = TypeVar("Item")
@@ -45,6 +46,7 @@ class DataReport(ABC):
         constant: images with one single value.
         duplicates: groups of images with equal content.
         notes: what is unusual, but no fault.
+        composites: a line on SAR images of three channels that differ, and how they are read; "" for none.
         manifest: hashes of all files.
     """
 
@@ -58,6 +60,7 @@ class DataReport(ABC):
     constant: tuple[str, ...]
     duplicates: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    composites: str = ""
     manifest: Manifest
 
     @property
@@ -103,18 +106,21 @@ class DataReport(ABC):
             (what, ", ".join(f"{key}: {count}" for key, count in counts.items()))
             for what, counts in self.counts.items()
         ]
-        rows += [("note", note) for note in self.notes] + [("manifest", self.manifest.sha256)]
+        rows += [("note", note) for note in (self.composites, *self.notes) if note]
+        rows += [("manifest", self.manifest.sha256)]
         first = f"{self.name}: {self.found}, {self.checked} opened, {self.total_bytes / 2**20:.1f} MiB"
         return [first, *(f"{what.ljust(14)} {text}" for what, text in rows)]
 
     def write_manifest(self, path: Path) -> None:
-        """Write `sha256  path` lines, sorted by path; `sha256sum -c` run in the root checks them.
+        """Write `sha256  path` lines, sorted by path; `sha256sum -c` run in the root checks them. A line that begins
+        with "#" states how colour composites are read, where there are any.
 
         Raises:
             BenchError: the file cannot be written.
         """
         files = sorted(self.manifest.files.items())
-        write_text(Path(path), "".join(f"{entry[2]}  {name}\n" for name, entry in files))
+        reading = f"# {self.composites}\n" if self.composites else ""
+        write_text(Path(path), reading + "".join(f"{entry[2]}  {name}\n" for name, entry in files))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,12 +175,14 @@ class Seen:
     Attributes:
         shape: (height, width), None where the image cannot be read. dtype: its pixel type, "" likewise.
         error, constant: a line on why it cannot be read, or on its one value; "" for others.
+        composite: the file, where it has three channels that differ; "" for others.
     """
 
     shape: tuple[int, int] | None = None
     dtype: str = ""
     error: str = ""
     constant: str = ""
+    composite: str = ""
 
 
 def look(root: Path, name: str, read: Callable[[Path], np.ndarray]) -> Seen:
@@ -186,6 +194,25 @@ def look(root: Path, name: str, read: Callable[[Path], np.ndarray]) -> Seen:
     flat = image.size > 1 and image.min() == image.max()
     constant = f"{name} is {image.flat[0]} everywhere" if flat else ""
     return Seen((image.shape[0], image.shape[1]), str(image.dtype), constant=constant)
+
+
+def look_sar(root: Path, name: str, reading: SarReading) -> Seen:
+    """Decode the SAR image `name` below `root`, noting whether three channels became one."""
+    composite = []
+
+    def read(path: Path) -> np.ndarray:
+        image, unequal = reading.read_noting(path)
+        composite.append(name if unequal else "")
+        return image
+
+    return replace(look(root, name, read), composite="".join(composite))
+
+
+def composites_line(seen: Iterable[Seen], reading: SarReading) -> str:
+    """Return a line on the SAR images of three channels that differ; "" where there are none."""
+    names = [one.composite for one in seen if one.composite]
+    first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} images have three unequal channels, read as {reading.channels}: {first}" if names else ""
 
 
 def look_at_all(one: Callable[[Item], Checked], items: Sequence[Item], progress: OnCount | None) -> list[Checked]:
@@ -206,7 +233,7 @@ def shared_findings(
     Args:
         images: all images, relative to the root. seen: those that were opened. sizes: of the samples, in words.
     """
-    manifest = build_manifest(dataset.root, dataset.files(), None)
+    manifest = build_manifest(dataset.root, dataset.files(), None, dataset.declared())
     by_hash: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(images)):
         by_hash[manifest.files[name][2]].append(name)
@@ -272,7 +299,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
 
     def both(pair: FilePair) -> tuple[Seen, Seen]:
         optical = look(dataset.root, pair.optical, dataset.reading.optical)
-        return optical, look(dataset.root, pair.sar, dataset.reading.sar.read)
+        return optical, look_sar(dataset.root, pair.sar, dataset.reading.sar)
 
     seen = look_at_all(both, chosen, progress)
     optical_types, sar_types = (pixel_types(pair[view] for pair in seen) for view in (0, 1))
@@ -293,6 +320,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
         expected_pairs=dataset.expected_pairs(),
         sar_dtypes=sar_types,
         optical_dtypes=optical_types,
+        composites=composites_line((pair[1] for pair in seen), dataset.reading.sar),
         unpaired=scan.unpaired,
         mismatched=tuple(mismatched),
         other=(

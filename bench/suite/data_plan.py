@@ -124,7 +124,7 @@ def _open(
     options: str, name: str, root: Path | None, cache: Path, env: tuple[tuple[str, str], ...], kind: Kind
 ) -> tuple[Any, Any, Manifest]:
     dataset = open_dataset(name, json.loads(options), root, cache, dict(env), kind=kind)
-    manifest = build_manifest(dataset.root, dataset.files(), cache)
+    manifest = build_manifest(dataset.root, dataset.files(), cache, dataset.declared())
     return dataset, dataset.index(), manifest
 
 

@@ -211,6 +211,14 @@ def test_sar_channels_must_be_equal(tmp_path: Path) -> None:
     assert np.array_equal(as_sar(np.dstack([grey] * 3), path), grey)
     with pytest.raises(BenchError, match="unequal channels") as error:
         as_sar(noise(4, 5, 3), path)
+    for dtype in (np.uint8, np.uint16, np.float32):
+        composite = (noise(4, 5, 3).astype(np.float64) * (1 if dtype is np.uint8 else 200)).astype(dtype)
+        weighted = composite.astype(np.float64) @ [0.299, 0.587, 0.114]
+        luminance = as_sar(composite, path, "luminance")
+        assert luminance.dtype == dtype and np.abs(luminance - weighted).max() <= (0.5 if dtype != np.float32 else 0.01)
+        assert np.array_equal(as_sar(composite, path, "first"), composite[:, :, 0])
+        for channels in ("luminance", "first", "refuse"):
+            assert np.array_equal(as_sar(np.dstack([composite[:, :, 1]] * 3), path, channels), composite[:, :, 1])
     one_line(error, path)
 
 

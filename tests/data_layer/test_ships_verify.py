@@ -12,6 +12,7 @@ import tifffile
 from ship_files import coco, write_air_sarship, write_coco, write_tiff, write_voc, write_voc_folder
 
 from bench.core.errors import BenchError
+from bench.core.options import option_values
 from bench.data.datasets.air_sarship import AirSarShip
 from bench.data.datasets.coco_folder import CocoFolder
 from bench.data.datasets.hrsid import Hrsid
@@ -108,6 +109,42 @@ def test_images_in_no_list(tmp_path: Path) -> None:
         "2" + line[1:].replace("P7", "P1"),
         "no image has a box, so no AP is defined",
     )
+
+
+def test_colour_composites_are_read_as_declared_and_reported(tmp_path: Path) -> None:
+    root = write_coco(tmp_path / "set", {"annotations.json": coco({"a.png": [[1, 2, 10, 5]], "b.png": []})})
+    plain = CocoFolder.at(root, sar_scale="uint8")
+    grey, manifest = plain.index(), plain.manifest().sha256
+    assert verify_ships(plain).composites == ""
+    colour = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    write_image(root / "images" / "b", colour)
+    (line,) = verify_ships(plain).problems
+    assert "b.png has three unequal channels" in line and "option channels" in line
+    seen = {}
+    for channels in ("luminance", "first"):
+        dataset = CocoFolder.at(root, sar_scale="uint8", channels=channels)
+        report = verify_ships(dataset)
+        assert report.ok and f"read as {channels}: images/b.png" in "\n".join(report.summary)
+        report.write_manifest(tmp_path / "m.sha256")
+        assert f"read as {channels}" in (tmp_path / "m.sha256").read_text().splitlines()[0]
+        subprocess.run(["sha256sum", "--check", "--strict", "--quiet", tmp_path / "m.sha256"], cwd=root, check=True)
+        seen[channels] = (
+            dataset.manifest().sha256,
+            dataset.index().sha256,
+            dataset.index().reading.read(root / "images/b.png").sum(),
+        )
+        assert report.manifest.sha256 == seen[channels][0]
+    here = CocoFolder.at(root, sar_scale="uint8")
+    assert len({manifest, here.manifest().sha256, *(value[0] for value in seen.values())}) == 4
+    assert (
+        len({grey.sha256, *(value[1] for value in seen.values())})
+        == 3
+        == len({value[2] for value in seen.values()}) + 1
+    )
+    assert option_values(here.options) == option_values(
+        CocoFolder.at(root, sar_scale="uint8", channels="refuse").options
+    )
+    assert "channels" not in option_values(here.options)  # a set that declares nothing keeps its keys
 
 
 def test_a_set_without_a_ship_that_counts(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Literal
 from bench.data.dataset import OwnTable
 from bench.data.facts import ShipFacts
 from bench.data.scaling import SarScale
-from bench.data.ships.styles import TwoStyles
+from bench.data.ships.styles import Composites, TwoStyles
 
 NUMBERS = range(1, 1_161)
 TEST = frozenset(number for number in NUMBERS if number % 10 in (1, 9))
 
 
-class SsddOptions(OwnTable):
+class SsddOptions(Composites, OwnTable):
     """Options: `style`, which of the two copies of images and boxes is read; `table`, whose `id` is the stem."""
 
     style: Literal["voc", "coco"] = "voc"
@@ -53,7 +53,7 @@ class Ssdd(TwoStyles):
             first labels (2017); public programs that read the official release count 2,587: 546 to test, 172 of them in
             46 inshore images. No scene is known: each image is its own leakage group. The official parts leak: in a
             circulating copy 195 of the 232 test images share pixels with training images, and ten groups of equal
-            images lie across both. Corners are believed to count continuously from 0.""",
+            images lie across both. 34 images are colour composites. Corners are believed to count from 0.""",
         audited={
             "split": "195 of 232 official test images share pixels with training images (`bench data audit ssdd`)"
         },

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from bench.core.errors import nearest
 from bench.core.options import later
 from bench.data.dataset import DatasetOptions
+from bench.data.images import Channels
 from bench.data.reading import NoData
 from bench.data.scaling import SarScale
 
@@ -27,9 +28,12 @@ class BandOption(DatasetOptions):
 
     Attributes:
         band: number of the SAR band in files with several, counted from 1.
+        channels: how images of three channels that differ (colour composites) are read: "luminance", the "first", or
+            "refuse".
     """
 
     band: int | None = later(None, ge=1)
+    channels: Channels = later("refuse")
 
 
 class BoxOptions(DatasetOptions):

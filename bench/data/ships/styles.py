@@ -18,8 +18,9 @@ from dataclasses import replace
 from itertools import product
 from typing import Any, ClassVar
 
-from bench.data.dataset import settled
-from bench.data.images import IMAGE_SUFFIXES
+from bench.core.options import later
+from bench.data.dataset import DatasetOptions, settled
+from bench.data.images import IMAGE_SUFFIXES, Channels
 from bench.data.ships.coco_scenes import CocoLayout
 from bench.data.ships.dataset import ShipDataset
 from bench.data.ships.files import stem, walk
@@ -30,6 +31,16 @@ PARTS = ("train", "test")
 SHORES = ("inshore", "offshore")
 COPIES = {"voc": ("JPEGImages_", "Annotations_"), "coco": ("images/",)}
 _PART = re.compile(r"[_/](train|test)(?=[./])")
+
+
+class Composites(DatasetOptions):
+    """The option of sets that are known to hold colour composites.
+
+    Attributes:
+        channels: how they are read: "luminance", the "first" of their three channels, or "refuse".
+    """
+
+    channels: Channels = later("luminance")
 
 
 class TwoStyles(ShipDataset):

@@ -15,11 +15,12 @@ from bench.data.ships.index import ShipScene
 from bench.data.verify import (
     DataReport,
     Seen,
+    composites_line,
     expected,
     in_words,
     index_problems,
-    look,
     look_at_all,
+    look_sar,
     pixel_types,
     scale_problems,
     shared_findings,
@@ -99,6 +100,7 @@ def verify_ships(dataset: ShipDataset, limit: int | None = None, progress: OnCou
         expected_scenes=expected_scenes,
         expected_ships=expected_ships,
         dtypes=dtypes,
+        composites=composites_line(seen, dataset.reading),
         declared=tuple(_against_facts(dataset, len(scan.claims), boxes, ignored, dtypes)),
         annotations=(*scan.problems, *_annotation_lines(dataset, checked)),
         repeated=tuple(line for scene in found for line in _repeated(scene)),
@@ -112,7 +114,7 @@ def _annotation_lines(dataset: ShipDataset, checked: list[Checked]) -> list[str]
 
 
 def _decode(dataset: ShipDataset, scene: ShipScene) -> Seen:
-    seen = look(dataset.root, scene.image, dataset.reading.read)
+    seen = look_sar(dataset.root, scene.image, dataset.reading)
     if seen.shape in (None, (scene.height, scene.width)):
         return seen
     path, header = dataset.root / scene.image, (scene.height, scene.width)
