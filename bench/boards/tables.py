@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.boards.equal_scores import EQUAL_SCORES, FOOTNOTE, MARK
 from bench.boards.evidence import Evidence, RowComparison, RowEvidence
 from bench.boards.leakage import FOOTNOTES as LEAKAGE
 from bench.boards.leakage import leak_mark
@@ -260,6 +261,7 @@ FOOTNOTES = {
     "‡": "a seed of this row failed: no mean is shown, since a failure must not vanish from it",
     "§": "measured with uncommitted changes in the package's checkout",
     "¶": "seeds of this row were measured with different settings of the suite; run the suite again",
+    MARK: FOOTNOTE,
     **LEAKAGE,
 }
 
@@ -273,6 +275,8 @@ def _marks(group: Sequence[Record]) -> tuple[str, ...]:
     git = [record.provenance.get("git") or {} for record in group if record.status == "finished"]
     if any(state.get("dirty") for state in git):
         marks.append("§")
+    if any(record.facts.get(EQUAL_SCORES) for record in group):
+        marks.append(MARK)
     return tuple(marks)
 
 

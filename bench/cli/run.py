@@ -10,6 +10,7 @@ import argparse
 import sys
 
 from bench.api import run
+from bench.boards.equal_scores import order_note
 from bench.boards.rendering import to_text
 from bench.boards.run_result import RunResult
 from bench.cli.options import (
@@ -106,6 +107,8 @@ def print_result(result: RunResult, each: bool = False) -> None:
             print(f"board: {result.boards[task]}")
     for problem in result.problems:
         print(f"PROBLEM {problem}", file=sys.stderr)
+    for note in filter(None, map(order_note, result.records)):
+        print(f"WARNING {note}", file=sys.stderr)
     if result.removed:
         print(f"taken off the board, no longer in the suite: {', '.join(result.removed)}")
     if result.folders:

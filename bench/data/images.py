@@ -91,8 +91,8 @@ def as_sar(image: np.ndarray, path: Path, channels: Channels = "refuse") -> np.n
             " swapped? A colour composite is read by the option channels (pairs: sar_channels): luminance or first"
         )
     if channels == "luminance" and not equal_channels(image):
-        grey = image.astype(np.float64) @ _LUMINANCE
-        return (np.rint(grey) if image.dtype.kind == "u" else grey).astype(image.dtype)
+        grey: np.ndarray = image.astype(np.float64) @ _LUMINANCE
+        return np.asarray(np.rint(grey) if image.dtype.kind == "u" else grey, dtype=image.dtype)
     return np.ascontiguousarray(image[:, :, 0])
 
 

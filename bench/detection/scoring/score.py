@@ -36,6 +36,7 @@ from bench.detection.scoring.evaluator import (
     overlapping,
 )
 from bench.detection.scoring.predictions import DetectionPredictions, PartPredictions
+from bench.detection.scoring.ties import order_spread
 from bench.execution.task import Scores
 
 PASCAL_IOU = 0.5  # of ap_area, ap_11pt, the curve, F1, precision and recall
@@ -62,6 +63,7 @@ def score_predictions(predictions: DetectionPredictions) -> Scores:
     for level, weights in levels_of(test).items():
         metrics |= _metrics(level, coco, voc, weights) | _decisions(level, voc, weights, threshold)
         facts |= _facts(level, test.scene, coco, voc, weights)
+    facts |= order_spread(test.scene, metrics["scene.ap_area"], metrics["scene.ap_coco"])
     if len(test.tile_scene):
         coco_tiles, voc_tiles = match_both(test.tile)
         everywhere = np.ones(len(test.tile), dtype=np.int64)
