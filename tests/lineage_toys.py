@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.core.store import save_arrays, write_json
-from bench.execution.records import Record, load_record, write_stage
+from bench.core.store import canonical_hash, save_arrays, write_json
+from bench.execution.records import Record, cell_of, load_record, write_stage
+from bench.execution.task import get_task
+from bench.tasks.base import SectionTask
 
 V2 = Path(__file__).parent / "core" / "records_v2"
 DETECTION, MATCHING, FAILED = (
@@ -49,18 +51,64 @@ def detected(
         "voc_tp": np.ones(n, dtype=bool),
         "voc_ignored": np.zeros(n, dtype=bool),
     }
-    keys = {stage: sha(stage, method, seed) for stage in ("train", "predict", "score")}
     values: dict[str, Any] = {
         "method": method,
         "seed": seed,
-        "metrics": {METRIC: sum(found) / (ships * s), "scene.ap50": 0.5, "scene.f1": None},
-        "fingerprint": keys["score"],
-        "keys": keys,
-        "row_key": sha(method),
+        "metrics": {},
+        "facts": {},
+        "keys": {"train": sha("train", method, seed)},
         "requires": [],
         "inputs": {**DETECTION.inputs, "pretrained_by": []},
     }
-    return DETECTION.model_copy(update={**values, **changes}), samples
+    record = DETECTION.model_copy(update={**values, **changes})
+    if record.task != DETECTION.task:
+        return record, samples
+    record = sealed(record, samples)
+    named: dict[str, Any] = {name: changes[name] for name in ("metrics", "keys", "fingerprint") if name in changes}
+    return record.model_copy(update=named), samples
+
+
+def matched(record: Record, right: int) -> tuple[Record, dict[str, np.ndarray]]:
+    """Return a finished matching record, and per-sample scores in which `right` of 100 decisions are right."""
+    n = 50
+    label = np.repeat([True, False], n)
+    distance = np.where(label == (np.arange(2 * n) < right), 0.25, 0.75) + (record.seed or 0) / 1000
+    each = np.arange(n)
+    samples = {
+        "id": np.array([f"p{i}" for i in each]),
+        "scene": np.array([f"s{i // 5}" for i in each]),
+        "group": np.array([f"g{i}" for i in each]),
+        "pair_sar": np.concatenate([each, each]).astype(np.int32),
+        "pair_optical": np.concatenate([each, np.roll(each, 1)]).astype(np.int32),
+        "kind": (~label).astype(np.uint8),
+        "distance": distance.astype(np.float32),
+        "gallery_position": each[:8].astype(np.int32),
+        **dict.fromkeys(("gallery_sar_to_optical", "gallery_optical_to_sar"), np.zeros((2, 8), dtype=np.int32)),
+        **dict.fromkeys(("full_sar_to_optical", "full_optical_to_sar"), np.zeros((2, 0), dtype=np.int32)),
+    }
+    facts = {**record.facts, "uniform.threshold": 0.5, "fixed_threshold": None, "hard.threshold": None}
+    return sealed(record.model_copy(update={"facts": facts, "metrics": {}}), samples), samples
+
+
+def sealed(record: Record, samples: dict[str, np.ndarray] | None = None) -> Record:
+    """Return a record whose keys follow from what it says of itself (its train key is kept where its method is not
+    registered), and whose numbers follow from its per-sample scores, where these are given.
+    """
+    task = get_task(record.task)
+    assert isinstance(task, SectionTask)
+    cell = cell_of(record)
+    train = record.keys.get("train", "")
+    if task.registry.knows(record.spec["method"][task.component]):
+        requires = [key.partition(":")[2] for key in record.requires]
+        train = canonical_hash(task.train_parts(cell, record.inputs, requires))
+    predict = canonical_hash({"train": train, **task.predict_identity(cell)})
+    score = canonical_hash({"predict": predict, **task.score_parts(cell)})
+    keys = {"train": train, "predict": predict, "score": score}
+    update: dict[str, Any] = {"keys": keys, "fingerprint": score, "row_key": cell.row_key}
+    if samples is not None and record.status == "finished":
+        found = task.settled(record, samples)
+        update |= {"metrics": {**record.metrics, **found.metrics}, "facts": {**record.facts, **found.facts}}
+    return record.model_copy(update=update)
 
 
 def put_entry(boards: Path, suite: str, record: Record, samples: dict[str, np.ndarray] | None = None) -> Path:

@@ -134,18 +134,25 @@ def _failed(name: str, message: str, others: Sequence[Record]) -> Record | None:
     sibling = next((record for record in others if Path(entry_path(record)).stem.rpartition("--seed")[0] == row), None)
     if sibling is None:
         return None
+    return _failed_copy(sibling, int(seed), message)
+
+
+def as_failed(record: Record, message: str, sound: Sequence[Record]) -> Record:
+    """Return what stands in the place of a record that does not hold together: a failed seed of its row.
+
+    Args:
+        sound: the records that do; the row's own among them says what the row was measured on, which in the wrong one
+            may have been changed.
+    """
+    row = (record.task, record.dataset, record.method)
+    like = next((other for other in sound if (other.task, other.dataset, other.method) == row), record)
+    return _failed_copy(like, record.seed, message)
+
+
+def _failed_copy(like: Record, seed: int | None, message: str) -> Record:
+    nothing: dict[str, Any] = {"metrics": {}, "facts": {}, "outputs": {}, "fingerprint": ""}
     failure = Failure(stage="entry", message=message, traceback="")
-    return sibling.model_copy(
-        update={
-            "seed": int(seed),
-            "status": "failed",
-            "failure": failure,
-            "metrics": {},
-            "facts": {},
-            "fingerprint": "",
-            "outputs": {},
-        }
-    )
+    return like.model_copy(update={"seed": seed, "status": "failed", "failure": failure, **nothing})
 
 
 def entry_samples(folder: Path, record: Record) -> Mapping[str, Any] | None:

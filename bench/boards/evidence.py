@@ -7,11 +7,11 @@ Owns which rows are compared with which. How a metric is recomputed is the task'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bench.boards.checks import agree, differs
 from bench.core.errors import BenchError
 from bench.execution.records import Record
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Samples = Callable[[Record], Mapping[str, Any] | None]
 Rows = Sequence[tuple[str, Sequence[Record]]]
-AGREE = 1e-9  # a recomputed metric may differ from the recorded one by rounding, and by nothing else
 
 
 @dataclass(frozen=True)
@@ -128,13 +127,8 @@ class Evidence:
             return None
         result = self.recompute(metric, record, samples)
         recorded = record.metrics.get(metric)
-        if result is not None and (
-            recorded is None or result.value is None or not math.isclose(result.value, recorded, abs_tol=AGREE)
-        ):
-            raise BenchError(
-                f"{record.task} {record.slot}: {metric} is {recorded} in the record but {result.value} by its"
-                " per-sample scores; one of the two files was changed: file the cell again with `bench run`"
-            )
+        if result is not None and (recorded is None or not agree(recorded, result.value)):
+            raise BenchError(differs(record, metric, recorded, result.value))
         return result
 
     def compare(self, metric: str, rows: Rows, reference: str | None = None) -> RowComparison:

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.boards.entries import entry_samples, file_entries, load_entries, prune_entries
+from bench.boards.checks import check_records, unsettled_note
+from bench.boards.entries import as_failed, entry_samples, file_entries, load_entries, prune_entries
 from bench.boards.evidence import Evidence
 from bench.boards.rendering import to_csv, to_markdown
 from bench.boards.tables import Table
@@ -184,14 +185,18 @@ def build_boards(
     problems = list(entries.damaged.values())
     for name in only(_tasks_of(records, entries.damaged)):
         mine = [record for record in records if record.task == name]
+        samples = partial(entry_samples, folder)
+        checked = check_records(mine, samples)
+        problems += checked.problems.values()
+        mine = _with_failures(mine, checked.problems)
         note = words.get("notes", {}).get(name, "")
         lost = {entry: why for entry, why in entries.damaged.items() if entry.startswith(f"{name}--")}
-        description = "\n\n".join(
-            part.strip() for part in (words["description"], note, lost_note(folder, lost)) if part.strip()
-        )
+        lost |= {f"{name}--{slot}": why for slot, why in checked.problems.items()}
+        parts = (words["description"], note, unsettled_note(checked), lost_note(folder, lost))
+        description = "\n\n".join(part.strip() for part in parts if part.strip())
         task = get_task(name)
         reference = words.get("references", {}).get(name)
-        evidence = Evidence(task.resampled, partial(entry_samples, folder), reference=reference, cost=cost)
+        evidence = Evidence(task.resampled, samples, reference=reference, cost=cost)
         table = task.table(suite_name, words["title"] or suite_name, description, mine, evidence)
         problems += [problem for problem in evidence.problems if problem not in problems]
         tables[folder / f"{name}.md"] = table
@@ -218,3 +223,11 @@ def lost_note(folder: Path, lost: Mapping[str, str]) -> str:
     lines = [f"- {name}: {' '.join(why.replace(f'{folder}/', '').split())}" for name, why in lost.items()]
     head = "**Entries that cannot be trusted, so that their rows show no mean or are missing:**"
     return "\n".join([head, "", *lines])
+
+
+def _with_failures(records: Sequence[Record], problems: Mapping[str, str]) -> list[Record]:
+    """Return the records in their order, a failed one in the place of each that does not hold together."""
+    sound = [record for record in records if record.slot not in problems]
+    return [
+        as_failed(record, problems[record.slot], sound) if record.slot in problems else record for record in records
+    ]

@@ -19,6 +19,7 @@ from bench.boards.leakage import FOOTNOTES as LEAKAGE
 from bench.boards.leakage import leak_mark
 from bench.core.store import canonical_hash
 from bench.execution.records import Record
+from bench.execution.task import get_task
 
 if TYPE_CHECKING:
     import pandas
@@ -260,6 +261,7 @@ FOOTNOTES = {
     "†": "seeds of this row were measured on different devices, or by different numbers of threads or processes",
     "‡": "a seed of this row failed: no mean is shown, since a failure must not vanish from it",
     "§": "measured with uncommitted changes in the package's checkout",
+    "‼": "submitted predictions that look like the truth itself: boxes that fit as copies do, or no pair out of order",
     "¶": "seeds of this row were measured with different settings of the suite; run the suite again",
     MARK: FOOTNOTE,
     **LEAKAGE,
@@ -277,6 +279,9 @@ def _marks(group: Sequence[Record]) -> tuple[str, ...]:
         marks.append("§")
     if any(record.facts.get(EQUAL_SCORES) for record in group):
         marks.append(MARK)
+    submitted = (record for record in group if record.status == "finished" and record.facts.get("submitted"))
+    if any(get_task(record.task).looks_like_truth(record) for record in submitted):
+        marks.append("‼")
     return tuple(marks)
 
 

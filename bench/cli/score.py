@@ -11,13 +11,12 @@ rounding, or when a file cannot be read.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from bench.boards.checks import Twins, agree, recompute, wrong_identity, wrong_numbers
 from bench.boards.entries import read_samples
-from bench.boards.evidence import AGREE
 from bench.core.errors import BenchError, first_line
 from bench.core.workspace import user_path
 from bench.execution.records import CHANGED, PREDICTIONS, RECORD, Record, file_state, load_record, output_hashes
@@ -84,7 +83,8 @@ def execute(args: argparse.Namespace) -> int:
         where = f"{args.runs} or {args.boards}" if args.everything else f"{args.runs}"
         raise BenchError(f"no finished cell under {where}; run a suite first: bench run --config quickstart")
     available = {source.record.fingerprint: source.path.parent for source in finished if not source.board}
-    return _report([(source, _rescored(source, available)) for source in finished], damaged)
+    twins = Twins()
+    return _report([(source, _rescored(source, available, twins)) for source in finished], damaged)
 
 
 def _named(folders: Sequence[Path]) -> list[Source]:
@@ -99,15 +99,18 @@ def _named(folders: Sequence[Path]) -> list[Source]:
     return out
 
 
-def _rescored(source: Source, available: Mapping[str, Path]) -> Rescored:
-    """Score one record again from the best source present. A file that cannot be read is reported, and affects no
-    other record.
+def _rescored(source: Source, available: Mapping[str, Path], twins: Twins) -> Rescored:
+    """Score one record again from the best source present, and look for other seeds with the same result. A file that
+    cannot be read is reported, and affects no other record.
     """
     folder = available.get(source.record.fingerprint)
     try:
         if folder is not None and (not source.board or (folder / PREDICTIONS).is_file()):
-            return from_predictions(folder, source.record)
-        return from_samples(source)
+            found = from_predictions(folder, source.record)
+        else:
+            found = from_samples(source)
+        twin = twins.add(source.record, read_samples(source.samples)) if source.samples.is_file() else ""
+        return replace(found, problem=found.problem or twin)
     except BenchError as error:
         return Rescored(problem=first_line(error))
 
@@ -121,12 +124,11 @@ def from_predictions(folder: Path, record: Record) -> Rescored:
     scores = get_task(record.task).score(folder)
     moved = [name for name, value in scores.metrics.items() if record.metrics.get(name) != value]
     moved += [name for name in record.metrics if name not in scores.metrics]
+    problem = wrong_identity(record)
     sha256 = output_hashes(record).get("predictions_sha256")
     if sha256 is not None and file_state(folder / PREDICTIONS, sha256) == CHANGED:
-        return Rescored(
-            scores.metrics, tuple(sorted(moved)), "", f"{PREDICTIONS} is not the file that its record was made of"
-        )
-    return Rescored(scores.metrics, tuple(sorted(moved)))
+        problem = f"{PREDICTIONS} is not the file that its record was made of"
+    return Rescored(scores.metrics, tuple(sorted(moved)), "", problem)
 
 
 def from_samples(source: Source) -> Rescored:
@@ -140,22 +142,14 @@ def from_samples(source: Source) -> Rescored:
         raise BenchError(
             "neither per-sample scores beside it nor predictions were found; file the cell again with `bench run`"
         )
-    record, task = source.record, get_task(source.record.task)
-    samples = read_samples(source.samples)
-    known = {name: value for name, value in record.metrics.items() if value is not None}
-    try:
-        results = {name: task.resampled(name, record, samples) for name in known}
-        values = {name: result.value for name, result in results.items() if result is not None}
-    except (IndexError, KeyError, TypeError, ValueError) as error:  # arrays of other shapes than this entry's can have
-        raise BenchError(f"{source.samples}: damaged per-sample scores ({first_line(error)})") from error
-    if not values:
+    record, samples = source.record, read_samples(source.samples)
+    values = recompute(record, samples).metrics
+    if not any(value is not None for value in values.values()):
         raise BenchError("its per-sample scores settle none of its metrics; file the cell again with `bench run`")
-    moved = [
-        name
-        for name, value in values.items()
-        if value is None or not math.isclose(value, known[name], rel_tol=0, abs_tol=AGREE)
-    ]
-    return Rescored(values, tuple(sorted(moved)), f", of {len(known)}, from per-sample scores")
+    moved = [name for name, value in values.items() if not agree(record.metrics.get(name), value)]
+    problem = wrong_identity(record) or ("" if moved else wrong_numbers(record, samples)[0])
+    known = len({*values, *(name for name, value in record.metrics.items() if value is not None)})
+    return Rescored(values, tuple(sorted(moved)), f", of {known}, from per-sample scores", problem)
 
 
 def _report(results: Sequence[tuple[Source, Rescored]], damaged: Sequence[str], in_full: bool = False) -> int:

@@ -9,6 +9,7 @@ bench docs submitting.
 from __future__ import annotations
 
 import argparse
+import sys
 
 from bench.api import to_stderr
 from bench.cli.options import add_place_arguments, add_plugin_argument, place_arguments, plugin_gate
@@ -19,6 +20,7 @@ from bench.core.validation import MAX_SEED
 from bench.core.workspace import Workspace, user_path
 from bench.data.manifest import file_sha256
 from bench.execution.job import Settings
+from bench.execution.task import get_task
 from bench.pipeline import Chosen, complete
 from bench.submissions.request import Request, Submissions, reference_link
 from bench.suite.config import load_suite
@@ -96,6 +98,10 @@ def execute(args: argparse.Namespace) -> int:
     submissions.check(cell, workspace)
     result = complete(Chosen(suite, (cell,), workspace), Settings(figures=not args.no_figures), to_stderr)
     print_result(result)
+    for record in result.records:
+        doubt = get_task(record.task).looks_like_truth(record) if record.status == "finished" else ""
+        if doubt:
+            print(f"WARNING {cell.describe()}: {doubt}; was the truth handed in? The row is marked ‼", file=sys.stderr)
     if result.whole and earlier is not None:
         old = str(earlier.inputs.get("files_sha256", {}).get("results"))
         same = "from the same file" if old == sha256 else f"file {old[:12]}, now {sha256[:12]}"

@@ -99,6 +99,11 @@ class Registry:
         with self._lock:
             return sorted(self._entries)
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is an entry called `name`."""
+        self._scan()
+        return name in self._entries
+
     def entry(self, name: str) -> Entry:
         """Return the entry called `name` without importing its target.
 

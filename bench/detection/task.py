@@ -33,7 +33,7 @@ from bench.detection.submission.submission import read_submission
 from bench.execution.cell import Cell, Identity, Origin, Selection
 from bench.execution.known_answers import Known
 from bench.execution.records import PREDICTIONS, Record, find_model
-from bench.execution.task import Job, Reference, Scores
+from bench.execution.task import Job, Reference, Scores, Settled
 from bench.statistics.resampling import Resampled
 from bench.submissions.request import Submissions
 from bench.suite.config import Suite
@@ -41,6 +41,11 @@ from bench.suite.data_plan import PlannedData, plan_data
 from bench.suite.expansion import MethodRow
 from bench.tasks.base import Inputs, SectionTask
 from bench.tasks.data import LoadedScenes, fit_sar_scaling
+from bench.tasks.keys import Version
+
+# Of submitted boxes: from so many ships and such an AP50 on, an AP over the IoUs up to 0.95 that is hardly lower says
+# that the boxes are copies. The best detectors keep some seven tenths.
+ENOUGH_SHIPS, TRUTH_AP50, EXACT = 10, 0.5, 0.97
 
 
 class DetectionTask(SectionTask):
@@ -48,6 +53,7 @@ class DetectionTask(SectionTask):
 
     name = "detection"
     headline = "scene.ap_area"
+    predicted = ("scene", "score", "coco_tp")
     Section = DetectionSection
     filters = ("dataset", "split", "method", "detector", "backbone", "pretrain")
 
@@ -99,20 +105,20 @@ class DetectionTask(SectionTask):
         return {"pretrain": row.arm.label, "pretrained_by": required[0].row_key if required else None}
 
     # -- keys ----------------------------------------------------------------------------------------------------------
-    def train_identity(self, cell: Cell, found: Inputs) -> dict[str, Any]:
-        extra = _extra_pixels(cell, found)
+    def train_identity(self, cell: Cell, inputs: Mapping[str, Any], requires: Sequence[str]) -> dict[str, Any]:
+        extra = inputs["extra_pixels"]
         return {
             "method": {**cell.spec["method"], "pretrain": None, "pretrained_by": None},
-            "training_version": TRAINING_VERSION if self.component_of(cell).trains else None,
-            "files": dict(found.hashes),
-            "starts_from": [source.keys.train for source in found.sources] if extra == 0 else [],
+            "training_version": Version(TRAINING_VERSION) if self.component_of(cell).trains else None,
+            "files": dict(inputs["files_sha256"]),
+            "starts_from": list(requires) if extra == 0 else [],
             "extra_pixels": extra,
             "tiles": cell.spec["dataset"]["tiles"],
         }
 
     def predict_identity(self, cell: Cell) -> dict[str, Any]:
         kept = {name: cell.spec["protocol"][name] for name in ("merging", "score_floor", "strata")}
-        return {**kept, "predict_version": PREDICT_VERSION}
+        return {**kept, "predict_version": Version(PREDICT_VERSION)}
 
     def inputs(self, cell: Cell, found: Inputs, workspace: Workspace) -> dict[str, Any]:
         extra = _extra_pixels(cell, found)
@@ -201,6 +207,11 @@ class DetectionTask(SectionTask):
 
         return draw_cell(job.folder, job.cell.describe(), self.load(job).test)
 
+    def settled(self, record: Record, samples: Mapping[str, Any]) -> Settled:
+        from bench.detection.scoring.score import settled
+
+        return settled(record, samples)
+
     def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
         from bench.detection.scoring.resampled import resampled
 
@@ -212,6 +223,15 @@ class DetectionTask(SectionTask):
         from bench.detection.board.table import detection_table
 
         return detection_table(title, description, records, evidence)
+
+    def looks_like_truth(self, record: Record) -> str:
+        ap50, ap75, ap = (record.metrics.get(f"scene.{name}") for name in ("ap50", "ap75", "ap_coco"))
+        if record.facts.get("scene.ships", 0) < ENOUGH_SHIPS or ap50 is None or ap is None or ap50 < TRUTH_AP50:
+            return ""
+        if ap < EXACT * ap50:
+            return ""
+        shown = " = ".join(f"{value:.3f}" for value in (ap, ap75 or 0.0, ap50))
+        return f"the boxes fit as only the truth's own do: COCO AP, AP75, AP50 are {shown}"
 
     def submissions(self) -> Submissions:
         return Submissions(self, stand_in="cfar", options=("category", "empty_images_ok"))

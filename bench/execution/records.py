@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.core.errors import BenchError, first_line
 from bench.core.store import read_json, write_json
 from bench.data.manifest import file_sha256
-from bench.execution.cell import Cell, Identity, Keys, slot_of
+from bench.execution.cell import Cell, Identity, Keys, Mode, slot_of
 
 SCHEMA_VERSION = 2
 RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
@@ -148,6 +148,12 @@ def new_record(cell: Cell, identity: Identity, status: Literal["finished", "fail
         inputs=dict(identity.inputs),
         **rest,
     )
+
+
+def cell_of(record: Record) -> Cell:
+    """Return the cell of a record, without its origin and the cells that it requires."""
+    mode = Mode(record.limit, record.smoke)
+    return Cell(record.task, record.suite, record.dataset, record.method, record.seed, record.spec, mode=mode)
 
 
 def cell_folder(runs: Path, cell: Cell, keys: Keys) -> Path:

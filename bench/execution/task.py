@@ -52,6 +52,16 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What the per-sample scores of a record settle: numbers that it must hold, and no others. What they do not
+    settle is missing.
+    """
+
+    metrics: Mapping[str, float | None]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Reference:
     """Metrics of one cell by another's code, to compare ours with.
 
@@ -78,6 +88,7 @@ class Task(ABC):
     Section: ClassVar[type[BaseModel]]
     filters: ClassVar[tuple[str, ...]]  # options of the command line that select among its cells
     headline: ClassVar[str]  # the metric that rows are compared by
+    predicted: ClassVar[tuple[str, ...]] = ()  # per-sample arrays that the method itself gave, not the data
 
     @abstractmethod
     def expand(self, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:
@@ -119,6 +130,26 @@ class Task(ABC):
             BenchError: the arrays are damaged, or do not give the number of the record.
         """
 
+    def settled(self, record: Record, samples: Mapping[str, Any]) -> Settled:
+        """Return the metrics of a finished record, and facts behind them, by its per-sample scores; by default what
+        `resampled` makes of those that are not null.
+
+        Raises:
+            BenchError, KeyError, IndexError, ValueError, TypeError: the arrays are damaged.
+        """
+        known = [name for name, value in record.metrics.items() if value is not None]
+        found = {name: self.resampled(name, record, samples) for name in known}
+        return Settled({name: each.value for name, each in found.items() if each is not None}, {})
+
+    def wrong_key(self, record: Record) -> str:
+        """Return the name of the first key of a record that does not follow from what the record says of itself, ""
+        where all do, or where the task cannot tell.
+
+        Raises:
+            KeyError, TypeError, AttributeError: the spec or the inputs lack what the keys are made of.
+        """
+        return ""
+
     @abstractmethod
     def draw(self, job: Job) -> list[Path]:
         """Write the pictures of a finished cell; return their paths."""
@@ -132,6 +163,12 @@ class Task(ABC):
     def submissions(self) -> Submissions | None:
         """Return how the task takes predictions of other tools; None, the default, where it does not."""
         return None
+
+    def looks_like_truth(self, record: Record) -> str:
+        """Return why the submitted predictions of a finished record look like the truth itself, "" where they do not;
+        by default they never do.
+        """
+        return ""
 
     def reference(self, folder: Path) -> Reference | None:
         """Score the predictions file in a cell's folder by another's code; None for a task that knows none."""

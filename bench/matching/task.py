@@ -18,7 +18,7 @@ from bench.data.scaling import ScalingParams
 from bench.execution.cell import Cell, Selection
 from bench.execution.known_answers import Known
 from bench.execution.records import PREDICTIONS, Record
-from bench.execution.task import Job, Scores
+from bench.execution.task import Job, Scores, Settled
 from bench.matching.data import fit_scalings
 from bench.matching.expand import INITS, check_method, with_controls
 from bench.matching.matchers.base import FitData, Matcher, Scalings, Setup
@@ -37,7 +37,10 @@ from bench.suite.expansion import MethodRow
 from bench.suite.smoke import find_initial_weights
 from bench.tasks.base import Inputs, SectionTask
 from bench.tasks.data import LoadedPairs
+from bench.tasks.keys import Version
 from bench.tasks.rows import Methods
+
+ENOUGH_PAIRS = 20  # true pairs that a submission must part from all others before it looks like the labels
 
 
 class MatchingTask(SectionTask):
@@ -45,6 +48,7 @@ class MatchingTask(SectionTask):
 
     name = "matching"
     headline = "uniform.accuracy"
+    predicted = ("distance",)
     Section = MatchingSection
     filters = ("dataset", "split", "method", "matcher", "backbone", "control")
 
@@ -85,18 +89,18 @@ class MatchingTask(SectionTask):
     def scalings(self, cell: Cell) -> list[str | None]:
         return [cell.spec["dataset"]["sar_scaling"], cell.spec["dataset"]["optical_scaling"]]
 
-    def train_identity(self, cell: Cell, found: Inputs) -> dict[str, Any]:
+    def train_identity(self, cell: Cell, inputs: Mapping[str, Any], requires: Sequence[str]) -> dict[str, Any]:
         return {
             "method": {**cell.spec["method"], "init": None},
-            "training_version": TRAINING_VERSION if self.component_of(cell).uses_backbone else None,
-            "initial_weights": found.hashes.get("initial"),
-            **_submitted(found),
+            "training_version": Version(TRAINING_VERSION) if self.component_of(cell).uses_backbone else None,
+            "initial_weights": inputs["initial_weights_sha256"],
+            **({"files_sha256": inputs["files_sha256"]} if "files_sha256" in inputs else {}),
         }
 
     def predict_identity(self, cell: Cell) -> dict[str, Any]:
         protocol = cell.spec["protocol"]
         drawn = {key: protocol[key] for key in ("hard", "clusters", "negative_seed", "gallery")}
-        return {"pairs": drawn, "pairs_version": PAIRS_VERSION}
+        return {"pairs": drawn, "pairs_version": Version(PAIRS_VERSION)}
 
     def inputs(self, cell: Cell, found: Inputs, workspace: Workspace) -> dict[str, Any]:
         plan, side = found.plan, None
@@ -106,7 +110,7 @@ class MatchingTask(SectionTask):
         return {
             "initial_weights_sha256": found.hashes.get("initial"),
             "training_pixels": None if side is None else 2 * _trained(cell, found) * side**2,
-            **_submitted(found),
+            **({"files_sha256": {"results": found.hashes["results"]}} if "results" in found.hashes else {}),
         }
 
     def size(self, cell: Cell, found: Inputs) -> int:
@@ -182,6 +186,11 @@ class MatchingTask(SectionTask):
 
         return draw_cell(job.folder, job.cell.describe(), self.load(job))
 
+    def settled(self, record: Record, samples: Mapping[str, Any]) -> Settled:
+        from bench.matching.scoring.score import settled
+
+        return settled(record, samples)
+
     def resampled(self, metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
         from bench.matching.scoring.resampled import resampled
 
@@ -194,6 +203,12 @@ class MatchingTask(SectionTask):
 
         return matching_table(title, description, records, evidence)
 
+    def looks_like_truth(self, record: Record) -> str:
+        uniform, hard = (record.metrics.get(f"{kind}.roc_auc") for kind in ("uniform", "hard"))
+        if uniform != 1.0 or hard not in (1.0, None) or record.facts.get("uniform.positives", 0) < ENOUGH_PAIRS:
+            return ""
+        return "every true pair is nearer than every other, AUC 1 exactly, as where the labels were handed in"
+
     def submissions(self) -> Submissions:
         from bench.matching.submission.submit import PairSubmissions
 
@@ -203,11 +218,6 @@ class MatchingTask(SectionTask):
         from bench.matching.scoring.selftest import known_predictions
 
         return known_predictions()
-
-
-def _submitted(found: Inputs) -> dict[str, Any]:
-    """Return the hash of a submitted file, under the name that it has in keys and records."""
-    return {"files_sha256": {"results": found.hashes["results"]}} if "results" in found.hashes else {}
 
 
 def _trained(cell: Cell, found: Inputs) -> int:

@@ -204,8 +204,13 @@ def plugin_sha256(component: type, workspace: Workspace) -> str | None:
     Raises:
         BenchError: the source of a class of this session cannot be read.
     """
+    if not is_plugin(component):
+        return None
     if component.__module__ == "__main__":
         return session_sha256(component)
-    if not component.__module__.startswith(PLUGIN_PREFIX):
-        return None
     return file_sha256(Path(str(sys.modules[component.__module__].__file__)), workspace.cache)
+
+
+def is_plugin(component: type) -> bool:
+    """Return whether a component comes from a plug-in file or an interactive session: its source enters the keys."""
+    return component.__module__ == "__main__" or component.__module__.startswith(PLUGIN_PREFIX)

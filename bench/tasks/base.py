@@ -16,23 +16,24 @@ from bench.core.errors import BenchError, MissingInputs, NotSelected
 from bench.core.options import option_values, options_for
 from bench.core.registries import BACKBONES
 from bench.core.registry import Registry
-from bench.core.store import canonical_hash, read_json
+from bench.core.store import read_json
 from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
-from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
-from bench.execution.records import MODEL, TRAIN
+from bench.execution.cell import Cell, Identity, Origin, Selection
+from bench.execution.records import MODEL, TRAIN, Record, cell_of
 from bench.execution.task import Job, Task, get_task
 from bench.models.states import load_state, save_state
 from bench.submissions.request import METHOD, submitted_file
 from bench.submissions.sheets import FORMATS
 from bench.suite.config import Suite
-from bench.suite.data_plan import Kind, PlannedData, plan_data, plugin_sha256
+from bench.suite.data_plan import Kind, PlannedData, is_plugin, plan_data, plugin_sha256
 from bench.suite.expansion import MethodRow, expand_section
 from bench.suite.selection import shown
 from bench.suite.smoke import replaced_by
 from bench.tasks.data import load_pairs, load_scenes
+from bench.tasks.keys import KeyParts, Version
 from bench.tasks.rows import Methods, select_methods
 
 
@@ -151,23 +152,7 @@ class SectionTask(Task):
     # -- keys ----------------------------------------------------------------------------------------------------------
     def identify(self, cell: Cell, workspace: Workspace) -> Identity:
         found = self._find_inputs(cell, workspace)
-        plan, component, backbone = found.plan, self.component_of(cell), cell.spec["method"]["backbone"]
-        plugin = plugin_sha256(component, workspace)
-        train = canonical_hash(
-            {
-                "task": self.name,
-                f"{self.component}_version": component.version,
-                **({} if plugin is None else {"plugin_sha256": plugin}),
-                "backbone_version": BACKBONES.get(backbone).version if backbone else None,
-                "data": plan.identity(),
-                "scaling": [SCALING_VERSION, *self.scalings(cell)],
-                "seed": cell.seed,
-                **self.train_identity(cell, found),
-            }
-        )
-        predict = canonical_hash({"train": train, **self.predict_identity(cell)})
-        name = cell.spec["protocol"]["name"]
-        score = canonical_hash({"predict": predict, "protocol": name, "metrics_version": self.metrics_version})
+        plan = found.plan
         inputs = {
             "data": plan.identity(),
             "split_counts": plan.counts(),
@@ -175,29 +160,69 @@ class SectionTask(Task):
             **plan.audited(cell.spec["dataset"]["split"]),
             **self.inputs(cell, found, workspace),
         }
-        replaced = replaced_by(found.files.get("initial"))
-        if replaced is not None:
-            inputs["replaced_weights"] = replaced
+        plugin = plugin_sha256(self.component_of(cell), workspace)
+        if plugin is not None:
+            inputs["plugin_sha256"] = plugin
         requires = tuple(
             (required.task, source.keys.train) for required, source in zip(cell.requires, found.sources, strict=True)
         )
-        return Identity(Keys(train, predict, score), inputs, self.size(cell, found), plan.data_key(), requires)
+        train = self.train_parts(cell, inputs, [key for _, key in requires])
+        keys = KeyParts(train, self.predict_identity(cell), self.score_parts(cell)).keys()
+        replaced = replaced_by(found.files.get("initial"))
+        if replaced is not None:
+            inputs["replaced_weights"] = replaced
+        return Identity(keys, inputs, self.size(cell, found), plan.data_key(), requires)
+
+    def train_parts(self, cell: Cell, inputs: Mapping[str, Any], requires: Sequence[str]) -> dict[str, Any]:
+        """Return what the train key of a cell is made of: what its record keeps, and version constants of the code.
+
+        Args:
+            inputs: as in the record. requires: the train keys of the cells that this one starts from.
+        """
+        component, backbone = self.component_of(cell), cell.spec["method"]["backbone"]
+        return {
+            "task": self.name,
+            f"{self.component}_version": Version(component.version),
+            **({"plugin_sha256": inputs["plugin_sha256"]} if "plugin_sha256" in inputs else {}),
+            "backbone_version": Version(BACKBONES.get(backbone).version) if backbone else None,
+            "data": inputs["data"],
+            "scaling": [Version(SCALING_VERSION), *self.scalings(cell)],
+            "seed": cell.seed,
+            **self.train_identity(cell, inputs, requires),
+        }
+
+    def score_parts(self, cell: Cell) -> dict[str, Any]:
+        """Return what the score key is made of besides the predict key."""
+        return {"protocol": cell.spec["protocol"]["name"], "metrics_version": Version(self.metrics_version)}
+
+    def wrong_key(self, record: Record) -> str:
+        cell = cell_of(record)
+        train = None
+        # of an early record of a plug-in, and where another component now has its name, this key cannot be made again
+        known = self.registry.knows(cell.spec["method"][self.component])
+        if known and is_plugin(self.component_of(cell)) == ("plugin_sha256" in record.inputs):
+            train = self.train_parts(cell, record.inputs, [key.partition(":")[2] for key in record.requires])
+        return KeyParts(train, self.predict_identity(cell), self.score_parts(cell)).wrong(record.keys)
 
     def scalings(self, cell: Cell) -> list[str | None]:
         """Return the named scalings of the cell's views."""
         return [cell.spec["dataset"]["sar_scaling"]]
 
-    def train_identity(self, cell: Cell, found: Inputs) -> dict[str, Any]:
-        """Return what else can change the outcome of the training: the method, its files, the task's versions."""
-        return {"method": dict(cell.spec["method"]), "files": dict(found.hashes)}
+    def train_identity(self, cell: Cell, inputs: Mapping[str, Any], requires: Sequence[str]) -> dict[str, Any]:
+        """Return what else can change the outcome of the training: the method, its files, the task's versions.
+
+        Args:
+            inputs: as in the record. requires: the train keys of the cells that this one starts from.
+        """
+        return {"method": dict(cell.spec["method"]), "files": dict(inputs.get("files_sha256", {}))}
 
     def predict_identity(self, cell: Cell) -> dict[str, Any]:
         """Return what can change the predictions of a trained component."""
         return {}
 
     def inputs(self, cell: Cell, found: Inputs, workspace: Workspace) -> dict[str, Any]:
-        """Return further facts of the inputs for the record; they enter no key."""
-        return {}
+        """Return further facts of the inputs for the record: the hashes that enter the keys, and what enters none."""
+        return {"files_sha256": dict(found.hashes)} if found.hashes else {}
 
     def size(self, cell: Cell, found: Inputs) -> int:
         """Return the number of samples that a cell trains on and predicts, for estimates of cost."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.boards.entries import ENTRIES, ENTRY_FILES
+from bench.boards.checks import wrong_identity, wrong_numbers
+from bench.boards.entries import ENTRIES, ENTRY_FILES, read_samples
 from bench.core.errors import BenchError, nearest
 from bench.execution.records import (
     CHANGED,
@@ -180,6 +181,7 @@ def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boar
         for source in found[1:]
         if source.record.metrics != record.metrics
     ]
+    problems += dict.fromkeys(problem for source in found if (problem := _wrong(source)))
     required = [required_cell(record, key, sources) for key in record.requires]
     problems += _other_starts(record, required)
     key = f"{record.task}:{record.keys['train']}"
@@ -206,6 +208,17 @@ def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boar
         "cost": record.cost,
         "problems": problems,
     }
+
+
+def _wrong(source: Source) -> str:
+    """Return what in a record does not follow from what it says of itself or from its per-sample scores."""
+    problem = wrong_identity(source.record)
+    if problem or source.record.status != "finished" or not source.samples.is_file():
+        return problem
+    try:
+        return wrong_numbers(source.record, read_samples(source.samples))[0]
+    except BenchError as error:
+        return str(error)
 
 
 def _other_starts(record: Record, required: Sequence[dict[str, Any]]) -> list[str]:

@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.boards.checks import agree, predictions_digest, wrong_identity, wrong_numbers
+from bench.boards.entries import read_samples
 from bench.core.errors import BenchError, first_line, nearest
 from bench.core.store import atomic_write, folder_lock, write_json
 from bench.data.manifest import file_sha256
@@ -30,6 +32,7 @@ from bench.execution.records import (
     output_hashes,
     stage_done,
 )
+from bench.execution.task import get_task
 
 MERGED, HERE, LEFT, BUSY, DAMAGED, CONFLICT = (
     "merged",
@@ -68,12 +71,12 @@ def merge_runs(
     """
     for other in others:
         _check_folder(other, runs)
-    ours = _finished(runs)
+    ours = _Finished(runs)
     for other in others:
         for path in sorted(other.glob(f"*/*/{RECORD}")):
             verdict = _merge(path.parent, runs, ours, models, dry_run)
             if verdict.state == MERGED and verdict.record is not None:
-                ours[verdict.record.fingerprint] = verdict.record
+                ours.add(verdict.record)
             yield verdict
 
 
@@ -94,18 +97,33 @@ def _siblings(path: Path) -> list[str]:
     return [inner.name for inner in path.parent.iterdir() if inner.is_dir()] if path.parent.is_dir() else []
 
 
-def _finished(runs: Path) -> dict[str, Record]:
-    """Return our finished cells by fingerprint; a damaged record of ours counts as none."""
-    out = {}
-    for path in sorted(runs.glob(f"*/*/{RECORD}")):
-        with suppress(BenchError):
-            record = load_record(path)
-            if record.status == "finished":
-                out[record.fingerprint] = record
-    return out
+class _Finished:
+    """Our finished cells, by fingerprint, and by what they predicted; a damaged record of ours counts as none."""
+
+    def __init__(self, runs: Path) -> None:
+        self.known: dict[str, Record] = {}
+        self._predicted: dict[tuple[str, str], Record] = {}
+        for path in sorted(runs.glob(f"*/*/{RECORD}")):
+            with suppress(BenchError):
+                record = load_record(path)
+                if record.status == "finished":
+                    self.add(record)
+
+    def add(self, record: Record) -> None:
+        self.known[record.fingerprint] = record
+        self._predicted.setdefault(_predicted(record), record)
+
+    def twin(self, record: Record) -> Record | None:
+        """Return the cell of the same row that has the same predictions under another seed."""
+        other = self._predicted.get(_predicted(record))
+        return None if other is None or other.seed == record.seed else other
 
 
-def _merge(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_run: bool) -> MergeOutcome:
+def _predicted(record: Record) -> tuple[str, str]:
+    return record.row_key, str(output_hashes(record).get("predictions_sha256"))
+
+
+def _merge(folder: Path, runs: Path, ours: _Finished, models: bool, dry_run: bool) -> MergeOutcome:
     try:
         record = load_record(folder / RECORD)
     except BenchError as error:
@@ -113,13 +131,13 @@ def _merge(folder: Path, runs: Path, ours: dict[str, Record], models: bool, dry_
     why = _no_measurement(record)
     if why:
         return MergeOutcome(folder, LEFT, why, record)
-    if record.fingerprint in ours:
-        return _against(folder, record, ours[record.fingerprint])
+    if record.fingerprint in ours.known:
+        return _against(folder, record, ours.known[record.fingerprint])
     target = runs / record.task / f"{record.slot}--{record.fingerprint[:12]}"
     with ExitStack() as locks:
         if not locks.enter_context(_reading(folder)):
             return MergeOutcome(folder, BUSY, "a process works on it there; merge again when it has finished", record)
-        damage = _damage(folder, record, models)
+        damage = _damage(folder, record, models) or _same_result(folder, record, ours)
         if damage:
             return MergeOutcome(folder, DAMAGED, damage, record)
         if dry_run:
@@ -174,7 +192,33 @@ def _damage(folder: Path, record: Record, models: bool) -> str:
             continue  # a model may have been cleaned away; the cell is finished without
         if file_sha256(folder / name, None) != sha256:
             return f"{name} is not the file that its record was made of"
-    return ""
+    return _wrong_numbers(folder, record)
+
+
+def _wrong_numbers(folder: Path, record: Record) -> str:
+    """Return what in a record does not follow from its own words, its per-sample scores and, where those do not settle
+    every number, its predictions.
+    """
+    problem = wrong_identity(record)
+    if problem:
+        return problem
+    try:
+        problem, unsettled = wrong_numbers(record, read_samples(folder / SCORES))
+        scored = get_task(record.task).score(folder).metrics if unsettled and not problem else {}
+    except BenchError as error:
+        return str(error)
+    moved = [name for name in unsettled if not agree(record.metrics[name], scored.get(name))]
+    if moved:
+        return f"{moved[0]} is {record.metrics[moved[0]]} in the record but {scored.get(moved[0])} by its predictions"
+    return problem
+
+
+def _same_result(folder: Path, record: Record, ours: _Finished) -> str:
+    """Return what is wrong with a cell whose predictions are those of another seed, "" where they say nothing."""
+    twin = ours.twin(record)
+    if twin is None or predictions_digest(record, read_samples(folder / SCORES)) is None:
+        return ""
+    return f"its predictions are those of seed {twin.seed}; one result counts as one seed"
 
 
 def _copy(folder: Path, target: Path, record: Record, models: bool) -> None:

@@ -84,6 +84,7 @@ def test_boxes_enter_the_board_with_their_reference_and_stay(ships: Bench) -> No
         assert "'other' is on this board already; choose another name" in ships.refused(*SUBMIT[:-1], name)
     out = ships(*SUBMIT, "--reference", "doi:10.1000/182")
     assert "mine" in out.stdout and "replaced" not in out.stdout
+    assert "WARNING mine on toy/half: the boxes fit as only the truth's own do" in out.stderr and " ‼ |" in board(ships)
     mine = record(ships)
     assert mine["metrics"]["scene.ap_area"] == 1.0 and mine["metrics"]["scene.ap_coco"] == 1.0
     assert mine["inputs"]["files_sha256"]["results"] and mine["names"]["reference"] == "https://doi.org/10.1000/182"

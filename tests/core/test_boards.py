@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lineage_toys import matched
 
 from bench.boards.entries import file_entries
 from bench.boards.leaderboard import build_boards, write_suite
 from bench.boards.rendering import format_cell, to_text
 from bench.boards.tables import Column, TableCell, aggregate, group_rows, row_command, seeds_text
 from bench.core.errors import BenchError
-from bench.core.store import read_json, write_json
+from bench.core.store import read_json, save_arrays, write_json
 from bench.execution.cell import Cell
 from bench.execution.records import Failure, Record, load_record
 from bench.suite.config import Suite
@@ -113,21 +114,25 @@ def cell(entry: Record) -> Cell:
     return Cell("matching", "s", entry.dataset, entry.method, entry.seed, entry.spec)
 
 
-def filed(boards: Path, records: list[Record], scores: bytes | None = None, **changes: Any) -> Path:
-    """File `records`, with the bytes of their scores, and build the board; return its folder."""
-    source = boards.parent / "cell"
-    source.mkdir(exist_ok=True, parents=True)
-    if scores is not None:
-        (source / "scores.npz").write_bytes(scores)
-    if file_entries(boards / "s", [(source, r) for r in records]):
+def filed(boards: Path, records: list[Record], **changes: Any) -> Path:
+    """File `records`, each with per-sample scores that give its accuracy, and build the board; return its folder."""
+    sources = []
+    for number, each in enumerate(records):
+        source = boards.parent / f"cell{number}"
+        source.mkdir(exist_ok=True, parents=True)
+        if each.status == "finished":
+            each, samples = matched(each, round(100 * (each.metrics[METRIC] or 0)))
+            save_arrays(source / "scores.npz", samples)
+        sources.append((source, each))
+    if file_entries(boards / "s", sources):
         write_suite(boards / "s", suite(**changes), [cell(r) for r in records])
-    build_boards(boards, "s")
+    assert not build_boards(boards, "s").problems
     return boards / "s"
 
 
 RECORDS = [
     record(None),
-    *(record(seed, 0.5 + seed / 10, method="net") for seed in (0, 1, 10)),
+    *(record(seed, 0.5 + seed / 50, method="net") for seed in (0, 1, 10)),
     record(None, dataset="b/x"),
     failed(3),
 ]
@@ -196,7 +201,7 @@ def test_rows_filed_later_take_their_place_in_the_order_of_the_suite(tmp_path: P
 
 
 def test_limited_records_are_not_filed_and_failed_ones_drop_old_scores(tmp_path: Path) -> None:
-    folder = filed(tmp_path / "boards", [record(0)], b"scores")
+    folder = filed(tmp_path / "boards", [record(0)])
     scores = folder / "entries" / "matching--toy-grouped--cfog--seed0.npz"
     assert scores.is_file()
     before = (folder / "matching.md").read_bytes()

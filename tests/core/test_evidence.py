@@ -172,7 +172,7 @@ def test_no_committed_board_says_what_its_ranks_contradict() -> None:
             if not lines or " rank " not in lines[0]:
                 continue
             at = [cell.strip() for cell in lines[0].split("|")].index("rank")
-            rows = {(cells := line.split("|"))[1].strip(" ◊?†‡§¶"): cells for line in lines[1:]}
+            rows = {(cells := line.split("|"))[1].strip(" ◊?†‡§¶≈‼"): cells for line in lines[1:]}
             ranks = {label: int(cells[at]) for label, cells in rows.items() if cells[at].strip() != "–"}
             ranked += bool(ranks)
             assert not ranks or len(set(ranks.values())) > 1, (path, section[:40])

@@ -126,7 +126,7 @@ def test_a_file_that_changed_and_a_model_that_was_cleaned_away(tmp_path: Path) -
 
 
 def test_two_numbers_under_one_fingerprint_and_a_model_that_is_not_the_one_it_started_from(tmp_path: Path) -> None:
-    _, second, _ = chain(tmp_path / "runs")
+    first, second, _ = chain(tmp_path / "runs")
     entry = put_entry(tmp_path / "boards", "ships", second.model_copy(update={"metrics": {METRIC: 0.9}}))
     problems = lineage(tmp_path, second.fingerprint)["problems"]
     assert any("holds other numbers under the same fingerprint" in problem for problem in problems)
@@ -134,12 +134,8 @@ def test_two_numbers_under_one_fingerprint_and_a_model_that_is_not_the_one_it_st
         f"it started from the model {sha('model', 0)[:12]}, but the cell it starts from has left" in problem
         for problem in problems
     )
-    model = load_record(
-        tmp_path
-        / "runs/detection"
-        / f"{second.slot.replace('link1', 'link0')}--{sha('score', 'link0', 0)[:12]}/record.json"
-    )
-    facts = {"initial_weights": {"sha256": model.outputs["weights_sha256"], "branch": ""}}
+    model = load_record(tmp_path / "runs/detection" / f"{first.slot}--{first.fingerprint[:12]}/record.json")
+    facts = {**second.facts, "initial_weights": {"sha256": model.outputs["weights_sha256"], "branch": ""}}
     entry.unlink()
     (folder,) = (tmp_path / "runs/detection").glob("*link1*")
     write_json(
@@ -181,7 +177,7 @@ def test_a_row_is_named_as_briefly_as_is_clear_and_suites_may_differ(tmp_path: P
         *detected("good", 0, [1, 1], dataset="toy/other", inputs=OTHER_SPLIT, keys={}, fingerprint="e" * 64),
     )
     rows = rows_of(tmp_path)
-    print_of_bad = sha("score", "bad", 1)
+    print_of_bad = detected("bad", 1, [3, 3])[0].fingerprint
     for a in (
         "good",
         "one:good",

@@ -31,7 +31,7 @@ def coco_reference(predictions: DetectionPredictions) -> Reference:
     test = predictions.test
     metrics: Aps = {}
     usual: Aps = {}
-    tables = [(test.scene, levels_of(test))]
+    tables = [(test.scene, levels_of(test.stratum))]
     if len(test.tile_scene):
         tables.append((test.tile, {"tile": np.ones(len(test.tile), dtype=np.int64)}))
     for table, levels in tables:

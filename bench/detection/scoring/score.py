@@ -37,7 +37,8 @@ from bench.detection.scoring.evaluator import (
 )
 from bench.detection.scoring.predictions import DetectionPredictions, PartPredictions
 from bench.detection.scoring.ties import order_spread
-from bench.execution.task import Scores
+from bench.execution.records import Record
+from bench.execution.task import Scores, Settled
 
 PASCAL_IOU = 0.5  # of ap_area, ap_11pt, the curve, F1, precision and recall
 APS = (
@@ -50,36 +51,66 @@ APS = (
 )
 BEST = ("best_f1", "best_f1_precision", "best_f1_recall")
 DECISIONS = ("f1", "precision", "recall")
+TILE = "tile_"  # before the names of the per-sample arrays of tiles
 
 
 def score_predictions(predictions: DetectionPredictions) -> Scores:
     """Return every metric of a cell, the counts behind them, and the per-sample arrays of `matches_from_samples`."""
     test = predictions.test
     coco, voc = match_both(test.scene)
-    threshold = _validation_decision(predictions.validation)
-    metrics: dict[str, float | None] = {}
-    facts: dict[str, Any] = {"scene.threshold": None if threshold is None else threshold.threshold}
-    facts["scene.validation_f1"] = None if threshold is None else threshold.f1
-    for level, weights in levels_of(test).items():
-        metrics |= _metrics(level, coco, voc, weights) | _decisions(level, voc, weights, threshold)
-        facts |= _facts(level, test.scene, coco, voc, weights)
+    chosen = _validation_decision(predictions.validation)
+    facts: dict[str, Any] = {"scene.threshold": None if chosen is None else chosen.threshold}
+    facts["scene.validation_f1"] = None if chosen is None else chosen.f1
+    metrics, scene_facts = score_scenes(coco, voc, test.stratum, chosen is not None, facts["scene.threshold"])
+    facts |= scene_facts
+    for level, weights in levels_of(test.stratum).items():
+        facts[f"{level}.ignored"] = int(_ignored(test.scene)[weights > 0].sum())
     facts |= order_spread(test.scene, metrics["scene.ap_area"], metrics["scene.ap_coco"])
-    if len(test.tile_scene):
-        coco_tiles, voc_tiles = match_both(test.tile)
-        everywhere = np.ones(len(test.tile), dtype=np.int64)
-        metrics |= _metrics("tile", coco_tiles, voc_tiles, everywhere)
-        facts |= _facts("tile", test.tile, coco_tiles, voc_tiles, everywhere)
-    else:
-        metrics |= {f"tile.{metric}": None for metric in (*APS, *BEST)}
-    return Scores(metrics, facts, _samples(test, coco, voc))
+    tiles = match_both(test.tile) if len(test.tile_scene) else None
+    tile_metrics, tile_facts = score_tiles(tiles)
+    if tiles is not None:
+        facts["tile.ignored"] = int(_ignored(test.tile).sum())
+    return Scores(metrics | tile_metrics, facts | tile_facts, _samples(test, (coco, voc), tiles))
 
 
-def levels_of(part: PartPredictions) -> dict[str, np.ndarray]:
-    """Return the levels of whole scenes: all of them, and each stratum; (s,) int64, 1 where a scene belongs to it."""
-    strata = sorted(set(part.stratum.tolist()) - {""})
+def score_scenes(
+    coco: Matches, voc: Matches, stratum: np.ndarray, decided: bool, threshold: float | None
+) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """Return the metrics of whole scenes at every level, and the counts behind them.
+
+    Args:
+        stratum: (s,) text. decided: whether validation scenes chose a threshold. threshold: theirs; None accepts
+            nothing.
+    """
+    metrics: dict[str, float | None] = {}
+    facts: dict[str, Any] = {}
+    for level, weights in levels_of(stratum).items():
+        curve = curve_from_matches(voc, PASCAL_IOU, "all", weights)
+        metrics |= _metrics(level, coco, voc, weights, curve)
+        decision = decide(curve, threshold) if decided else Decision(None, None, None, None)
+        metrics |= {f"{level}.{metric}": getattr(decision, metric) for metric in DECISIONS}
+        facts |= _facts(level, coco, voc, weights, curve)
+    return metrics, facts
+
+
+def score_tiles(matches: tuple[Matches, Matches] | None) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """Return the metrics of tiles, and the counts behind them; None, and no counts, where there are no tiles."""
+    if matches is None:
+        return {f"tile.{metric}": None for metric in (*APS, *BEST)}, {}
+    coco, voc = matches
+    everywhere = np.ones(voc.positives.shape[1], dtype=np.int64)
+    curve = curve_from_matches(voc, PASCAL_IOU, "all", everywhere)
+    return _metrics("tile", coco, voc, everywhere, curve), _facts("tile", coco, voc, everywhere, curve)
+
+
+def levels_of(stratum: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the levels of whole scenes, given the stratum (s,) of each: all of them, and each stratum; (s,) int64, 1
+    where a scene belongs to it.
+    """
+    strata = sorted(set(stratum.tolist()) - {""})
     return {
-        "scene": np.ones(len(part), dtype=np.int64),
-        **{f"scene.{name}": (part.stratum == name).astype(np.int64) for name in strata},
+        "scene": np.ones(len(stratum), dtype=np.int64),
+        **{f"scene.{name}": (stratum == name).astype(np.int64) for name in strata},
     }
 
 
@@ -110,53 +141,57 @@ def _validation_decision(part: PartPredictions) -> Decision | None:
     return best_decision(curve_from_matches(voc, PASCAL_IOU)) if voc.positives.sum() else None
 
 
-def _metrics(level: str, coco: Matches, voc: Matches, weights: np.ndarray) -> dict[str, float | None]:
-    best = best_decision(curve_from_matches(voc, PASCAL_IOU, "all", weights))
+def _metrics(level: str, coco: Matches, voc: Matches, weights: np.ndarray, curve: Curve) -> dict[str, float | None]:
+    best = best_decision(curve)
     values = all_aps(coco, voc, weights) | dict(zip(BEST, (best.f1, best.precision, best.recall), strict=True))
     return {f"{level}.{metric}": value for metric, value in values.items()}
 
 
-def _decisions(level: str, voc: Matches, weights: np.ndarray, chosen: Decision | None) -> dict[str, float | None]:
-    """Return f1, precision and recall at the threshold chosen on validation scenes; None without such a choice."""
-    if chosen is None:
-        return {f"{level}.{metric}": None for metric in DECISIONS}
-    curve = curve_from_matches(voc, PASCAL_IOU, "all", weights)
-    decision = decide(curve, chosen.threshold)
-    return {f"{level}.{metric}": getattr(decision, metric) for metric in DECISIONS}
-
-
-def _facts(level: str, table: BoxTable, coco: Matches, voc: Matches, weights: np.ndarray) -> dict[str, Any]:
+def _facts(level: str, coco: Matches, voc: Matches, weights: np.ndarray, curve: Curve) -> dict[str, Any]:
     """Return the counts behind a level's metrics; sizes count as their APs do, both bounds included."""
     chosen = weights > 0
-    ignored = np.diff(np.concatenate([[0], np.cumsum(table.truth_ignore)])[table.truth_offset])
-    found = np.bincount(voc.scene, minlength=len(table))[chosen]
-    best = best_decision(curve_from_matches(voc, PASCAL_IOU, "all", weights))
+    found = np.bincount(voc.scene, minlength=len(weights))[chosen]
     facts: dict[str, Any] = {
         "tiles" if level == "tile" else "scenes": int(chosen.sum()),
         "ships": int(voc.positives[0] @ weights),
-        "ignored": int(ignored[chosen].sum()),
         "detections": int(found.sum()),
         "max_detections": int(found.max(initial=0)),
         "without_detection": int((found == 0).sum()),
-        "best_f1_threshold": best.threshold,
+        "best_f1_threshold": best_decision(curve).threshold,
     }
     facts |= {f"ships_{size}": int(coco.positives[a] @ weights) for a, size in enumerate(coco.sizes) if size != "all"}
     return {f"{level}.{name}": value for name, value in facts.items()}
 
 
+def _ignored(table: BoxTable) -> np.ndarray:
+    """Return the number of ignored ships of each scene, (s,)."""
+    return np.diff(np.concatenate([[0], np.cumsum(table.truth_ignore)])[table.truth_offset])
+
+
 # -- per-sample arrays of a committed entry ----------------------------------------------------------------------------
-def _samples(part: PartPredictions, coco: Matches, voc: Matches) -> dict[str, np.ndarray]:
-    """Return what a board's entry keeps: enough to compute every scene-level number again, for any resampling of
+def _samples(
+    part: PartPredictions, scenes: tuple[Matches, Matches], tiles: tuple[Matches, Matches] | None
+) -> dict[str, np.ndarray]:
+    """Return what a board's entry keeps: enough to compute every number again, those of scenes for any resampling of
     scenes.
 
     scene_id, group, stratum (s,) text; ships (4, s) int32 by size (all, small, medium, large). Detections by rank,
     highest score first: scene (n,) int32, score (n,) float64; coco_tp, coco_ignored (4, n) uint16 by size, bit t for
-    the IoU 0.50 + 0.05 t; voc_tp, voc_ignored (n,) bool at IoU 0.5.
+    the IoU 0.50 + 0.05 t; voc_tp, voc_ignored (n,) bool at IoU 0.5. The same of tiles with `tile_` before each name,
+    their ships (4, 0) where there are no tiles.
     """
+    nobody = match_both(BoxTable.of([], [])) if tiles is None else tiles
     return {
         "scene_id": part.id,
         "group": part.group,
         "stratum": part.stratum,
+        **_kept(*scenes),
+        **{f"{TILE}{name}": values for name, values in _kept(*nobody).items()},
+    }
+
+
+def _kept(coco: Matches, voc: Matches) -> dict[str, np.ndarray]:
+    return {
         "ships": coco.positives.astype(np.int32),
         "scene": coco.scene.astype(np.int32),
         "score": coco.score,
@@ -167,17 +202,40 @@ def _samples(part: PartPredictions, coco: Matches, voc: Matches) -> dict[str, np
     }
 
 
-def matches_from_samples(samples: Mapping[str, np.ndarray]) -> tuple[Matches, Matches]:
+def settled(record: Record, samples: Mapping[str, np.ndarray]) -> Settled:
+    """Return the metrics of a record, and the counts behind them, by its per-sample arrays.
+
+    The threshold is the record's: the validation scenes that it was chosen on stand in the predictions file alone.
+    Entries of early releases hold no arrays of tiles: their `tile.*` is not settled.
+
+    Raises:
+        BenchError: an array is missing, or they do not fit together.
+    """
+    decided = record.facts.get("scene.validation_f1") is not None
+    matches = matches_from_samples(samples)
+    metrics, facts = score_scenes(*matches, samples["stratum"], decided, record.facts.get("scene.threshold"))
+    if f"{TILE}ships" in samples:
+        some = samples[f"{TILE}ships"].shape[-1] > 0
+        tile_metrics, tile_facts = score_tiles(matches_from_samples(samples, TILE) if some else None)
+        metrics, facts = metrics | tile_metrics, facts | tile_facts
+    return Settled(metrics, facts)
+
+
+def matches_from_samples(samples: Mapping[str, np.ndarray], of: str = "") -> tuple[Matches, Matches]:
     """Return the matches by "coco" and by "voc" that an entry's per-sample arrays keep; which truth was taken they do
     not hold (-1).
+
+    Args:
+        of: "" for those of scenes, `TILE` for those of tiles.
 
     Raises:
         BenchError: an array is missing, or they do not fit together.
     """
     try:
-        scene, score, ships = samples["scene"].astype(np.int64), samples["score"], samples["ships"].astype(np.int64)
-        coco_tp, coco_ignored = _unpack(samples["coco_tp"]), _unpack(samples["coco_ignored"])
-        voc_tp, voc_ignored = samples["voc_tp"][None, None], samples["voc_ignored"][None, None]
+        scene, ships = samples[f"{of}scene"].astype(np.int64), samples[f"{of}ships"].astype(np.int64)
+        score = samples[f"{of}score"]
+        coco_tp, coco_ignored = _unpack(samples[f"{of}coco_tp"]), _unpack(samples[f"{of}coco_ignored"])
+        voc_tp, voc_ignored = samples[f"{of}voc_tp"][None, None], samples[f"{of}voc_ignored"][None, None]
     except KeyError as error:
         raise BenchError(f"the per-sample scores lack {error}; score the cell again") from error
     n, sizes = len(score), tuple(SIZES)
