@@ -23,7 +23,7 @@ from bench.core.errors import BenchError, nearest
 from bench.core.registries import TASKS
 from bench.core.store import folder_lock, read_json, write_json, write_text
 from bench.core.workspace import user_path
-from bench.execution.cell import Cell
+from bench.execution.cell import Cell, row_names
 from bench.execution.records import Record
 from bench.execution.task import get_task
 from bench.suite.config import Suite
@@ -54,10 +54,20 @@ def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell], rows: Sequenc
             "title": suite.title,
             "description": suite.description,
             "notes": {task: section.get("note", "") for task, section in sections.items()},
-            "references": {task: section.get("reference") for task, section in sections.items()},
+            "references": {
+                task: _reference(suite.name, task, section.get("reference"), rows) for task, section in sections.items()
+            },
             "order": [list(row) for row in order],
         },
     )
+
+
+def _reference(suite: str, task: str, text: str | None, rows: Sequence[RowId]) -> str | None:
+    """Return the label of the row that a section's reference names; the text itself where the rows are not known."""
+    if text is None:
+        return None
+    named = (row[2] for row in rows if row[0] == task and text in row_names(suite, *row))
+    return text if any(row[0] == task and row[2] == text for row in rows) else next(named, text)
 
 
 def _read_suite(path: Path) -> dict[str, Any]:

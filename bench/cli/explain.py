@@ -16,10 +16,11 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.workspace import user_path
-from bench.tools.lineage import explain, find_sources, look_up, short
+from bench.tools.lineage import explain, find_sources, look_up_seeds, short
 
 EXAMPLES = """  bench explain 2df415e2                              any leading digits of a fingerprint, four at least
   bench explain leaderboards/hrsid/entries/detection--hrsid-site--cfar--once.json
+  bench explain hrsid:faster-rcnn/osm                    a row: every seed of it
   bench explain hrsid/detection--hrsid-site--faster-rcnn-osm--seed0 --json"""
 INDENT, WIDTH = 13, 128
 Line = tuple[str, str]
@@ -28,8 +29,9 @@ Line = tuple[str, str]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "record",
-        metavar="FINGERPRINT",
-        help="leading digits of a fingerprint, an entry, a cell's folder, or suite/task--slot",
+        metavar="RECORD",
+        help="leading digits of a fingerprint, an entry, a cell's folder, suite/task--slot, or a row as in"
+        " `bench compare`, [BOARD:][DATASET/SPLIT/]LABEL, seed by seed",
     )
     parser.add_argument(
         "--runs",
@@ -57,12 +59,14 @@ def execute(args: argparse.Namespace) -> int:
             f"no record under {args.runs} or {args.boards}; run a suite first (bench run --config quickstart), or name"
             " the folders"
         )
-    report = explain(look_up(args.record, sources), sources, args.runs, args.boards)
+    found = look_up_seeds(args.record, sources)
+    reports = [explain(each, sources, args.runs, args.boards) for each in found]
     if args.as_json:
-        print(json.dumps(report, indent=1, sort_keys=True))
+        print(json.dumps(reports[0] if len(reports) == 1 else reports, indent=1, sort_keys=True))
     else:
-        print("\n".join(to_lines(report, {"runs": args.runs, "boards": args.boards})))
-    return 1 if report["problems"] else 0
+        places = {"runs": args.runs, "boards": args.boards}
+        print("\n\n".join("\n".join(to_lines(report, places)) for report in reports))
+    return int(any(report["problems"] for report in reports))
 
 
 def to_lines(report: Mapping[str, Any], places: Mapping[str, Path]) -> list[str]:

@@ -174,7 +174,7 @@ def _summary(entries: Sequence[Entry]) -> Iterator[str]:
 def _sum(entries: Sequence[Entry]) -> str:
     blocked = sum(entry.item is None for entry in entries)
     pending = [entry for entry in entries if entry.item is not None and entry.pending]
-    trained = sum(entry.item is not None and entry.item.state == "train" for entry in entries)
+    trained = sum(entry.item is not None and entry.item.training for entry in entries)
     text = f"{len(entries) - len(pending) - blocked} finished, {len(pending)} to run, {trained} of them with training"
     text += f", {blocked} miss something" if blocked else ""
     known = _known(entries)

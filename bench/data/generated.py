@@ -51,7 +51,7 @@ class Generated(Dataset):
         spec = {"version": cls.version, "options": options.model_dump(mode="json")}
 
         def write(folder: Path) -> None:
-            Progress().say(f"making the data of {cls.facts.name}, once")
+            Progress().say(f"making the data of {cls.facts.name}, once, in {cache}")
             cls.write(folder, options)
 
         return generated_folder(cache, cls.stem, spec, write, lambda folder: cls.is_whole(folder, options))

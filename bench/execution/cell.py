@@ -37,6 +37,20 @@ def slot_of(dataset: str, method: str, seed: int | None) -> str:
     return "--".join(part.replace("/", "-") for part in parts)
 
 
+def row_names(place: str, task: str, dataset: str, method: str, key: str = "") -> set[str]:
+    """Return everything that a row may be called, wherever one is named: "[PLACE:][TASK/][DATASET/SPLIT/]LABEL".
+
+    Args:
+        place: name of the board, or "runs". dataset: label of the block, "toy/grouped".
+        key: hash of the row's spec; its first digits tell rows of one label apart.
+    """
+    blocks = {dataset, dataset.replace("/", "-")}
+    short = {method, f"{method} ({key[:6]})"} if key else {method}
+    short |= {f"{block}/{name}" for block in blocks for name in short}
+    short |= {f"{task}/{name}" for name in short}
+    return short | {f"{place}{mark}{name}" for mark in ":/" for name in short}
+
+
 @dataclass(frozen=True)
 class Origin:
     """Where a cell came from. No key depends on it.

@@ -19,6 +19,7 @@ STATES = {
     "predict": "reuse training; predict, score",
     "score": "reuse predictions; score",
 }
+UNTRAINED = "predict, score"
 BLOCKED, UNREADABLE = "something is missing, see below", "its record cannot be read, see below"
 
 
@@ -28,7 +29,8 @@ class PlanItem:
     waits.
 
     `again` has everything computed anew, though it is finished: its model is wanted and was cleaned away. `problem`
-    says that its record cannot be read: the cell fails, and its files stay as they are.
+    says that its record cannot be read: the cell fails, and its files stay as they are. `trains`: its method learns;
+    the stage "train" of another one trains nothing.
     """
 
     cell: Cell
@@ -39,6 +41,12 @@ class PlanItem:
     again: bool = False
     record: Record | None = None
     problem: str = ""
+    trains: bool = True
+
+    @property
+    def training(self) -> bool:
+        """Whether a training has to run."""
+        return self.trains and self.state == "train"
 
     @property
     def action(self) -> str:
@@ -47,7 +55,9 @@ class PlanItem:
             return UNREADABLE
         if self.again:
             return "train again: its model was cleaned away"
-        return "resumes from its last checkpoint" if self.resumes else STATES[self.state]
+        if self.resumes:
+            return "resumes from its last checkpoint"
+        return STATES[self.state] if self.training or self.state != "train" else UNTRAINED
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,16 +135,16 @@ def _with_models(items: Sequence[PlanItem], workspace: Workspace) -> list[PlanIt
 
 
 def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, stages: StageStore, force: bool) -> PlanItem:
-    folder = cell_folder(workspace.runs, cell, identity.keys)
+    folder, trains = cell_folder(workspace.runs, cell, identity.keys), get_task(cell.task).trains(cell)
     try:
         record = None if force else finished_record(folder, identity.keys)
     except BenchError as error:
-        return PlanItem(cell, identity, folder, stages.state(identity.keys, folder), problem=str(error))
+        return PlanItem(cell, identity, folder, stages.state(identity.keys, folder), problem=str(error), trains=trains)
     if record is not None:
-        return PlanItem(cell, identity, folder, "done", record=record)
+        return PlanItem(cell, identity, folder, "done", record=record, trains=trains)
     state = "train" if force else stages.state(identity.keys, folder)
     resumes = not force and state == "train" and (folder / "checkpoints").is_dir()
-    return PlanItem(cell, identity, folder, state, resumes)
+    return PlanItem(cell, identity, folder, state, resumes, trains=trains)
 
 
 def is_settled(item: PlanItem, figures: bool) -> bool:
@@ -148,6 +158,6 @@ def verb(item: PlanItem) -> str:
     """Return what is to be done for a cell, in words."""
     if item.state == "done":
         return "pictures"
-    if item.state == "train":
-        return "resumes training" if item.resumes else "train, predict, score"
-    return "predict, score" if item.state == "predict" else "score"
+    if item.training:
+        return "resumes training" if item.resumes else STATES["train"]
+    return "score" if item.state == "score" else UNTRAINED

@@ -160,6 +160,10 @@ class Task(ABC):
     ) -> Table:
         """Return the task's results table from records, and the per-sample scores that `evidence` gives access to."""
 
+    def trains(self, cell: Cell) -> bool:
+        """Return whether the stage `train` of a cell learns from data; it does by default."""
+        return True
+
     def submissions(self) -> Submissions | None:
         """Return how the task takes predictions of other tools; None, the default, where it does not."""
         return None

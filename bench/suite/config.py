@@ -102,10 +102,13 @@ def find_config(name: str) -> Path:
 
 
 def origin_of(config: str, settings: Sequence[str]) -> Origin:
-    """Return where a suite came from. An absolute path is shortened to its name: records hold no path of a machine."""
+    """Return where a suite came from.
+
+    A path is shortened to its name: records hold no path of a machine, and boards are the same from every folder.
+    """
     path = find_config(config)
     shipped = path == shipped_configs().get(path.stem)
-    shown = path.stem if shipped else path.name if path.is_absolute() else config
+    shown = path.stem if shipped else path.name
     words = [f"--config {shown}", *(f"--set {shlex.quote(setting)}" for setting in settings)]
     return Origin(" ".join(words), path.parent)
 

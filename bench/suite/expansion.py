@@ -22,10 +22,10 @@ from bench.suite.selection import (
     Block,
     allowed,
     bare,
-    check_reference,
     check_restriction,
     chosen_seeds,
     places_of,
+    reference_label,
     select_blocks,
     split_spec,
     with_folds,
@@ -205,12 +205,13 @@ def expand_section(task: Sections, suite: Suite, section: Any, selection: Select
         BenchError: an unknown component, backbone, data set or label; options that a component does not know; an empty
             selection.
     """
-    check_reference(task.name, section.reference, task.labels(section))
     rows = task.rows(suite, section, selection)
     datasets = {
         label: entry.model_copy(update={"splits": with_folds(entry.splits)})
         for label, entry in section.datasets.items()
     }
+    every = [f"{label}/{split}" for label, entry in datasets.items() for split in entry.splits]
+    reference_label(suite.name, task.name, section.reference, task.labels(section), every)
     for label, method in section.methods.items():
         check_restriction(task.name, label, method.datasets, datasets)
     return [

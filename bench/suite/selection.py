@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from bench.core.errors import BenchError, NotSelected, nearest
 from bench.core.workspace import user_path
 from bench.data.split_spec import SplitSpec
-from bench.execution.cell import Selection
+from bench.execution.cell import Selection, row_names
 from bench.suite.config import Suite
 from bench.suite.smoke import SMOKE_SEEDS
 
@@ -138,11 +138,21 @@ def check_known(kind: str, wanted: Iterable[str], known: Iterable[str]) -> None:
         )
 
 
-def check_reference(task: str, label: str | None, rows: Iterable[str]) -> None:
-    """Raise BenchError, with the nearest rows, where a section's `reference` is none of its rows."""
-    rows = list(rows)
-    if label is not None and label not in rows:
-        raise BenchError(f"{task}.reference: the section has no row {label!r}{nearest(label, rows)}")
+def reference_label(
+    suite: str, task: str, text: str | None, labels: Iterable[str], blocks: Iterable[str]
+) -> str | None:
+    """Return the label of the row that a section's `reference` names, as rows are named everywhere (`row_names`).
+
+    Raises:
+        BenchError: it is none of the section's rows; the nearest are named.
+    """
+    labels, blocks = list(labels), list(blocks)
+    for label in labels if text is not None else ():
+        if text == label or any(text in row_names(suite, task, block, label) for block in blocks):
+            return label
+    if text is not None:
+        raise BenchError(f"{task}.reference: the section has no row {text!r}{nearest(text, labels)}")
+    return None
 
 
 def chosen_seeds(own: tuple[int, ...] | None, suite: Suite, selection: Selection) -> tuple[int, ...]:

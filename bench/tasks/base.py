@@ -301,6 +301,9 @@ class SectionTask(Task):
         """Return the registered class of a cell's method."""
         return self.registry.get(cell.spec["method"][self.component])
 
+    def trains(self, cell: Cell) -> bool:
+        return bool(self.component_of(cell).trains)
+
     def is_submitted(self, cell: Cell) -> bool:
         """Return whether the predictions of a cell come from another tool."""
         return bool(cell.spec["method"][self.component] == METHOD)

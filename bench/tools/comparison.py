@@ -18,16 +18,16 @@ from bench.boards.evidence import Evidence
 from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash
 from bench.core.workspace import user_path
+from bench.execution.cell import row_names
 from bench.execution.records import Record
 from bench.execution.task import get_task
 from bench.suite.selection import fold_of
-from bench.tools.lineage import SHOWN_HASH, Source, find_sources
+from bench.tools.lineage import RUNS, SHOWN_HASH, Source, find_sources
 
 if TYPE_CHECKING:
     from bench.statistics.inference import Difference, Estimate, MetricRow
     from bench.statistics.intervals import Interval
 
-RUNS = "runs"  # what stands for the runs folder where a board's name could be
 LEVEL = 0.05
 LOWER_IS_BETTER = ("fpr95",)
 
@@ -70,11 +70,7 @@ class BoardRow:
 
     def names(self) -> set[str]:
         """Return everything that the row may be called."""
-        blocks = {self.dataset, self.dataset.replace("/", "-")}
-        short = {self.method, f"{self.method} ({self.key[:6]})"}
-        short |= {f"{block}/{name}" for block in blocks for name in short}
-        short |= {f"{self.task}/{name}" for name in short}
-        return short | {f"{self.place}{mark}{name}" for mark in ":/" for name in short}
+        return row_names(self.place, self.task, self.dataset, self.method, self.key)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 from bench.boards.checks import wrong_identity, wrong_numbers
 from bench.boards.entries import ENTRIES, ENTRY_FILES, read_samples
 from bench.core.errors import BenchError, nearest
+from bench.execution.cell import row_names
 from bench.execution.records import (
     CHANGED,
     MODEL,
@@ -28,6 +29,7 @@ from bench.execution.records import (
 )
 from bench.execution.task import get_task
 
+RUNS = "runs"  # stands for a board's name in the name of a row that is on none
 SHORTEST_PREFIX = 4
 SHOWN_HASH = 12
 LEVELS = 2  # of cells that a cell starts from: more than today's tasks have
@@ -79,15 +81,13 @@ def look_up(text: str, sources: Sequence[Source]) -> list[Source]:
 
     Args:
         text: at least 4 leading hexadecimal digits of a fingerprint (else of a train or predict key, or of a model's or
-            a predictions file's hash), the path of an entry or of a cell's folder, or "suite/task--slot", where the
-            suite may be left out.
+            a predictions file's hash), the path of an entry or of a cell's folder, "suite/task--slot", where the suite
+            may be left out, or the name of a row with one seed (`row_names`).
 
     Raises:
         BenchError: nothing is called so (the nearest are named), or several fingerprints are.
     """
-    found = _by_path(text, sources) or _by_hash(text, sources) or _by_name(text, sources)
-    if not found:
-        raise BenchError(_unknown(text, sources))
+    found = _called(text, sources)
     prints = list(dict.fromkeys(source.record.fingerprint for source in found))
     if len(prints) > 1:
         first = {source.record.fingerprint: source.record for source in reversed(found)}
@@ -95,6 +95,38 @@ def look_up(text: str, sources: Sequence[Source]) -> list[Source]:
         more = f" and {len(prints) - 8} more" if len(prints) > 8 else ""
         raise BenchError(f"{text!r} is ambiguous, give more of one of: {', '.join(listed)}{more}")
     return [source for source in sources if source.record.fingerprint == prints[0]]
+
+
+def look_up_seeds(text: str, sources: Sequence[Source]) -> list[list[Source]]:
+    """Return what `look_up` does, for each seed where `text` names one row of several.
+
+    Raises:
+        BenchError: nothing is called so, or what is called so is more than one row.
+    """
+    found = _called(text, sources)
+    seeds = {source.record.fingerprint: source.record.seed for source in found}
+    rows = {(record.task, record.dataset, record.row_key) for record in (source.record for source in found)}
+    if len(rows) > 1 or len(set(seeds.values())) < len(seeds):
+        return [look_up(text, sources)]
+    order = sorted(seeds, key=lambda key: -1 if seeds[key] is None else int(seeds[key] or 0))
+    return [[source for source in sources if source.record.fingerprint == key] for key in order]
+
+
+def _called(text: str, sources: Sequence[Source]) -> list[Source]:
+    found = _by_path(text, sources) or _by_hash(text, sources) or _by_name(text, sources) or _by_row(text, sources)
+    if not found:
+        raise BenchError(_unknown(text, sources))
+    return found
+
+
+def _by_row(text: str, sources: Sequence[Source]) -> list[Source]:
+    """Return the sources of the row with this name; those of a board go before those under the runs folder."""
+    found = []
+    for source in sources:
+        record = source.record
+        if text in row_names(source.board or RUNS, record.task, record.dataset, record.method, record.row_key):
+            found.append(source)
+    return [source for source in found if source.board] or found
 
 
 def _by_path(text: str, sources: Sequence[Source]) -> list[Source]:
@@ -155,7 +187,12 @@ def _unknown(text: str, sources: Sequence[Source]) -> str:
         else set()
     )
     known = known or {
-        f"{source.board or source.record.suite}/{source.record.task}--{source.record.slot}" for source in sources
+        name
+        for source in sources
+        for name in (
+            f"{source.board or source.record.suite}/{source.record.task}--{source.record.slot}",
+            f"{source.board or RUNS}:{source.record.dataset}/{source.record.method}",
+        )
     }
     return f"no record is called {text!r}{nearest(text, known)}"
 

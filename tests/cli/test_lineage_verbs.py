@@ -43,6 +43,25 @@ def test_explain_says_where_a_number_comes_from(tiny: Bench) -> None:
         assert tiny("explain", name).stdout == out
 
 
+def test_explain_takes_a_row_as_compare_does_and_says_each_seed(tiny: Bench) -> None:
+    alone = tiny("explain", CFOG).stdout
+    for name in (
+        "cfog",
+        "tiny:cfog",
+        "toy/grouped/cfog",
+        "tiny:toy/grouped/cfog",
+        "tiny:matching/cfog",
+        "toy-grouped/cfog",
+    ):
+        assert tiny("explain", name).stdout == alone, name
+    both = tiny("explain", "tiny:random").stdout
+    assert both == "\n".join(
+        tiny("explain", f"tiny/matching--toy-grouped--random--seed{seed}").stdout for seed in (0, 1)
+    )
+    assert [each["seed"] for each in json.loads(tiny("explain", "random", "--json").stdout)] == [0, 1]
+    assert "nearest: tiny:toy/grouped/cfog" in tiny.error("explain", "tiny:toy/grouped/cfo")
+
+
 def test_explain_as_json_holds_every_hash_in_full_and_no_path_of_this_machine(tiny: Bench) -> None:
     told = json.loads(tiny("explain", CFOG, "--json").stdout)
     record = json.loads((tiny.cell("cfog") / "record.json").read_text())

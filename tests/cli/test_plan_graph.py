@@ -4,23 +4,28 @@ cells of two tasks.
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Bench
+from command_line import TINY, Bench
 from ship_files import write_air_sarship
 
+from bench.boards.leaderboard import write_suite
+from bench.cli.main import main
 from bench.core.errors import BenchError
+from bench.data.datasets.toy_pairs import ToyPairs
 from bench.data.images import write_image
 from bench.execution.cell import Cell, Identity, Keys, Origin, Selection
 from bench.execution.costs import PastCosts
 from bench.execution.plan import PlanItem
 from bench.execution.records import Record
 from bench.suite.config import load_suite
-from bench.suite.expansion import expand
+from bench.suite.expansion import board_order, expand
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +71,36 @@ def test_the_papers_suite_is_one_screen_and_its_tables_share_cells(papers: Bench
         assert shown[osm + 1].strip() == f"<- matching bnn-{backbone} on qxs-saropt/random, seed by seed"
         assert any(f"{detector}/imagenet on air-sarship-1.0/circulating, seeds 0-4" in line for line in shown)
     assert "10 cells are shared: their trainings are the pretraining behind 10 cells of another table" in shown
-    assert any(line.startswith("0 finished, 42 to run, 42 of them with training; cost unknown") for line in shown)
+    assert any(line.startswith("0 finished, 42 to run, 35 of them with training; cost unknown") for line in shown)
     assert {
-        "  matching: 0 finished, 21 to run, 21 of them with training",
-        "  detection: 0 finished, 21 to run, 21 of them with training",
+        "  matching: 0 finished, 21 to run, 15 of them with training",
+        "  detection: 0 finished, 21 to run, 20 of them with training",
     } <= {*shown}
+
+
+def test_a_plan_asks_nothing_of_the_network_and_says_before_it_makes_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("a plan asked the network")
+
+    for name in ("create_connection", "getaddrinfo", "gethostbyname"):
+        monkeypatch.setattr(socket, name, asked)
+    monkeypatch.setattr(socket.socket, "connect", asked)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    assert main(["plan", "--config", "paper"]) == 2 and "missing:" in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists(), "nothing is made where all data are somebody's"
+    made: list[str] = []
+    monkeypatch.setattr(ToyPairs, "write", staticmethod(lambda root, options: made.append(capsys.readouterr().err)))
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    main(["plan", "--config", "tiny.yaml"])
+    assert made and "making the data of toy-pairs, once, in" in made[0]
 
 
 def test_one_line_a_cell_names_the_cell_that_each_starts_from(papers: Bench) -> None:
     shown = lines(papers, "--config", "paper", "--cells")
-    prints = [found[1] for line in shown if (found := re.search(r"  ([0-9a-f]{12})  train", line))]
+    prints = [found[1] for line in shown if (found := re.search(r"  ([0-9a-f]{12})  (?:train|predict)", line))]
     assert len(prints) == len(set(prints)) == 42
     for seed in range(5):
         osm = next(
@@ -253,3 +278,33 @@ def test_a_reference_enters_no_spec() -> None:
         for settings in ([], ["matching.reference=random", "detection.reference=faster-rcnn/none"])
     )
     assert [cell.row_key for cell in plain] == [cell.row_key for cell in named]
+
+
+def test_a_reference_may_be_named_as_rows_are_named_everywhere(tmp_path: Path) -> None:
+    suite = load_suite("quickstart")
+    rows = board_order(suite, suite.origin)
+    block = next(row[1] for row in rows if row[2] == "cfog")
+    for name in ("cfog", f"{block}/cfog", "quickstart:cfog", f"quickstart:{block}/cfog", "matching/cfog"):
+        suite = load_suite("quickstart", [f"matching.reference={name}"])
+        cells = expand(suite, Selection({"method": ("cfog",)}), ["matching"], suite.origin)
+        write_suite(tmp_path, suite, cells, rows)
+        assert json.loads((tmp_path / "suite.json").read_text())["references"]["matching"] == "cfog", name
+
+
+def test_a_suite_of_another_folder_is_called_by_its_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands stand on the board, which has the same bytes wherever the suite lies."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "my.yaml").write_text("extends: quickstart\n")
+    told = set()
+    for folder, config in (
+        (".", "sub/my.yaml"),
+        ("sub", "my.yaml"),
+        ("sub", "../sub/my.yaml"),
+        (".", tmp_path / "sub/my.yaml"),
+    ):
+        monkeypatch.chdir(tmp_path / folder)
+        suite = load_suite(config)
+        told |= {cell.command for cell in expand(suite, Selection(), ["matching"], suite.origin)}
+        assert suite.origin.folder.resolve() == (tmp_path / "sub").resolve()
+        monkeypatch.chdir(tmp_path)
+    assert all("--config my.yaml " in command for command in told) and str(tmp_path) not in " ".join(told)
