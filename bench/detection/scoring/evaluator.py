@@ -21,7 +21,7 @@ of their ids.) Each takes a truth that overlaps it by the threshold or more, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -139,6 +139,22 @@ class Matches:
     ignored: np.ndarray
     truth: np.ndarray
     positives: np.ndarray
+
+    def of(self, scenes: np.ndarray) -> Matches:
+        """Return the matches of some scenes, (S,) bool: the others keep their numbers and hold nothing."""
+        if scenes.all():
+            return self
+        keep = scenes[self.scene]
+        return replace(
+            self,
+            scene=self.scene[keep],
+            score=self.score[keep],
+            position=self.position[keep],
+            tp=self.tp[:, :, keep],
+            ignored=self.ignored[:, :, keep],
+            truth=self.truth[:, keep],
+            positives=self.positives * scenes,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,11 +85,13 @@ def score_scenes(
     metrics: dict[str, float | None] = {}
     facts: dict[str, Any] = {}
     for level, weights in levels_of(stratum).items():
-        curve = curve_from_matches(voc, PASCAL_IOU, "all", weights)
-        metrics |= _metrics(level, coco, voc, weights, curve)
+        chosen = weights > 0
+        of_level = coco.of(chosen), voc.of(chosen)
+        curve = curve_from_matches(of_level[1], PASCAL_IOU)
+        metrics |= _metrics(level, *of_level, curve)
         decision = decide(curve, threshold) if decided else Decision(None, None, None, None)
         metrics |= {f"{level}.{metric}": getattr(decision, metric) for metric in DECISIONS}
-        facts |= _facts(level, coco, voc, weights, curve)
+        facts |= _facts(level, *of_level, chosen, curve)
     return metrics, facts
 
 
@@ -98,9 +100,9 @@ def score_tiles(matches: tuple[Matches, Matches] | None) -> tuple[dict[str, floa
     if matches is None:
         return {f"tile.{metric}": None for metric in (*APS, *BEST)}, {}
     coco, voc = matches
-    everywhere = np.ones(voc.positives.shape[1], dtype=np.int64)
-    curve = curve_from_matches(voc, PASCAL_IOU, "all", everywhere)
-    return _metrics("tile", coco, voc, everywhere, curve), _facts("tile", coco, voc, everywhere, curve)
+    curve = curve_from_matches(voc, PASCAL_IOU)
+    everywhere = np.ones(voc.positives.shape[1], dtype=bool)
+    return _metrics("tile", coco, voc, curve), _facts("tile", coco, voc, everywhere, curve)
 
 
 def levels_of(stratum: np.ndarray) -> dict[str, np.ndarray]:
@@ -141,25 +143,26 @@ def _validation_decision(part: PartPredictions) -> Decision | None:
     return best_decision(curve_from_matches(voc, PASCAL_IOU)) if voc.positives.sum() else None
 
 
-def _metrics(level: str, coco: Matches, voc: Matches, weights: np.ndarray, curve: Curve) -> dict[str, float | None]:
+def _metrics(level: str, coco: Matches, voc: Matches, curve: Curve) -> dict[str, float | None]:
     best = best_decision(curve)
-    values = all_aps(coco, voc, weights) | dict(zip(BEST, (best.f1, best.precision, best.recall), strict=True))
+    values = all_aps(coco, voc) | dict(zip(BEST, (best.f1, best.precision, best.recall), strict=True))
     return {f"{level}.{metric}": value for metric, value in values.items()}
 
 
-def _facts(level: str, coco: Matches, voc: Matches, weights: np.ndarray, curve: Curve) -> dict[str, Any]:
-    """Return the counts behind a level's metrics; sizes count as their APs do, both bounds included."""
-    chosen = weights > 0
-    found = np.bincount(voc.scene, minlength=len(weights))[chosen]
+def _facts(level: str, coco: Matches, voc: Matches, chosen: np.ndarray, curve: Curve) -> dict[str, Any]:
+    """Return the counts behind a level's metrics; sizes count as their APs do, both bounds included. `chosen` (S,)
+    bool: the scenes of the level.
+    """
+    found = np.bincount(voc.scene, minlength=len(chosen))[chosen]
     facts: dict[str, Any] = {
         "tiles" if level == "tile" else "scenes": int(chosen.sum()),
-        "ships": int(voc.positives[0] @ weights),
+        "ships": int(voc.positives[0].sum()),
         "detections": int(found.sum()),
         "max_detections": int(found.max(initial=0)),
         "without_detection": int((found == 0).sum()),
         "best_f1_threshold": best_decision(curve).threshold,
     }
-    facts |= {f"ships_{size}": int(coco.positives[a] @ weights) for a, size in enumerate(coco.sizes) if size != "all"}
+    facts |= {f"ships_{size}": int(coco.positives[a].sum()) for a, size in enumerate(coco.sizes) if size != "all"}
     return {f"{level}.{name}": value for name, value in facts.items()}
 
 
