@@ -263,3 +263,24 @@ def test_score_goes_on_after_what_it_cannot_read(tiny: Bench) -> None:
     ):
         assert told in out
     assert "give cells or --all, not both" in tiny.error("score", "--all", "x")
+
+
+# -- numbers that were edited ------------------------------------------------------------------------------------------
+def test_leaderboard_and_score_find_every_edited_metric_of_an_entry(tiny: Bench) -> None:
+    shutil.rmtree(tiny.folder / "runs")
+    path = tiny.folder / "leaderboards/tiny/entries/matching--toy-grouped--random--seed1.json"
+    record = json.loads(path.read_text())
+    assert sum(value is not None for value in record["metrics"].values()) == 30
+    for name, value in record["metrics"].items():
+        edited = {**record["metrics"], name: 0.5 if value is None else value + 0.01}
+        write(path, json.dumps({**record, "metrics": edited}).encode())
+        out = tiny.printed("score", "--all", code=1)
+        assert f"  {name} " in out and "1 of 4 cells moved" in out and out.count("numbers as recorded") == 3, name
+    out = tiny.printed("leaderboard", code=1)
+    assert f"{name} is {edited[name]} in the record but" in out and "wrote leaderboards/tiny/matching.md" in out
+    board = (tiny.folder / "leaderboards/tiny/matching.md").read_text()
+    row = next(line for line in board.splitlines() if line.startswith("| random"))
+    assert "1/2 failed" in row and board.count("| random ‡ |") == 3 and "| cfog | [record]" in board
+    write(path, json.dumps(record).encode())
+    assert "PROBLEM" not in tiny.printed("leaderboard")
+    assert tiny.printed("score", "--all").count("numbers as recorded") == 4

@@ -165,7 +165,6 @@ ORIGINAL: dict[str, Callable[..., Any]] = {
     "ap": ap.interpolated_ap,
     "threshold": metrics.choose_threshold,
     "decide": ap.decide,
-    "all_aps": ship_scoring.all_aps,
     "resampled_ap": resampling.Ranking.average_precision,
     "analyse": statistics.analyse,
     "compare": statistics.compare,
@@ -266,11 +265,7 @@ SHIPS: dict[str, tuple[Any, str, Any]] = {
     "threshold of the test": (ship_scoring, "decide", lambda curve, threshold: ap.best_decision(curve)),
     "nothing ignored": (ship_scoring, "match", _nothing_ignored),
     "ties the other way round": (ship_scoring, "match", _latest_first),
-    "strata are the whole": (
-        ship_scoring,
-        "all_aps",
-        lambda coco, voc, weights: ORIGINAL["all_aps"](coco, voc, np.ones_like(weights)),
-    ),
+    "strata are the whole": (ship_scoring.Matches, "of", lambda matches, scenes: matches),
     "resampling ranks by place": (resampling.Ranking, "average_precision", staticmethod(_by_place)),
 }
 
