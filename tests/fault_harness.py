@@ -34,8 +34,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from bench.cli.main import main
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError
-from bench.core.store import load_arrays, read_json
+from bench.core.store import read_json
 from bench.execution import runner, worker
 from bench.execution.records import load_record
 from bench.models.states import load_state

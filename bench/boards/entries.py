@@ -5,18 +5,23 @@
 from __future__ import annotations
 
 import shutil
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from bench.core.arrays import SAMPLES, load_arrays
 from bench.core.errors import BenchError
-from bench.core.store import atomic_write, load_arrays, remove_stale, write_json
+from bench.core.store import atomic_write, remove_stale, write_json
+from bench.core.untrusted import is_regular
 from bench.execution.cell import Cell
 from bench.execution.records import RECORD, SCORES, Failure, Record, load_record
+from bench.execution.task import get_task
 
 ENTRIES, ENTRY_FILES = "entries", "[!.]*.json"  # a dot begins the temporary file of a writer that was killed
+KEPT = 2 * SAMPLES  # bytes of per-sample scores that are kept in memory
+_READ: OrderedDict[tuple[Path, str, int, int], tuple[int, Mapping[str, Any]]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ def file_entries(folder: Path, records: Sequence[tuple[Path, Record]]) -> int:
             continue
         path = folder / entry_path(record)
         scores = path.with_suffix(".npz")
-        if record.status == "finished" and (source / SCORES).is_file():
+        if record.status == "finished" and is_regular(source / SCORES):
             with atomic_write(scores) as temporary:
                 shutil.copyfile(source / SCORES, temporary)
         else:
@@ -64,7 +69,9 @@ def with_readable_scores(source: Path, record: Record) -> Record:
     if record.status != "finished" or not (source / SCORES).is_file():
         return record
     try:
-        load_arrays(source / SCORES, "per-sample scores", f"the {RECORD} beside it, then run the cell again")
+        schema = get_task(record.task).samples_schema
+        advice = f"the {RECORD} beside it, then run the cell again"
+        load_arrays(source / SCORES, "per-sample scores", advice, schema, SAMPLES)
     except BenchError as error:
         failure = Failure(stage="files", message=str(error).replace(f"{source}/", ""), traceback="")
         return record.model_copy(
@@ -164,19 +171,32 @@ def entry_samples(folder: Path, record: Record) -> Mapping[str, Any] | None:
     path = (folder / entry_path(record)).with_suffix(".npz")
     if not path.is_file():
         return None
-    stat = path.stat()
-    return read_samples(path, stat.st_mtime_ns, stat.st_size)
+    return read_samples(path, record.task)
 
 
-@lru_cache(maxsize=64)
-def read_samples(path: Path, modified_ns: int = 0, size: int = 0) -> Mapping[str, Any]:
-    """Return the arrays of a per-sample scores file; time and size of the file keep a replaced one from being taken for
-    the old.
+def read_samples(path: Path, task: str) -> Mapping[str, Any]:
+    """Return the arrays of a per-sample scores file; those read last are kept.
+
+    Args:
+        task: whose `samples_schema` they have to fit.
 
     Raises:
-        BenchError: the file is damaged.
+        BenchError: the file is damaged, too large, no regular file, or does not hold what the task expects.
     """
     try:
-        return load_arrays(path, "per-sample scores", "run the suite again")
+        found = path.stat()
+        key = (path, task, found.st_mtime_ns, found.st_size)
+        if key not in _READ:
+            advice, schema = "run the suite again", get_task(task).samples_schema
+            arrays = load_arrays(path, "per-sample scores", advice, schema, SAMPLES)
+            while _READ and sum(size for size, _ in _READ.values()) + _bytes(arrays) > KEPT:
+                _READ.popitem(last=False)
+            _READ[key] = _bytes(arrays), arrays
+        _READ.move_to_end(key)
+        return _READ[key][1]
     except FileNotFoundError as error:
         raise BenchError(f"{path} does not exist; run the suite again") from error
+
+
+def _bytes(arrays: Mapping[str, Any]) -> int:
+    return sum(int(array.nbytes) for array in arrays.values())

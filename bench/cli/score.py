@@ -109,7 +109,11 @@ def _rescored(source: Source, available: Mapping[str, Path], twins: Twins) -> Re
             found = from_predictions(folder, source.record)
         else:
             found = from_samples(source)
-        twin = twins.add(source.record, read_samples(source.samples)) if source.samples.is_file() else ""
+        twin = (
+            twins.add(source.record, read_samples(source.samples, source.record.task))
+            if source.samples.is_file()
+            else ""
+        )
         return replace(found, problem=found.problem or twin)
     except BenchError as error:
         return Rescored(problem=first_line(error))
@@ -142,7 +146,7 @@ def from_samples(source: Source) -> Rescored:
         raise BenchError(
             "neither per-sample scores beside it nor predictions were found; file the cell again with `bench run`"
         )
-    record, samples = source.record, read_samples(source.samples)
+    record, samples = source.record, read_samples(source.samples, source.record.task)
     values = recompute(record, samples).metrics
     if not any(value is not None for value in values.values()):
         raise BenchError("its per-sample scores settle none of its metrics; file the cell again with `bench run`")

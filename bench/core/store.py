@@ -1,6 +1,7 @@
 """Files on disk that must never be half-written: atomic writes, canonical hashes, folder locks.
 
-Owns how bytes reach the disk; what they mean is the business of `records.py` and of the task packages.
+Owns how bytes reach the disk; what they mean is the business of `records.py` and of the task packages. Arrays are read
+back by `arrays.py`.
 """
 
 from __future__ import annotations
@@ -9,23 +10,16 @@ import hashlib
 import json
 import math
 import os
-import struct
 import tempfile
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench.core.errors import BenchError, first_line
+from bench.core.errors import BenchError
+from bench.core.untrusted import MIB, read_regular
 
-# what NumPy and zipfile let through when bytes are wrong; MemoryError: a damaged header that asks for terabytes
-_DAMAGE = (
-    OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, OverflowError, MemoryError, RuntimeError,
-    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError,
-)  # fmt: skip
+JSON_LARGEST = 16 * MIB  # the largest record of ours has 12 KiB; parsed, JSON takes up to 30 times its length
 
 
 def canonical_json(value: Any) -> str:
@@ -101,40 +95,15 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(temporary, allow_pickle=False, **arrays)
 
 
-def load_arrays(path: Path, what: str, advice: str = "run the cell again") -> dict[str, Any]:
-    """Return the named arrays of an .npz file, each read to its end, so that its checksum has been compared.
-
-    Args:
-        what, advice: for the message: the file in words ("predictions file"), and what makes it again.
-
-    Raises:
-        FileNotFoundError: there is none; the caller knows what that means.
-        BenchError: damaged or unreadable.
-    """
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        # NumPy hands on what has no .npy head
-        strange = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-        if strange:
-            raise ValueError(f"{strange[0]} is no array")
-        return arrays
-    except FileNotFoundError:
-        raise
-    except _DAMAGE as error:
-        raise BenchError(f"{path}: damaged {what} ({first_line(error)}); delete it and {advice}") from error
-
-
 def read_json(path: Path) -> Any:
     """Read a JSON file that `write_json` made: numbers that are not finite are damage, since it never writes one.
 
     Raises:
-        BenchError: the file is missing, unreadable or no JSON.
+        BenchError: the file is missing, unreadable, no regular file, larger than `JSON_LARGEST`, or no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
+        text = read_regular(path, JSON_LARGEST).decode("utf-8")
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from bench.core.errors import BenchError, nearest
 
 MAX_SEED = 2**32 - 1  # what every generator takes
+LABEL_LENGTH = 200  # characters of a label: a data set with its split, a method with its pretraining
 
 
 class Spec(BaseModel):
@@ -30,6 +31,24 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     if max(seeds) > MAX_SEED:
         raise ValueError(f"seed {max(seeds)} is too large; seeds are whole numbers up to {MAX_SEED}")
     return tuple(seeds)
+
+
+def label_problem(label: str) -> str:
+    """Return what keeps a text from being the label of a data set, split or method, "" where nothing does.
+
+    Labels name files and stand in tables. Those of a suite and those in records, which anyone may have written, obey
+    one rule: parts parted by "/", none of them empty or with "..", nothing that cannot be printed, no blank at an end.
+    """
+    shown = ascii(label if len(label) <= 40 else f"{label[:40]}...")
+    if len(label) > LABEL_LENGTH:
+        return f"label {shown} has {len(label)} characters; give it at most {LABEL_LENGTH}"
+    if not label.isprintable():
+        return f"label {shown} holds a character that cannot be printed, such as a line break; leave it out"
+    if ".." in label:
+        return f'label {shown} holds "..", as a path that leads out of its folder; leave it out'
+    if any(not part or part != part.strip() for part in label.split("/")):
+        return f"label {shown} is empty, or begins or ends with a blank or a slash; give it a name"
+    return ""
 
 
 def validate(model: type[BaseModel], value: Any, where: str) -> Any:

@@ -18,6 +18,7 @@ from bench.detection.data import count_shared_files, count_ships
 from bench.detection.detectors.base import Detector, FitData, Setup
 from bench.detection.expand import ArmRow, arms_of, chosen_backbone, row_labels, with_backbone
 from bench.detection.pretraining import find_initial, initial_weights, matching_cell
+from bench.detection.record_schema import SAMPLES, DetectionParts
 from bench.detection.spec import (
     COMPUTE,
     METRICS_VERSION,
@@ -61,6 +62,7 @@ class DetectionTask(SectionTask):
     kind, smallest = "ships", 1
     decodes = ("scenes", "scene")
     metrics_version = METRICS_VERSION
+    record_schema, samples_schema = DetectionParts, SAMPLES
 
     # -- cells ---------------------------------------------------------------------------------------------------------
     def labels(self, section: DetectionSection) -> list[str]:

@@ -10,6 +10,9 @@ from typing import Any
 
 from bench.core.errors import BenchError
 from bench.core.store import canonical_hash
+from bench.core.validation import label_problem
+
+SLOT_BYTES = 200  # of a file name's 255: the task stands before, the fingerprint or a suffix behind
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,13 @@ def row_names(place: str, task: str, dataset: str, method: str, key: str = "") -
     short |= {f"{block}/{name}" for block in blocks for name in short}
     short |= {f"{task}/{name}" for name in short}
     return short | {f"{place}{mark}{name}" for mark in ":/" for name in short}
+
+
+def slot_problem(dataset: str, method: str, seed: int | None) -> str:
+    """Return what keeps two labels from naming a place on a board, "" where nothing does."""
+    size = len(slot_of(dataset, method, seed).encode("utf-8", "surrogatepass"))
+    long = f"labels of {size} bytes together name no file; shorten them to {SLOT_BYTES}" if size > SLOT_BYTES else ""
+    return label_problem(dataset) or label_problem(method) or long
 
 
 @dataclass(frozen=True)

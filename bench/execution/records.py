@@ -18,8 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.core.errors import BenchError, first_line
 from bench.core.store import read_json, write_json
+from bench.core.untrusted import is_regular, strange_file
 from bench.data.manifest import file_sha256
 from bench.execution.cell import Cell, Identity, Keys, Mode, slot_of
+from bench.execution.record_schema import record_problem, validation_problem
 
 SCHEMA_VERSION = 2
 RECORD, TRAIN, PREDICT = "record.json", "train.json", "predict.json"
@@ -60,6 +62,8 @@ class Record(Stored):
         provenance: git state of the package, versions, hardware, device, threads.
         command: the command line that reproduces the row.
     """
+
+    model_config = ConfigDict(strict=True)
 
     schema_version: Literal[2] = 2
     status: Literal["finished", "failed"]
@@ -103,7 +107,8 @@ def load_record(path: Path) -> Record:
     """Read and validate a record; one of an older schema is brought up to the present one in memory.
 
     Raises:
-        BenchError: missing, damaged, or written by a newer version.
+        BenchError: missing, damaged, written by a newer version, of a task that is not registered here, or without what
+            its task needs.
     """
     raw = read_json(path)
     version = raw.get("schema_version") if isinstance(raw, dict) else None
@@ -120,11 +125,15 @@ def load_record(path: Path) -> Record:
         raw = _UPGRADES[version](raw) | {"schema_version": version + 1}
         version += 1
     try:
-        return Record.model_validate(raw)
+        record = Record.model_validate(raw)
+        problem = record_problem(record)
     except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"{path}: damaged record ({at}: {first['msg']}); delete it and run again") from error
+        problem = validation_problem(error)
+    except BenchError as error:
+        raise BenchError(f"{path}: {error}") from error
+    if problem:
+        raise BenchError(f"{path}: damaged record ({problem}); delete it and run again")
+    return record
 
 
 def new_record(cell: Cell, identity: Identity, status: Literal["finished", "failed"], **rest: Any) -> Record:
@@ -266,7 +275,8 @@ def _marker(folder: Path, stage: str) -> dict[str, Any]:
     if not isinstance(marker, dict):
         return {}
     files = marker.get("files")
-    return marker if isinstance(files, list) and all(isinstance(name, str) for name in files) else {}
+    own = STAGE_FILES[stage][1:]
+    return marker if isinstance(files, list) and all(name in own for name in files) else {}
 
 
 def write_stage(folder: Path, stage: str, key: str, facts: dict[str, Any]) -> None:
@@ -285,6 +295,10 @@ def link_file(source: Path, target: Path) -> None:
     try:
         if target.exists() and target.samefile(source):
             return
+        if not is_regular(source):
+            raise BenchError(
+                f"{source} is {strange_file(source) or 'missing'}, no regular file; put the file itself there"
+            )
         temporary.unlink(missing_ok=True)
         try:
             os.link(source, temporary)
@@ -309,7 +323,11 @@ def output_hashes(record: Record) -> dict[str, Any]:
 
 
 def file_state(path: Path, sha256: str) -> str:
-    """Return whether a file still is what its hash says: unchanged, CHANGED, or cleaned away."""
+    """Return whether a file still is what its hash says: unchanged, CHANGED (a link is not followed), or cleaned
+    away.
+    """
+    if strange_file(path):
+        return CHANGED
     if not path.is_file():
         return GONE
     return UNCHANGED if file_sha256(path, None) == sha256 else CHANGED

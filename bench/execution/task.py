@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
+from bench.core.arrays import Schema
 from bench.core.registries import TASKS
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell, Identity, Origin, Selection
+from bench.execution.record_schema import StatedParts
 
 if TYPE_CHECKING:
     from bench.boards.evidence import Evidence
@@ -89,6 +91,8 @@ class Task(ABC):
     filters: ClassVar[tuple[str, ...]]  # options of the command line that select among its cells
     headline: ClassVar[str]  # the metric that rows are compared by
     predicted: ClassVar[tuple[str, ...]] = ()  # per-sample arrays that the method itself gave, not the data
+    record_schema: ClassVar[type[StatedParts]] = StatedParts  # what its records must hold to be read
+    samples_schema: ClassVar[Schema | None] = None  # the arrays of its per-sample scores; None: any
 
     @abstractmethod
     def expand(self, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:

@@ -22,6 +22,7 @@ from bench.execution.task import Job, Scores, Settled
 from bench.matching.data import fit_scalings
 from bench.matching.expand import INITS, check_method, with_controls
 from bench.matching.matchers.base import FitData, Matcher, Scalings, Setup
+from bench.matching.record_schema import SAMPLES, MatchingParts
 from bench.matching.spec import (
     METRICS_VERSION,
     PAIRS_VERSION,
@@ -55,6 +56,7 @@ class MatchingTask(SectionTask):
     component, registry = "matcher", MATCHERS
     formats = READ
     metrics_version = METRICS_VERSION
+    record_schema, samples_schema = MatchingParts, SAMPLES
 
     # -- cells ---------------------------------------------------------------------------------------------------------
     def narrow(self, methods: Methods, selection: Selection) -> Methods:

@@ -35,7 +35,7 @@ class Suite(Spec):
         tasks: the sections `matching:` and `detection:` as written, validated by their tasks.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)
     title: str = ""
     description: str = ""
     seeds: tuple[int, ...] = (0,)

@@ -15,7 +15,7 @@ from bench.core.errors import BenchError, NotSelected, nearest
 from bench.core.options import option_values
 from bench.core.registries import DATASETS
 from bench.core.validation import validate
-from bench.execution.cell import Cell, Mode, Origin, Selection
+from bench.execution.cell import Cell, Mode, Origin, Selection, slot_problem
 from bench.execution.task import Task, get_task
 from bench.suite.config import Suite
 from bench.suite.selection import (
@@ -234,6 +234,9 @@ def _cell(
     seed: int | None,
 ) -> Cell:
     required = task.required(row, section, suite, seed, selection, origin)
+    problem = slot_problem(block.label, row.label, seed)
+    if problem:
+        raise BenchError(f"{suite.name}: {task.name}: {problem}")
     return Cell(
         task=task.name,
         suite=suite.name,

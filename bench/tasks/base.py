@@ -22,6 +22,7 @@ from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.execution.cell import Cell, Identity, Origin, Selection
+from bench.execution.record_schema import StatedParts
 from bench.execution.records import MODEL, TRAIN, Record, cell_of
 from bench.execution.task import Job, Task, get_task
 from bench.models.states import load_state, save_state
@@ -34,6 +35,7 @@ from bench.suite.selection import shown
 from bench.suite.smoke import replaced_by
 from bench.tasks.data import load_pairs, load_scenes
 from bench.tasks.keys import KeyParts, Version
+from bench.tasks.record_schema import SectionParts
 from bench.tasks.rows import Methods, select_methods
 
 
@@ -70,6 +72,7 @@ class SectionTask(Task):
     decodes: ClassVar[tuple[str, str]] = ("images", "pair")
     formats: ClassVar[tuple[str, ...]] = FORMATS
     metrics_version: ClassVar[int] = 1
+    record_schema: ClassVar[type[StatedParts]] = SectionParts
 
     # -- cells ---------------------------------------------------------------------------------------------------------
     def expand(self, suite: Suite, section: Any, selection: Selection, origin: Origin) -> list[Cell]:

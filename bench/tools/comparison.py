@@ -357,7 +357,7 @@ def _samples(source: Source) -> Mapping[str, Any]:
         raise BenchError(
             f"{source.samples} is missing; without per-sample scores nothing can be compared: run the cell again"
         )
-    return read_samples(source.samples)
+    return read_samples(source.samples, source.record.task)
 
 
 def _cannot(row: BoardRow, metric: str, evidence: Evidence) -> str:

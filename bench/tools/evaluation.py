@@ -17,11 +17,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError, MissingInputs
 from bench.core.processes import available_cores
 from bench.core.registries import DATASETS, DETECTORS, MATCHERS
 from bench.core.registry import Registry
-from bench.core.store import load_arrays
 from bench.core.validation import validate
 from bench.core.workspace import Workspace, user_path
 from bench.detection.detectors.base import Detections, Detector, DetectorOptions, ScenePrediction

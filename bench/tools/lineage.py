@@ -253,7 +253,7 @@ def _wrong(source: Source) -> str:
     if problem or source.record.status != "finished" or not source.samples.is_file():
         return problem
     try:
-        return wrong_numbers(source.record, read_samples(source.samples))[0]
+        return wrong_numbers(source.record, read_samples(source.samples, source.record.task))[0]
     except BenchError as error:
         return str(error)
 

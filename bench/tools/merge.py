@@ -1,7 +1,8 @@
 """Finished cells of other runs folders -> this one: what several machines measured comes together by fingerprint.
 
 A cell is checked against the hashes of its record, then its files are linked (or copied) one by one, each whole, the
-record last: a merge that is killed leaves a cell that is not finished, and the next one completes it.
+record last: a merge that is killed leaves a cell that is not finished, and the next one completes it. What another
+machine wrote is not believed: only regular files that lie in the cell's own folder come over, and they come into ours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from bench.boards.checks import agree, predictions_digest, wrong_identity, wrong
 from bench.boards.entries import read_samples
 from bench.core.errors import BenchError, first_line, nearest
 from bench.core.store import atomic_write, folder_lock, write_json
+from bench.core.untrusted import MIB, is_folder, open_regular, size_text, strange_file
 from bench.data.manifest import file_sha256
 from bench.execution.records import (
     DRAWN,
@@ -34,15 +36,17 @@ from bench.execution.records import (
 )
 from bench.execution.task import get_task
 
-MERGED, HERE, LEFT, BUSY, DAMAGED, CONFLICT = (
+MERGED, HERE, LEFT, BUSY, DAMAGED, CONFLICT, STOPPED = (
     "merged",
     "finished here already",
     "left",
     "in use",
     "damaged",
     "conflict",
+    "not merged",
 )
-PROBLEMS = (BUSY, DAMAGED, CONFLICT)
+PROBLEMS = (BUSY, DAMAGED, CONFLICT, STOPPED)
+CONTEXT_LARGEST = 256 * MIB  # of a log
 CONTEXT = ("job.json", "log.txt")  # of the other machine: copied, since a later run writes into them
 
 
@@ -67,14 +71,18 @@ def merge_runs(
         dry_run: check everything and write nothing.
 
     Raises:
-        BenchError: one of `others` is no runs folder or is `runs` itself, or the disk is full.
+        BenchError: one of `others` is no runs folder or is `runs` itself. What is wrong with one cell, or with writing
+            it, is its outcome, and stops no other.
     """
     for other in others:
         _check_folder(other, runs)
     ours = _Finished(runs)
     for other in others:
         for path in sorted(other.glob(f"*/*/{RECORD}")):
-            verdict = _merge(path.parent, runs, ours, models, dry_run)
+            try:
+                verdict = _merge(path.parent, runs, ours, models, dry_run)
+            except (BenchError, OSError) as error:
+                verdict = MergeOutcome(path.parent, STOPPED, first_line(error))
             if verdict.state == MERGED and verdict.record is not None:
                 ours.add(verdict.record)
             yield verdict
@@ -124,6 +132,9 @@ def _predicted(record: Record) -> tuple[str, str]:
 
 
 def _merge(folder: Path, runs: Path, ours: _Finished, models: bool, dry_run: bool) -> MergeOutcome:
+    strange = _strange(folder)
+    if strange:
+        return MergeOutcome(folder, DAMAGED, strange)
     try:
         record = load_record(folder / RECORD)
     except BenchError as error:
@@ -133,7 +144,7 @@ def _merge(folder: Path, runs: Path, ours: _Finished, models: bool, dry_run: boo
         return MergeOutcome(folder, LEFT, why, record)
     if record.fingerprint in ours.known:
         return _against(folder, record, ours.known[record.fingerprint])
-    target = runs / record.task / f"{record.slot}--{record.fingerprint[:12]}"
+    target = _target(runs, record)
     with ExitStack() as locks:
         if not locks.enter_context(_reading(folder)):
             return MergeOutcome(folder, BUSY, "a process works on it there; merge again when it has finished", record)
@@ -150,6 +161,41 @@ def _merge(folder: Path, runs: Path, ours: _Finished, models: bool, dry_run: boo
                 return _against(folder, record, mine)
         _copy(folder, target, record, models)
     return MergeOutcome(folder, MERGED, "", record)
+
+
+def _target(runs: Path, record: Record) -> Path:
+    """Return the folder that a cell comes into.
+
+    Raises:
+        BenchError: it does not lie under `runs`: a symbolic link there leads elsewhere.
+    """
+    task = runs / record.task
+    target = task / f"{record.slot}--{record.fingerprint[:12]}"
+    if target.parent != task or target.resolve() != runs.resolve() / record.task / target.name:
+        raise BenchError(f"{target} leads out of {runs}; replace the symbolic link there by a folder")
+    return target
+
+
+def _strange(folder: Path) -> str:
+    """Return what keeps a folder from being read as a cell's: a link or anything but a regular file among what would
+    come over, which is neither followed nor waited for; "" where nothing does.
+    """
+    for path in (folder.parent, folder, folder / FIGURES):
+        if not is_folder(path) and (path.is_symlink() or path.exists()):
+            return f"{path} is {strange_file(path) or 'a file'}, no folder; what it leads to does not come along"
+    names = [RECORD, SCORES, ".lock", *CONTEXT, *(name for files in STAGE_FILES.values() for name in files)]
+    for path in (*(folder / name for name in names), *_pictures(folder), folder / FIGURES / DRAWN):
+        strange = strange_file(path)
+        if strange:
+            return f"{path.relative_to(folder)} is {strange}, no regular file; nothing of this cell comes along"
+    for name in CONTEXT:
+        if (folder / name).is_file() and (folder / name).stat().st_size > CONTEXT_LARGEST:
+            return f"{name} has more than {size_text(CONTEXT_LARGEST)}"
+    return ""
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted((folder / FIGURES).glob("*.png"))
 
 
 def _no_measurement(record: Record) -> str:
@@ -203,7 +249,7 @@ def _wrong_numbers(folder: Path, record: Record) -> str:
     if problem:
         return problem
     try:
-        problem, unsettled = wrong_numbers(record, read_samples(folder / SCORES))
+        problem, unsettled = wrong_numbers(record, read_samples(folder / SCORES, record.task))
         scored = get_task(record.task).score(folder).metrics if unsettled and not problem else {}
     except BenchError as error:
         return str(error)
@@ -216,7 +262,7 @@ def _wrong_numbers(folder: Path, record: Record) -> str:
 def _same_result(folder: Path, record: Record, ours: _Finished) -> str:
     """Return what is wrong with a cell whose predictions are those of another seed, "" where they say nothing."""
     twin = ours.twin(record)
-    if twin is None or predictions_digest(record, read_samples(folder / SCORES)) is None:
+    if twin is None or predictions_digest(record, read_samples(folder / SCORES, record.task)) is None:
         return ""
     return f"its predictions are those of seed {twin.seed}; one result counts as one seed"
 
@@ -228,8 +274,10 @@ def _copy(folder: Path, target: Path, record: Record, models: bool) -> None:
         for name in (marker, *files):
             (target / name).unlink(missing_ok=True)
     for name in ("checkpoints", FIGURES):
+        if (target / name).is_symlink():
+            (target / name).unlink()
         shutil.rmtree(target / name, ignore_errors=True)
-    pictures = [path.relative_to(folder).as_posix() for path in sorted((folder / FIGURES).glob("*.png"))]
+    pictures = [path.relative_to(folder).as_posix() for path in _pictures(folder)]
     files = [name for _, *names in STAGE_FILES.values() for name in names if models or name != MODEL]
     markers = [marker for marker, *_ in STAGE_FILES.values()]
     for name in (*files, SCORES, *pictures, f"{FIGURES}/{DRAWN}", *markers):  # what marks something as whole, behind it
@@ -238,8 +286,8 @@ def _copy(folder: Path, target: Path, record: Record, models: bool) -> None:
             link_file(folder / name, target / name)
     for name in CONTEXT:
         if (folder / name).is_file():
-            with atomic_write(target / name) as temporary:
-                shutil.copyfile(folder / name, temporary)
+            with atomic_write(target / name) as temporary, open_regular(folder / name, CONTEXT_LARGEST) as stream:
+                temporary.write_bytes(stream.read())
     write_json(target / RECORD, record.model_dump())
 
 
@@ -251,19 +299,17 @@ def _reading(folder: Path) -> Iterator[bool]:
     The lock is shared, which filelock's are not: it wants no right to write, also on NFS, and two takeovers may read
     one cell. `folder_lock` takes its own by the same call (flock), so that each keeps the other out.
     """
-    try:
-        stream = open(folder / ".lock", "rb")  # noqa: SIM115 - closed below, after the yield
-    except FileNotFoundError:
-        yield True  # it was copied here without its lock: no process works on a copy
-        return
-    except OSError as error:
-        raise BenchError(f"cannot read {folder}: {first_line(error)}") from error
-    try:
+    with ExitStack() as opened:
+        try:
+            stream = opened.enter_context(open_regular(folder / ".lock", MIB))
+        except FileNotFoundError:
+            yield True  # it was copied here without its lock: no process works on a copy
+            return
+        except OSError as error:
+            raise BenchError(f"cannot read {folder}: {first_line(error)}") from error
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
             return
         yield True
-    finally:
-        stream.close()

@@ -17,7 +17,8 @@ from bench.boards import checks
 from bench.boards.checks import wrong_identity, wrong_numbers
 from bench.boards.entries import entry_samples, load_entries
 from bench.boards.leaderboard import build_boards
-from bench.core.store import load_arrays, read_json, save_arrays, write_json
+from bench.core.arrays import load_arrays
+from bench.core.store import read_json, save_arrays, write_json
 from bench.data.manifest import file_sha256
 from bench.execution.records import Record
 from bench.execution.task import get_task
@@ -190,7 +191,7 @@ EDITS: dict[Callable[[Path], None], str] = {
     zero_keys: "its predict key does not follow",
     drop_scores: "its per-sample scores are missing",
     damage_scores: "damaged per-sample scores",
-    swap_scores: "the per-sample scores do not fit together",
+    swap_scores: "damaged per-sample scores (array ships has shape",
     copy_seed: "the same fingerprint as seed 0",
     copy_predictions: "the same predictions as seed 0",
 }

@@ -15,10 +15,9 @@ from command_line import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.boards.entries import read_samples
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError
 from bench.core.store import (
-    load_arrays,
     read_json,
     save_arrays,
     write_json,
@@ -120,7 +119,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "model.safetensors": load_state,
     "pairs.npz": load_pairs,
     "boxes.npz": load_detections,
-    "scores.npz": read_samples.__wrapped__,
+    "scores.npz": lambda path: load_arrays(path, "per-sample scores"),
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lineage_toys import DETECTION, FAILED, METRIC, detected, put_cell, put_entry, sha, write
+from lineage_toys import DETECTION, FAILED, MATCHING, METRIC, detected, put_cell, put_entry, sha, write
 
 from bench.core.errors import BenchError
 from bench.core.store import write_json
@@ -174,7 +174,7 @@ def test_a_row_is_named_as_briefly_as_is_clear_and_suites_may_differ(tmp_path: P
     put_entry(
         tmp_path,
         "two",
-        *detected("good", 0, [1, 1], dataset="toy/other", inputs=OTHER_SPLIT, keys={}, fingerprint="e" * 64),
+        *detected("good", 0, [1, 1], dataset="toy/other", inputs=OTHER_SPLIT, fingerprint="e" * 64),
     )
     rows = rows_of(tmp_path)
     print_of_bad = detected("bad", 1, [3, 3])[0].fingerprint
@@ -199,7 +199,10 @@ def test_a_row_is_named_as_briefly_as_is_clear_and_suites_may_differ(tmp_path: P
     [
         ({"inputs": OTHER_SPLIT}, "cannot be compared: data.split is 8fdf6ddf2f1b against 999999999999"),
         ({"spec": OTHER_PROTOCOL}, "cannot be compared: protocol.score_floor is 0.0 against 0.5"),
-        ({"task": "matching"}, "one is of the task detection, the other of matching"),
+        (
+            {name: getattr(MATCHING, name) for name in ("task", "spec", "inputs", "facts", "metrics", "keys")},
+            "one is of the task detection, the other of matching",
+        ),
     ],
 )
 def test_rows_of_other_data_split_protocol_or_task_are_refused(

@@ -13,7 +13,7 @@ import pytest
 
 from bench.core.errors import BenchError
 from bench.core.store import write_json
-from bench.execution.cell import Cell, Identity, Keys, Mode
+from bench.execution.cell import Cell, Identity, Keys, Mode, Origin
 from bench.execution.records import (
     FIGURES,
     SCHEMA_VERSION,
@@ -30,7 +30,8 @@ from bench.execution.records import (
 
 HERE = Path(__file__).parent
 EXAMPLES = sorted(HERE.glob("records_v*/*.json"))
-KEYS = Keys("t" * 64, "p" * 64, "s" * 64)
+KEYS = Keys("a" * 64, "b" * 64, "c" * 64)
+EXAMPLE = load_record(HERE / "records_v2" / "finished_matching.json")
 FACTS: dict[str, Any] = {"facts": {}, "cost": {}, "made_by": {}}
 
 
@@ -41,13 +42,17 @@ def a_cell(**changes: Any) -> Cell:
         "dataset": "d/x",
         "method": "m",
         "seed": 3,
-        "spec": {"a": 1},
+        "spec": EXAMPLE.spec,
+        "origin": Origin(names=EXAMPLE.names),
     }
     return Cell(**{**values, **changes})
 
 
 def a_record(**changes: Any) -> Record:
-    return new_record(a_cell(), Identity(KEYS, {"n": 1}, 5), "finished", metrics={"x": 0.1 + 0.2, "y": None}, **changes)
+    changes["facts"] = {**EXAMPLE.facts, **changes.get("facts", {})}
+    return new_record(
+        a_cell(), Identity(KEYS, EXAMPLE.inputs, 5), "finished", metrics={"x": 0.1 + 0.2, "y": None}, **changes
+    )
 
 
 def test_a_record_round_trips_in_full_precision(tmp_path: Path) -> None:
@@ -56,7 +61,7 @@ def test_a_record_round_trips_in_full_precision(tmp_path: Path) -> None:
     again = load_record(tmp_path / "record.json")
     assert again == record and again.metrics == {"x": 0.30000000000000004, "y": None}
     assert again.slot == "d-x--m--seed3" == a_cell().slot and a_cell(seed=None).slot == "d-x--m--once"
-    assert cell_folder(tmp_path, a_cell(), KEYS) == tmp_path / "matching" / f"d-x--m--seed3--{'s' * 12}"
+    assert cell_folder(tmp_path, a_cell(), KEYS) == tmp_path / "matching" / f"d-x--m--seed3--{'c' * 12}"
     assert again.fingerprint == KEYS.score and again.row_key == a_cell(seed=8).row_key != a_cell(spec={"a": 2}).row_key
 
 
@@ -83,7 +88,9 @@ def test_the_examples_of_the_schemas_are_what_they_are_called() -> None:
 
 
 def test_a_smoke_cell_leaves_a_marked_record(tmp_path: Path) -> None:
-    record = new_record(a_cell(mode=Mode(smoke=True)), Identity(KEYS, {}, 5), "finished")
+    record = new_record(
+        a_cell(mode=Mode(smoke=True)), Identity(KEYS, EXAMPLE.inputs, 5), "finished", facts=EXAMPLE.facts
+    )
     write_json(tmp_path / "record.json", record.model_dump())
     assert load_record(tmp_path / "record.json").smoke and not a_record().smoke
 
@@ -127,7 +134,7 @@ def test_a_finished_record_is_one_of_the_same_fingerprint(tmp_path: Path) -> Non
     assert finished_record(tmp_path, KEYS) is None
     write_json(tmp_path / "record.json", a_record().model_dump())
     assert finished_record(tmp_path, KEYS) is not None
-    assert finished_record(tmp_path, Keys(KEYS.train, KEYS.predict, "z" * 64)) is None
+    assert finished_record(tmp_path, Keys(KEYS.train, KEYS.predict, "d" * 64)) is None
     write_json(tmp_path / "record.json", {**a_record().model_dump(), "status": "failed"})
     assert finished_record(tmp_path, KEYS) is None
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError
 from bench.core.store import (
     atomic_write,
@@ -21,7 +22,6 @@ from bench.core.store import (
     canonical_json,
     finite_or_none,
     folder_lock,
-    load_arrays,
     read_json,
     write_json,
     write_text,

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from bench.boards.entries import load_entries
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError
 from bench.core.store import (
     atomic_write,
     folder_lock,
-    load_arrays,
     read_json,
     remove_stale,
     save_arrays,

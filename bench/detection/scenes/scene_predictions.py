@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError, first_line
 from bench.core.progress import Progress
-from bench.core.store import load_arrays, read_json, save_arrays, write_json
+from bench.core.store import read_json, save_arrays, write_json
 from bench.data.manifest import file_sha256
 from bench.data.scaling import SarScale
 from bench.detection.detectors.base import Detections, Detector

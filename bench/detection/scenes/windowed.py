@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError
-from bench.core.store import load_arrays, save_arrays
+from bench.core.store import save_arrays
 from bench.data.windows import Window
 from bench.detection.detectors.base import Detections, Detector
 from bench.detection.detectors.cfar.detector import Cfar

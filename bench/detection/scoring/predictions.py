@@ -27,8 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError
-from bench.core.store import load_arrays, save_arrays
+from bench.core.store import save_arrays
 from bench.data.ships.index import ShipScene
 from bench.detection.detectors.base import Detections, ScenePrediction
 from bench.detection.scoring.evaluator import BoxTable

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError, nearest
-from bench.core.store import load_arrays, save_arrays
+from bench.core.store import save_arrays
 from bench.matching.matchers.distances import PAIRWISE
 from bench.matching.scoring.pairs import POSITIVE
 
