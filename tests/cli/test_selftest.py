@@ -265,7 +265,7 @@ SHIPS: dict[str, tuple[Any, str, Any]] = {
     "threshold of the test": (ship_scoring, "decide", lambda curve, threshold: ap.best_decision(curve)),
     "nothing ignored": (ship_scoring, "match", _nothing_ignored),
     "ties the other way round": (ship_scoring, "match", _latest_first),
-    "strata are the whole": (ship_scoring.Matches, "of", lambda matches, scenes: matches),
+    "strata are the whole": (evaluator.Matches, "of", lambda matches, scenes: matches),
     "resampling ranks by place": (resampling.Ranking, "average_precision", staticmethod(_by_place)),
 }
 
