@@ -12,13 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from bench.cli import data_audit, data_handout, data_simulate
 from bench.core.errors import BenchError
 from bench.core.registries import DATASETS
 from bench.core.validation import validate
 from bench.core.workspace import Workspace, user_path
+from bench.core.yaml_text import read_yaml
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
 
 _FACTS = (
@@ -209,10 +208,7 @@ def _yaml_pairs(texts: list[str], flag: str) -> dict[str, Any]:
     """Read repeated 'key: value' texts into one mapping."""
     out: dict[str, Any] = {}
     for text in texts:
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise BenchError(f"{flag} {text!r} is not valid YAML; write it as 'key: value'") from error
+        value = read_yaml(text, f"{flag} {text!r}")
         if not isinstance(value, dict):
             raise BenchError(f"{flag} {text!r}: expected 'key: value', e.g. 'patch_px: 128'")
         out |= value

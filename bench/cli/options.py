@@ -20,11 +20,11 @@ FILTERS = {
     "split": "splits, by label or kind (random, grouped, folds, file)",
     "method": "rows, by label",
     "matcher": "matchers, by registry name; one without a row joins with its defaults",
-    "backbone": "backbones; one without a row re-targets the rows with a network to it",
-    "control": "controls of matching rows (none, shuffled); one without a row re-targets the rows with a network",
+    "backbone": "backbones; one without a row re-targets the rows with a network to it (*)",
+    "control": "controls of matching rows (none, shuffled); one without a row re-targets the rows with a network (*)",
     "detector": "detectors, by registry name; one without a row joins with its defaults",
     "pretrain": "pretrainings of detectors: none, imagenet, osm, osm-dense (each also -shuffled), checkpoint:PATH; "
-    "one without a row joins them all",
+    "one without a row joins them all (*)",
 }
 
 
@@ -45,7 +45,10 @@ def add_suite_arguments(parser: argparse.ArgumentParser) -> None:
         help="override one key, e.g. seeds=[0]",
     )
     add_plugin_argument(parser)
-    chosen = parser.add_argument_group("selection (each takes one or more values)")
+    chosen = parser.add_argument_group(
+        "selection (each takes one or more values)",
+        "(*) keeps the reference row and the rows that train nothing beside them, unless rows are named",
+    )
     for name, text in FILTERS.items():
         chosen.add_argument(f"--{name}", nargs="+", metavar="NAME", help=text)
     chosen.add_argument("--seeds", nargs="+", type=int, metavar="N", help="seeds instead of the suite's")

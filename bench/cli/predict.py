@@ -155,8 +155,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _from_options(args: argparse.Namespace) -> Predictor:
-    import yaml
-
+    from bench.core.yaml_text import read_yaml
     from bench.detection.scenes.predictor import without_training
 
     settings: dict[str, Any] = {}
@@ -164,10 +163,7 @@ def _from_options(args: argparse.Namespace) -> Predictor:
         key, equals, value = setting.partition("=")
         if not equals:
             raise BenchError(f"--set {setting}: expected KEY=VALUE, e.g. --set pfa=1e-10")
-        try:
-            settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise BenchError(f"--set {setting}: the value is not YAML") from error
+        settings[key] = read_yaml(value, f"--set {setting}: the value")
     return without_training(args.detector, settings, args.gsd_m)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -58,9 +59,41 @@ def validate(model: type[BaseModel], value: Any, where: str) -> Any:
         BenchError: one line with the first problem: place, key, what is wrong, nearest legal key.
     """
     try:
-        return model.model_validate(value)
+        result = model.model_validate(value)
     except ValidationError as error:
         raise BenchError(_explain(model, error, where)) from error
+    wrong = mistaken(value, result)
+    if wrong is not None:
+        raise BenchError(f"{where}: {'.'.join(wrong[0])}: {wrong[1]}")
+    return result
+
+
+def mistaken(written: Any, read: Any, place: tuple[str, ...] = ()) -> tuple[tuple[str, ...], str] | None:
+    """Return place and fault of the first value that pydantic reads as a number and that is none: a truth, which it
+    takes for 0 or 1, and what is not finite, which no key and no record can hold. None where there is no such value.
+
+    Args:
+        written: as the user wrote it. read: the value that became of it.
+    """
+    if isinstance(written, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+        return place, f"{str(written).lower()} is no number; write the number"
+    if isinstance(read, float) and not math.isfinite(read):
+        return place, f"{read} is not finite; write a number"
+    parts: list[tuple[str, Any, Any]] = []
+    if isinstance(written, Mapping) and isinstance(read, BaseModel):
+        parts = [(name, written[name], getattr(read, name)) for name in type(read).model_fields if name in written]
+    elif isinstance(written, Mapping) and isinstance(read, Mapping):
+        # what stays as it is written (a section, options) is validated by whom it belongs to
+        changed = {
+            name
+            for name in read
+            if isinstance(read[name], BaseModel) or type(read[name]) is not type(written.get(name))
+        }
+        parts = [(str(name), value, read[name]) for name, value in written.items() if name in changed]
+    elif isinstance(written, list | tuple) and isinstance(read, list | tuple) and len(written) == len(read):
+        parts = [(str(number), *pair) for number, pair in enumerate(zip(written, read, strict=True))]
+    found = (mistaken(value, became, (*place, name)) for name, value, became in parts)
+    return next((each for each in found if each is not None), None)
 
 
 def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
@@ -75,6 +108,8 @@ def _explain(model: type[BaseModel], error: ValidationError, where: str) -> str:
         return f"{where}: unknown key {at!r}{nearest(location[-1], known)}{more}"
     if first["type"] == "missing":
         return f"{where}: key {at!r} is missing{more}"
+    if first["type"] in ("model_type", "dict_type") and first.get("input") is None:
+        return f"{where}: {at!r} is empty; give its keys or remove it; null takes out what an extended config has{more}"
     message = first["msg"].removeprefix("Value error, ")
     shown = repr(first.get("input"))
     got = f", got {shown}" if len(shown) <= 60 and not first["msg"].startswith("Value error") else ""

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.core.errors import BenchError, nearest
 from bench.core.registries import DATASETS
+from bench.core.validation import mistaken
 from bench.core.workspace import user_path
 from bench.data.facts import DatasetFacts, SetFacts
 from bench.data.index import PairIndex, Sampled
@@ -311,7 +312,7 @@ def parse_options(model: type[BaseModel], options: Mapping[str, Any], what: str)
             they are.
     """
     try:
-        return model.model_validate(dict(options))
+        parsed = model.model_validate(dict(options))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
@@ -323,6 +324,10 @@ def parse_options(model: type[BaseModel], options: Mapping[str, Any], what: str)
             raise BenchError(f"{what} has no option {place!r}{nearest(str(problem['loc'][-1]), names)}") from error
         message = problem["msg"].removeprefix("Value error, ")
         raise BenchError(f"{what}, option {place}: {message}" if place else f"{what}: {message}") from error
+    wrong = mistaken(options, parsed)
+    if wrong is not None:
+        raise BenchError(f"{what}, option {'.'.join(wrong[0])}: {wrong[1]}")
+    return parsed
 
 
 def _inner_model(model: Any, name: str) -> Any:

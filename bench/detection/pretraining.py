@@ -119,7 +119,7 @@ def matching_cell(
     def cells(**filters: str | None) -> list[Cell]:
         chosen = {name: (value,) for name, value in {**named, **filters}.items() if value is not None}
         try:
-            found = task.expand(suite, section, replace(selection, filters=chosen, seeds=seeds), origin)
+            found = task.expand(suite, section, replace(selection, filters=chosen, seeds=seeds, beside=False), origin)
         except BenchError as error:
             raise BenchError(f"{where}: pretraining {arm.text!r} finds no row to start from: {error}") from error
         mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone]

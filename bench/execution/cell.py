@@ -19,13 +19,15 @@ SLOT_BYTES = 200  # of a file name's 255: the task stands before, the fingerprin
 class Selection:
     """What the command line narrows a suite down to: filter name -> accepted values, and seeds (None: the suite's).
 
-    With `smoke` the cells are those of a wiring check: a few samples and iterations (`bench.suite.smoke`).
+    With `smoke` the cells are those of a wiring check: a few samples and iterations (`bench.suite.smoke`). With
+    `beside` the reference and the rows that train nothing stay beside what a filter re-targets (`bench.tasks.rows`).
     """
 
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: tuple[int, ...] | None = None
     limit: int | None = None
     smoke: bool = False
+    beside: bool = False
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:

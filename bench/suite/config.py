@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, PrivateAttr, field_validator
 
-from bench.core.errors import BenchError, first_line, nearest
+from bench.core.errors import BenchError, nearest
 from bench.core.plugins import Gate, import_plugins
 from bench.core.validation import Spec, check_seeds, validate
 from bench.core.workspace import CONFIG_SUFFIXES, config_folder, shipped_configs, user_path
+from bench.core.yaml_text import MAX_DEPTH, read_yaml, storable
 from bench.execution.cell import Origin
 
 
@@ -63,20 +63,6 @@ class Suite(Spec):
 
 class _Plugins(Spec):
     plugins: tuple[str, ...] = ()
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key stands once: the second of two equal keys would silently replace the first."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.composer.ComposerError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-                seen.add(key.value)
-        return node
 
 
 def find_config(name: str) -> Path:
@@ -142,17 +128,10 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if resolved in chain:
         raise BenchError(f"{path}: extends itself through " + " -> ".join(p.name for p in (*chain, resolved)))
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"cannot read config {path}: {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise BenchError(
-            f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or first_line(error)}"
-        ) from error
-    except ValueError as error:  # such as the date 2024-13-01
-        raise BenchError(f"{path}: not valid YAML: {first_line(error)}; quote it if it is a text") from error
+    raw = read_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise BenchError(f"{path}: a config is a mapping of keys, e.g. 'name: my-suite'; found {type(raw).__name__}")
     parents = raw.pop("extends", None) or []
@@ -202,11 +181,10 @@ def _apply_setting(raw: dict[str, Any], setting: str) -> None:
         raise BenchError(
             f"settings {setting!r}: expected key=value, e.g. matching.methods.bnn.options.epochs=5", "settings"
         )
-    try:
-        value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise BenchError(f"settings {setting!r}: the value is not valid YAML", "settings") from error
+    value = read_yaml(text, f"settings {setting!r}: the value", "settings")
     *parents, last = dotted.strip().split(".")
+    if len(parents) > MAX_DEPTH or not storable(dotted):
+        raise BenchError(f"settings {setting[:40]!r}...: no key of a config", "settings")
     node: Any = raw
     for depth, part in enumerate(parents):
         if not isinstance(node.get(part), dict):

@@ -36,7 +36,8 @@ RowId = tuple[str, str, str]  # of a board: task, data set with split, method
 
 # -- the cells of a suite ----------------------------------------------------------------------------------------------
 def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Origin) -> list[Cell]:
-    """Return the cells of the suite's sections for `tasks`, dependencies before dependants, each once.
+    """Return the cells of the suite's sections for `tasks`, dependencies before dependants, each once; what a filter
+    re-targets keeps the rows that it is compared with (`bench.tasks.rows`).
 
     Raises:
         BenchError: a task without a section, an unknown name, an invalid section.
@@ -48,7 +49,7 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
         if name not in suite.tasks:
             raise BenchError(f"suite {suite.name!r} has no section {name!r}; it has: {', '.join(suite.tasks)}")
         section = validate(task.Section, suite.tasks[name], f"{suite.name}: {name}")
-        answers.append(_ask(task, suite, section, selection, origin))
+        answers.append(_ask(task, suite, section, replace(selection, beside=True), origin))
         for cell in answers[-1].cells:
             for wanted in (*cell.requires, cell):
                 if wanted not in cells:
@@ -205,13 +206,13 @@ def expand_section(task: Sections, suite: Suite, section: Any, selection: Select
         BenchError: an unknown component, backbone, data set or label; options that a component does not know; an empty
             selection.
     """
-    rows = task.rows(suite, section, selection)
     datasets = {
         label: entry.model_copy(update={"splits": with_folds(entry.splits)})
         for label, entry in section.datasets.items()
     }
     every = [f"{label}/{split}" for label, entry in datasets.items() for split in entry.splits]
-    reference_label(suite.name, task.name, section.reference, task.labels(section), every)
+    named = reference_label(suite.name, task.name, section.reference, task.labels(section), every)
+    rows = task.rows(suite, section.model_copy(update={"reference": named}), selection)
     for label, method in section.methods.items():
         check_restriction(task.name, label, method.datasets, datasets)
     return [

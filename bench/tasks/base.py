@@ -36,7 +36,7 @@ from bench.suite.smoke import replaced_by
 from bench.tasks.data import load_pairs, load_scenes
 from bench.tasks.keys import KeyParts, Version
 from bench.tasks.record_schema import SectionParts
-from bench.tasks.rows import Methods, select_methods
+from bench.tasks.rows import Methods, select_methods, with_compared
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,7 @@ class SectionTask(Task):
             NotSelected: no row passes.
         """
         methods = self.narrow(select_methods(self, section.methods, selection), selection)
-        rows = []
-        for label, (method, names) in methods.items():
-            where = f"{suite.name}: {self.name}.methods.{label}"
-            rows += self.rows_of(label, method, names, where, selection)
+        rows = with_compared(self, suite, section, methods, selection)
         if not rows:
             wanted, known = shown(selection.filters), ", ".join(section.methods)
             raise NotSelected(f"no method of the suite fits {wanted}; it has: {known}")

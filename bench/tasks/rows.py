@@ -1,8 +1,13 @@
-"""Which rows of a section are meant: the filters on methods, components and backbones, the same for every task."""
+"""Which rows of a section are meant: the filters on methods, components and backbones, the same for every task.
+
+Filters that name rows (--method, --matcher, --detector) give these rows. Those that re-target rows (--backbone,
+--control, --pretrain) give what the new rows are compared with too: the reference, and the rows that train nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench.core.registries import BACKBONES
@@ -10,8 +15,11 @@ from bench.execution.cell import Selection
 from bench.suite.selection import check_known
 
 if TYPE_CHECKING:
+    from bench.suite.config import Suite
+    from bench.suite.expansion import MethodRow
     from bench.tasks.base import SectionTask
 
+RETARGETING = frozenset({"backbone", "control", "pretrain"})
 Methods = dict[str, tuple[Any, dict[str, str]]]  # row label -> its entry, and the options that select it again
 
 
@@ -59,4 +67,36 @@ def _with_backbones(task: SectionTask, methods: Methods, wanted: Sequence[str]) 
                 own = method.backbone
                 renamed = label.replace(own, name) if own and own in label else f"{label}-{name}"
                 out.setdefault(renamed, (method.model_copy(update={"backbone": name}), {**how, "backbone": name}))
+    return out
+
+
+def with_compared(
+    task: SectionTask, suite: Suite, section: Any, chosen: Methods, selection: Selection
+) -> list[MethodRow]:
+    """Return the rows of the `chosen` entries; with `selection.beside`, and where a filter re-targets rows and none
+    names them, also the section's reference, the rows that train nothing, and of an entry with several rows the one
+    that the others are compared with. None where the filters leave nothing.
+
+    Raises:
+        BenchError: an entry that names what its component does not have.
+    """
+
+    def rows_of(label: str, entry: tuple[Any, dict[str, str]], chosen_by: Selection) -> list[MethodRow]:
+        return task.rows_of(label, *entry, f"{suite.name}: {task.name}.methods.{label}", chosen_by)
+
+    selected = {label: rows_of(label, entry, selection) for label, entry in chosen.items()}
+    filters = set(selection.filters)
+    if not selection.beside or not filters & RETARGETING or filters & {"method", task.component}:
+        return [row for rows in selected.values() for row in rows]
+    if not any(selected.values()):
+        return []
+    reference = section.reference or task.labels(section)[0]
+    entries: Methods = {label: (method, {"method": label}) for label, method in section.methods.items()} | chosen
+    out: list[MethodRow] = []
+    for label, entry in entries.items():
+        whole, wanted = rows_of(label, entry, replace(selection, filters={})), selected.get(label, [])
+        first = whole[0].label if wanted and reference not in [row.label for row in whole] else reference
+        names = {first, *(row.label for row in wanted), *(row.label for row in whole if not row.component.trains)}
+        out += [row for row in whole if row.label in names]
+        out += [row for row in wanted if row.label not in [one.label for one in whole]]
     return out

@@ -128,7 +128,7 @@ def test_unknown_names_and_values_are_told_with_the_nearest(bench: Bench, case: 
 KEYS = {
     "suite key": ("sedes: [1]", "unknown key 'sedes'; nearest: seeds"),
     "task": ("detecton: {x: 1}", "unknown key or task 'detecton'"),
-    "number as a key": ("5: x", "unknown key 5"),
+    "number as a key": ("5: x", "key '5' is no text"),
     "section key": ("matching: {protocl: {gallery: 4}}", "unknown key 'protocl'; nearest: protocol"),
     "protocol key": ("matching: {protocol: {galery: 4}}", "unknown key 'protocol.galery'; nearest: gallery"),
     "gallery": (

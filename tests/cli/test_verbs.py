@@ -119,7 +119,7 @@ def test_toy_then_verify_then_split(bench: Bench) -> None:
     for spec, wanted in (
         ("kin: grouped", "unknown key 'kin'"),
         ("kind", "expected 'key: value'"),
-        ("by: [", "is not valid YAML"),
+        ("by: [", "not valid YAML"),
     ):
         assert wanted in bench.error(*split, "--spec", spec)
     assert "the split leaves train empty (12 dropped by near_test" in bench.error(

@@ -107,6 +107,11 @@ def test_settings(folder: Path) -> None:
         ("seeds=[1", "not valid YAML"),
         ("seeds=null", "seeds"),
         ("name=Not This", "name"),
+        ("seeds=[010]", "010 is one number in YAML 1.1"),
+        ("seeds=[true]", "true is no number"),
+        ("title=x\udcff", "not valid YAML"),
+        ("matching.methods.\udcff.matcher=random", "no key of a config"),
+        ("matching" + ".a" * 3000 + "=1", "no key of a config"),
     ],
 )
 def test_settings_that_cannot_be(folder: Path, setting: str, wanted: str) -> None:
@@ -139,23 +144,27 @@ def test_seeds_pass_exactly_when_distinct_and_not_negative(seeds: list[int]) -> 
     [
         ("name: x\nseeds: [", "own.yaml line 2, column 9: not valid YAML"),
         ("name: a\n\tx: 1", "own.yaml line 2"),
-        ("name: a\nname: b", "own.yaml line 2, column 1: not valid YAML: key 'name' stands twice"),
-        ("a: 2024-13-01", "own.yaml: not valid YAML"),
+        ("name: a\nname: b", "own.yaml line 2, column 1: key 'name' stands twice"),
+        ("a: 2024-13-01", "unknown key 'a'"),  # a text, not a date that cannot be
         ("- a\n- b", "a config is a mapping of keys"),
         ("", "found NoneType"),
-        ("? [1]\n: x", "not valid YAML"),
+        ("? [1]\n: x", "a key is a text"),
         ("name: \x00", "not valid YAML"),
         ("extends: 5", "extends names one config or a list"),
         ("extends: [base.yaml, 5]", "extends names one config or a list"),
         ("extends: nowhere.yaml", "config file nowhere.yaml does not exist"),
         ("extends: quikstart", "unknown config 'quikstart'"),
         ("name: x", "no task section; add one of: detection, matching"),
-        ("extends: base.yaml\n7: x", "unknown key 7"),
+        ("extends: base.yaml\n7: x", "key '7' is no text"),
         ("extends: base.yaml\ndetecton: {}", "unknown key or task 'detecton'"),
         ("extends: base.yaml\nplugins: 5", "plugins"),
         ("extends: base.yaml\nplugins: [nosuch.py]", "plug-in nosuch.py: no such file"),
         ("extends: base.yaml\nplugins: [os.nosuch]", "plug-in os.nosuch cannot be imported"),
         ("extends: base.yaml\nname: ../evil", "name"),
+        ("extends: base.yaml\nseeds: [yes]", "seeds.0: input should be a valid integer"),
+        ("extends: base.yaml\nseeds: [true]", "seeds.0: true is no number"),
+        ("extends: base.yaml\nseeds: [1:30]", "line 2, column 9: 1:30 is one number in YAML 1.1"),
+        ("extends: base.yaml\nmatching: {methods: {null: {matcher: random}}}", "key 'null' is no text"),
     ],
 )
 def test_messages_name_the_file_and_what_is_wrong(folder: Path, text: str, wanted: str) -> None:

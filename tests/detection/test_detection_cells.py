@@ -141,7 +141,7 @@ def test_table_twos_cell_is_table_threes_pretraining(tmp_path: Path) -> None:
 
 def test_a_row_may_be_named_and_a_shuffled_twin_is_made_where_the_suite_has_none(tmp_path: Path) -> None:
     raw = changed(lambda raw: raw["detection"].update(osm={"methods": {"resnet18": "nce18"}}))
-    cells = cells_of(tmp_path, raw, seeds=(4,), filters={"pretrain": ("osm", "osm-shuffled")})
+    cells = cells_of(tmp_path, raw, seeds=(4,), filters={"method": ("frcnn",), "pretrain": ("osm", "osm-shuffled")})
     assert labels(cells) == [
         ("matching", "nce18", 4),
         ("detection", "frcnn/osm", 4),
@@ -209,10 +209,12 @@ def test_a_dense_arm_without_a_dense_row_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("filters", "rows"),
     [
-        ({"pretrain": ("osm",)}, ["frcnn/osm"]),
+        ({"method": ("frcnn",), "pretrain": ("osm",)}, ["frcnn/osm"]),
+        ({"pretrain": ("osm",)}, ["cfar", "frcnn/none", "frcnn/osm"]),
+        ({"pretrain": ("checkpoint:x/y.pth",)}, ["cfar", "frcnn/none", "frcnn/checkpoint-y"]),
         ({"pretrain": ("none",)}, ["cfar", "frcnn/none"]),
         ({"detector": ("cfar",)}, ["cfar"]),
-        ({"backbone": ("resnet50",), "pretrain": ("none",)}, ["frcnn-resnet50/none"]),
+        ({"backbone": ("resnet50",), "pretrain": ("none",)}, ["cfar", "frcnn-resnet50/none"]),
         ({"detector": ("yolov3",), "pretrain": ("checkpoint:x/y.pth",)}, ["yolov3/checkpoint-y"]),
         ({"method": ("frcnn",), "pretrain": ("imagenet+compute",)}, ["frcnn/imagenet+compute"]),
     ],
@@ -222,6 +224,52 @@ def test_the_command_line_selects_and_joins_rows(
 ) -> None:
     cells = [cell for cell in cells_of(tmp_path, SUITE, seeds=(0,), filters=filters) if cell.task == "detection"]
     assert [cell.method for cell in cells] == rows
+
+
+@pytest.mark.parametrize(
+    ("reference", "filters", "rows"),
+    [
+        ("frcnn/none", {"pretrain": ("imagenet",)}, ["cfar", "frcnn/none", "frcnn/imagenet", "yolo/none", "yolo/imagenet"]),
+        ("frcnn/osm", {"pretrain": ("none",)}, ["cfar", "frcnn/none", "frcnn/osm", "yolo/none"]),
+        ("frcnn/osm", {"backbone": ("darknet53",)}, ["cfar", "frcnn/osm", "yolo/none", "yolo/imagenet"]),
+        ("frcnn/osm", {"backbone": ("darknet53",), "detector": ("yolov3",)}, ["yolo/none", "yolo/imagenet"]),
+    ],
+)  # fmt: skip
+def test_filters_that_retarget_keep_the_reference_and_what_trains_nothing(
+    tmp_path: Path, reference: str, filters: dict[str, tuple[str, ...]], rows: list[str]
+) -> None:
+    def change(raw: dict[str, Any]) -> None:
+        raw["detection"]["reference"] = reference
+        raw["detection"]["methods"]["frcnn"]["pretrain"] = ["none", "osm"]
+        raw["detection"]["methods"]["yolo"] = {"detector": "yolov3", "pretrain": ["none", "imagenet"]}
+
+    cells = cells_of(tmp_path, changed(change), seeds=(0,), filters=filters)
+    assert [cell.method for cell in cells if cell.task == "detection"] == rows
+    whole = cells_of(tmp_path, changed(change), seeds=(0,))
+    assert all(cell in whole for cell in cells if cell.method in [one.method for one in whole]), "the same cells"
+
+
+@pytest.mark.parametrize(
+    ("reference", "filters", "rows"),
+    [
+        (None, {"backbone": ("resnet50",)}, ["bnn18", "cfog", "bnn18-resnet50", "bnn18-x-resnet50", "nce18-resnet50"]),
+        ("nce18", {"backbone": ("resnet50",)}, ["cfog", "nce18", "bnn18-resnet50", "bnn18-x-resnet50", "nce18-resnet50"]),
+        ("nce18", {"control": ("shuffled",)}, ["bnn18-x", "cfog", "nce18"]),
+        ("nce18", {"control": ("shuffled",), "method": ("bnn18-x",)}, ["bnn18-x"]),
+        ("nce18", {"backbone": ("resnet50",), "matcher": ("infonce",)}, ["nce18-resnet50"]),
+        ("nce18", {"dataset": ("toy",), "matcher": ("cfog",)}, ["cfog"]),
+    ],
+)  # fmt: skip
+def test_matching_rows_that_are_retargeted_have_baselines_beside_them(
+    tmp_path: Path, reference: str | None, filters: dict[str, tuple[str, ...]], rows: list[str]
+) -> None:
+    raw = changed(lambda raw: raw["matching"].update(reference=reference))
+    assert [cell.method for cell in cells_of(tmp_path, raw, ("matching",), seeds=(0,), filters=filters)] == rows
+
+
+def test_baselines_alone_are_no_selection(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no method of the suite fits backbone shallow"):
+        cells_of(tmp_path, SUITE, filters={"backbone": ("shallow",)})
 
 
 def test_the_folds_of_a_split_are_cells_of_their_own(tmp_path: Path) -> None:
@@ -311,7 +359,10 @@ def test_what_the_matching_cell_trains_with_changes_the_dependant_and_nothing_el
     raw = changed(lambda raw: raw["matching"]["methods"]["bnn18"]["options"].update(epochs=3))
     assert keys_of(tmp_path, raw, workspace).train != keys_of(tmp_path, SUITE, workspace).train
     assert keys_of(tmp_path, raw, workspace, "frcnn/none") == keys_of(tmp_path, SUITE, workspace, "frcnn/none")
-    twin = [cell.method for cell in cells_of(tmp_path, raw, seeds=(0,), filters={"pretrain": ("osm-shuffled",)})]
+    twin = [
+        cell.method
+        for cell in cells_of(tmp_path, raw, seeds=(0,), filters={"method": ("frcnn",), "pretrain": ("osm-shuffled",)})
+    ]
     assert twin[0] == "bnn18-shuffled", "bnn18-x differs in more than the control now, so it is the control of nothing"
     scored = changed(lambda raw: raw["matching"]["protocol"].update(gallery=9))
     assert keys_of(tmp_path, scored, workspace) == keys_of(tmp_path, SUITE, workspace), (
@@ -368,7 +419,7 @@ def test_the_compute_matched_control_trains_longer_by_what_the_pretraining_saw(
 
 
 def test_a_job_carries_the_required_cell_to_another_process(tmp_path: Path, workspace: Workspace) -> None:
-    cell = cells_of(tmp_path, SUITE, seeds=(0,), filters={"pretrain": ("osm",)})[1]
+    cell = cells_of(tmp_path, SUITE, seeds=(0,), filters={"method": ("frcnn",), "pretrain": ("osm",)})[1]
     identity = get_task("detection").identify(cell, workspace)
     JobFile.of(cell, identity, workspace, Settings()).write(tmp_path / "cell")
     read = read_job(tmp_path / "cell" / JOB)
@@ -378,7 +429,11 @@ def test_a_job_carries_the_required_cell_to_another_process(tmp_path: Path, work
 
 def test_what_is_missing_of_both_tasks_is_told_at_once(tmp_path: Path) -> None:
     raw = changed(lambda raw: raw["matching"]["methods"]["bnn18"].update(init="nowhere.pth"))
-    (cell,) = [c for c in cells_of(tmp_path, raw, seeds=(0,), filters={"pretrain": ("osm",)}) if c.task == "detection"]
+    (cell,) = [
+        c
+        for c in cells_of(tmp_path, raw, seeds=(0,), filters={"method": ("frcnn",), "pretrain": ("osm",)})
+        if c.task == "detection"
+    ]
     with pytest.raises(MissingInputs) as error:
         get_task("detection").identify(cell, Workspace(tmp_path / "runs", tmp_path / "boards", {}, {}))
     assert any("coco-folder is not here" in text for text in error.value.messages)
@@ -386,7 +441,7 @@ def test_what_is_missing_of_both_tasks_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_imagenet_offline_names_the_file_and_the_command(tmp_path: Path, workspace: Workspace) -> None:
-    (cell,) = cells_of(tmp_path, SUITE, seeds=(0,), filters={"pretrain": ("imagenet",)})
+    (cell,) = cells_of(tmp_path, SUITE, seeds=(0,), filters={"method": ("frcnn",), "pretrain": ("imagenet",)})
     with pytest.raises(MissingInputs, match="resnet18-.*bench data weights resnet18 --download"):
         get_task("detection").identify(cell, workspace)
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from bench.core.errors import BenchError
 from bench.core.validation import Spec, validate
+from bench.core.yaml_text import read_yaml
 
 
 class SlurmSpec(Spec):
@@ -62,10 +62,7 @@ def slurm_spec(section: dict[str, Any], settings: Sequence[str], where: str) -> 
         key, equals, value = text.partition("=")
         if not equals or not key:
             raise BenchError(f"slurm {text!r} is not KEY=VALUE, e.g. partition=gpu", "slurm")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise BenchError(f"slurm {text!r}: the value is no YAML", "slurm") from error
+        values[key.strip()] = read_yaml(value, f"slurm {text!r}: the value", "slurm")
     try:
         spec: SlurmSpec = validate(SlurmSpec, values, "slurm")
     except BenchError as error:
