@@ -2,88 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from cell_toys import SUITE, Change, cells_of, changed, labels
 
 import bench.detection.task as detection_task
 from bench.core.errors import BenchError, MissingInputs
 from bench.core.workspace import Workspace
 from bench.data.images import write_image
 from bench.detection.pretraining import initial_weights, parse_arm
-from bench.execution.cell import Cell, Origin, Selection
 from bench.execution.job import JOB, JobFile, Settings, read_job
 from bench.execution.plan import make_plan
 from bench.execution.task import get_task
-from bench.suite.config import load_suite
-from bench.suite.expansion import expand
-
-MATCHING: dict[str, Any] = {
-    "protocol": {"gallery": 8},
-    "datasets": {
-        "toy": {
-            "dataset": "toy-pairs",
-            "options": {"scenes": 3, "patches_per_scene": 6, "patch_px": 32},
-            "splits": {"grouped": {"kind": "grouped", "test": 0.34, "validation": 0.4}},
-        }
-    },
-    "methods": {
-        "cfog": {"matcher": "cfog"},
-        "bnn18": {"matcher": "bnn", "backbone": "resnet18", "options": {"epochs": 2, "input_px": 32}},
-        "nce18": {"matcher": "infonce", "backbone": "resnet18", "options": {"entries": 40, "input_px": 32}},
-        "bnn18-x": {
-            "matcher": "bnn",
-            "backbone": "resnet18",
-            "control": "shuffled",
-            "options": {"epochs": 2, "input_px": 32},
-        },
-    },
-}
-DETECTION: dict[str, Any] = {
-    "datasets": {
-        "ships": {
-            "dataset": "coco-folder",
-            "options": {"sar_scale": "uint8"},
-            "splits": {"half": {"kind": "random", "by": "id", "test": 0.5, "validation": 0}},
-        },
-    },
-    "methods": {
-        "cfar": {"detector": "cfar"},
-        "frcnn": {
-            "detector": "faster-rcnn",
-            "backbone": "resnet18",
-            "pretrain": ["none", "osm", "osm-shuffled"],
-            "options": {"samples": 100},
-        },
-    },
-}  # fmt: skip
-SUITE: dict[str, Any] = {"name": "cells", "seeds": [0, 1], "matching": MATCHING, "detection": DETECTION}
-Change = Callable[[dict[str, Any]], None]
-
-
-def changed(change: Change) -> dict[str, Any]:
-    raw = copy.deepcopy(SUITE)
-    change(raw)
-    return raw
-
-
-def cells_of(
-    folder: Path, raw: dict[str, Any], tasks: tuple[str, ...] = ("detection",), **selection: Any
-) -> list[Cell]:
-    path = folder / "suite.yaml"
-    path.write_text(yaml.safe_dump(raw))
-    suite = load_suite(str(path))
-    return expand(suite, Selection(**selection), tasks, Origin("--config suite.yaml", folder))
-
-
-def labels(cells: list[Cell]) -> list[tuple[str, str, int | None]]:
-    return [(cell.task, cell.method, cell.seed) for cell in cells]
 
 
 @pytest.fixture
@@ -224,52 +158,6 @@ def test_the_command_line_selects_and_joins_rows(
 ) -> None:
     cells = [cell for cell in cells_of(tmp_path, SUITE, seeds=(0,), filters=filters) if cell.task == "detection"]
     assert [cell.method for cell in cells] == rows
-
-
-@pytest.mark.parametrize(
-    ("reference", "filters", "rows"),
-    [
-        ("frcnn/none", {"pretrain": ("imagenet",)}, ["cfar", "frcnn/none", "frcnn/imagenet", "yolo/none", "yolo/imagenet"]),
-        ("frcnn/osm", {"pretrain": ("none",)}, ["cfar", "frcnn/none", "frcnn/osm", "yolo/none"]),
-        ("frcnn/osm", {"backbone": ("darknet53",)}, ["cfar", "frcnn/osm", "yolo/none", "yolo/imagenet"]),
-        ("frcnn/osm", {"backbone": ("darknet53",), "detector": ("yolov3",)}, ["yolo/none", "yolo/imagenet"]),
-    ],
-)  # fmt: skip
-def test_filters_that_retarget_keep_the_reference_and_what_trains_nothing(
-    tmp_path: Path, reference: str, filters: dict[str, tuple[str, ...]], rows: list[str]
-) -> None:
-    def change(raw: dict[str, Any]) -> None:
-        raw["detection"]["reference"] = reference
-        raw["detection"]["methods"]["frcnn"]["pretrain"] = ["none", "osm"]
-        raw["detection"]["methods"]["yolo"] = {"detector": "yolov3", "pretrain": ["none", "imagenet"]}
-
-    cells = cells_of(tmp_path, changed(change), seeds=(0,), filters=filters)
-    assert [cell.method for cell in cells if cell.task == "detection"] == rows
-    whole = cells_of(tmp_path, changed(change), seeds=(0,))
-    assert all(cell in whole for cell in cells if cell.method in [one.method for one in whole]), "the same cells"
-
-
-@pytest.mark.parametrize(
-    ("reference", "filters", "rows"),
-    [
-        (None, {"backbone": ("resnet50",)}, ["bnn18", "cfog", "bnn18-resnet50", "bnn18-x-resnet50", "nce18-resnet50"]),
-        ("nce18", {"backbone": ("resnet50",)}, ["cfog", "nce18", "bnn18-resnet50", "bnn18-x-resnet50", "nce18-resnet50"]),
-        ("nce18", {"control": ("shuffled",)}, ["bnn18-x", "cfog", "nce18"]),
-        ("nce18", {"control": ("shuffled",), "method": ("bnn18-x",)}, ["bnn18-x"]),
-        ("nce18", {"backbone": ("resnet50",), "matcher": ("infonce",)}, ["nce18-resnet50"]),
-        ("nce18", {"dataset": ("toy",), "matcher": ("cfog",)}, ["cfog"]),
-    ],
-)  # fmt: skip
-def test_matching_rows_that_are_retargeted_have_baselines_beside_them(
-    tmp_path: Path, reference: str | None, filters: dict[str, tuple[str, ...]], rows: list[str]
-) -> None:
-    raw = changed(lambda raw: raw["matching"].update(reference=reference))
-    assert [cell.method for cell in cells_of(tmp_path, raw, ("matching",), seeds=(0,), filters=filters)] == rows
-
-
-def test_baselines_alone_are_no_selection(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match="no method of the suite fits backbone shallow"):
-        cells_of(tmp_path, SUITE, filters={"backbone": ("shallow",)})
 
 
 def test_the_folds_of_a_split_are_cells_of_their_own(tmp_path: Path) -> None:
