@@ -37,7 +37,7 @@ from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError
 from bench.core.processes import available_cores
 from bench.core.progress import Progress
-from bench.core.store import load_arrays
+from bench.core.arrays import load_arrays
 from bench.execution.job import JOB, read_job
 from bench.execution.records import MODEL, PREDICTIONS, RECORD, TRAIN, Record, load_record
 

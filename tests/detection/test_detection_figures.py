@@ -52,7 +52,7 @@ def cell(folder: Path, part: PartPredictions, **facts: Any) -> Path:
         limit=None,
         names={},
         spec={},
-        keys={},
+        keys={stage: "0" * 64 for stage in ("train", "predict", "score")},
         inputs={},
         metrics=dict(scores.metrics),
         facts={**scores.facts, **facts},
