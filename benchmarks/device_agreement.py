@@ -33,11 +33,11 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import numpy as np
 
+from bench.core.arrays import load_arrays
 from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError
 from bench.core.processes import available_cores
 from bench.core.progress import Progress
-from bench.core.arrays import load_arrays
 from bench.execution.job import JOB, read_job
 from bench.execution.records import MODEL, PREDICTIONS, RECORD, TRAIN, Record, load_record
 

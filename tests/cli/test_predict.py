@@ -240,7 +240,8 @@ def broken_cell(kind: str) -> Callable[[Bench], str]:
         if kind == "matching":
             return put(bench, MATCHING, {}).name
         if kind == "failed":
-            return put(bench, FAILED.model_copy(update={"task": "detection"}), {"detector": "cfar"}).name
+            failed = {"status": "failed", "failure": FAILED.failure, "metrics": {}, "outputs": {}}
+            return put(bench, DETECTION.model_copy(update=failed), {"detector": "cfar"}).name
         if kind == "cleaned":
             folder = put(bench, DETECTION, {"detector": "faster-rcnn"})
             (folder / "model.safetensors").unlink()

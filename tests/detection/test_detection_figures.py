@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lineage_toys import DETECTION
 from PIL import Image
 from scene_toys import view_of
 
@@ -20,7 +21,7 @@ from bench.detection.detectors.base import Detections, ScenePrediction
 from bench.detection.scoring.evaluator import BoxTable, match
 from bench.detection.scoring.predictions import DetectionPredictions, PartPredictions, build_part, save_predictions
 from bench.detection.scoring.score import score_predictions
-from bench.execution.records import PREDICTIONS, RECORD, Record
+from bench.execution.records import PREDICTIONS, RECORD
 
 Boxes = Sequence[Sequence[float]]
 
@@ -38,26 +39,8 @@ def cell(folder: Path, part: PartPredictions, **facts: Any) -> Path:
     predictions = DetectionPredictions(part_none(), part)
     scores = score_predictions(predictions)
     save_predictions(folder / PREDICTIONS, predictions)
-    names: dict[str, Any] = {
-        "suite": "s",
-        "dataset": "d",
-        "method": "m",
-        "task": "detection",
-        "fingerprint": "f",
-        "row_key": "r",
-    }
-    record = Record(
-        status="finished",
-        seed=None,
-        limit=None,
-        names={},
-        spec={},
-        keys={stage: "0" * 64 for stage in ("train", "predict", "score")},
-        inputs={},
-        metrics=dict(scores.metrics),
-        facts={**scores.facts, **facts},
-        **names,
-    )
+    measured = {"metrics": dict(scores.metrics), "facts": {**scores.facts, **facts}}
+    record = DETECTION.model_copy(update=measured)
     write_text(folder / RECORD, record.model_dump_json())
     return folder
 

@@ -214,7 +214,9 @@ def test_cells_without_a_detector_that_could_run(
     tmp_path: Path, record: Record, method: dict[str, Any] | None, damage: str | None, message: str
 ) -> None:
     if record is FAILED:
-        record = record.model_copy(update={"task": "detection"})
+        record = DETECTION.model_copy(
+            update={"status": "failed", "failure": FAILED.failure, "metrics": {}, "outputs": {}}
+        )
     folder = cell(tmp_path, record, method)
     if damage == "gone":
         (folder / "model.safetensors").unlink()
