@@ -19,6 +19,7 @@ from bench.core.validation import validate
 from bench.core.workspace import Workspace, user_path
 from bench.core.yaml_text import read_yaml
 from bench.data.dataset import Dataset, PairDataset, open_dataset, root_variable
+from bench.data.nearby import Nearby
 
 _FACTS = (
     "title",
@@ -198,7 +199,8 @@ def _add_dataset(parser: argparse.ArgumentParser, default: str | None = None, op
 
 def _open(args: argparse.Namespace, kind: Literal["pairs", "ships"] | None = None, **extra: Any) -> Dataset:
     if args.root is not None and not args.root.is_dir():
-        raise BenchError(f"--root {args.root} is not a folder; give the folder that holds the data set")
+        near = Nearby(args.root.parent).tail(args.root.name)
+        raise BenchError(f"--root {args.root} is not a folder{near}; give the folder that holds the data set")
     options = {**_yaml_pairs(args.option, "--option"), **extra}
     dataset: Dataset = open_dataset(args.name, options, args.root, Workspace(args.runs).cache, kind=kind)
     return dataset

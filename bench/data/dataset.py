@@ -23,6 +23,7 @@ from bench.core.workspace import user_path
 from bench.data.facts import DatasetFacts, SetFacts
 from bench.data.index import PairIndex, Sampled
 from bench.data.manifest import Manifest, build_manifest
+from bench.data.nearby import Nearby
 from bench.data.reading import PairReading, pair_reading
 from bench.data.scaling import SarScale
 
@@ -55,10 +56,13 @@ class FilePair:
 
 @dataclass(frozen=True)
 class Scan:
-    """What lies on disk: complete pairs in order, and a line for every file whose partner is missing."""
+    """What lies on disk: complete pairs in order, a line for every file whose partner is missing, and a line for every
+    file that is passed over because its name states no pair, or one that another file states.
+    """
 
     pairs: tuple[FilePair, ...]
     unpaired: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -179,7 +183,9 @@ class Dataset(ABC):
         for folder in (*(each / inside for each in outer), *tails):
             if not cls.lacks(folder, options):
                 return folder
-        raise missing(cls.facts, [f"{root / inside}/{name}" for name in cls.lacks(root / inside, options)])
+        near = Nearby(root)
+        names = [str(inside / name) for name in cls.lacks(root / inside, options)]
+        raise missing(cls.facts, [f"{root}/{name}{near.tail(name)}" for name in names])
 
     @classmethod
     def lacks(cls, folder: Path, options: Any) -> list[str]:
@@ -300,7 +306,7 @@ def resolve_root(facts: SetFacts, explicit: Path | None, env: Mapping[str, str])
         raise missing(facts, [])
     candidate = user_path(candidate)
     if not candidate.is_dir():
-        raise missing(facts, [f"{candidate} from {origin}"])
+        raise missing(facts, [f"{candidate} from {origin}{Nearby(candidate.parent).tail(candidate.name)}"])
     return candidate
 
 

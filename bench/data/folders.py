@@ -21,6 +21,7 @@ from bench.data.csv_files import PLACE_COLUMNS, place_of, rows_by_id
 from bench.data.dataset import DatasetOptions, FilePair, PairDataset, Scan, lacking
 from bench.data.images import IMAGE_SUFFIXES, Channels
 from bench.data.index import PairIndex, PairSample
+from bench.data.nearby import by_likeness, nearest_of
 from bench.data.reading import NoData
 from bench.data.scaling import SarScale
 
@@ -120,9 +121,10 @@ def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: 
         only: ids to look at; one with no image at all counts as unpaired. None takes every id there is.
 
     Raises:
-        BenchError: a folder is missing, a name has no number where pairs go by number, or two files claim one id.
+        BenchError: a folder is missing.
     """
-    left, right = _keyed(root, optical, by), _keyed(root, sar, by)
+    problems: list[str] = []
+    left, right = _keyed(root, optical, by, problems), _keyed(root, sar, by, problems)
     neither: list[str] = []
     if only is not None:
         left = {key: path for key, path in left.items() if key in only}
@@ -131,18 +133,19 @@ def pair_folders(root: Path, optical: str, sar: str, by: PairBy = "stem", only: 
             f"{key} has no image in {optical}/ and {sar}/" for key in only if key not in left and key not in right
         ]
     pairs = [FilePair(key, left[key], right[key]) for key in sorted(left.keys() & right.keys(), key=natural_key)]
-    lonely = [
-        f"{left[key]} has no SAR partner in {sar}/" for key in sorted(left.keys() - right.keys(), key=natural_key)
-    ]
-    lonely += [
-        f"{right[key]} has no optical partner in {optical}/"
-        for key in sorted(right.keys() - left.keys(), key=natural_key)
-    ]
-    return Scan(tuple(pairs), tuple(lonely + neither))
+    lonely: list[str] = []
+    for what, folder, mine, others in (("SAR", sar, left, right), ("optical", optical, right, left)):
+        near = by_likeness(others.keys() - mine.keys())
+        for key in sorted(mine.keys() - others.keys(), key=natural_key):
+            lonely.append(f"{mine[key]} has no {what} partner in {folder}/{nearest_of(key, near, others)}")
+    return Scan(tuple(pairs), tuple(lonely + neither), tuple(problems))
 
 
 def check_pairs(scan: Scan, root: Path, folders: tuple[str, str]) -> None:
-    """Raise BenchError unless there are pairs and no file lacks its partner."""
+    """Raise BenchError unless there are pairs, no two files claim one, and no file lacks its partner."""
+    if scan.problems:
+        more = f" ({len(scan.problems) - 1} more like it; `bench data verify` lists all)"
+        raise BenchError(f"{root}: {scan.problems[0]}{more if len(scan.problems) > 1 else ''}")
     if scan.unpaired:
         more = f" and {len(scan.unpaired) - 3} more" if len(scan.unpaired) > 3 else ""
         raise BenchError(
@@ -164,9 +167,9 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     return (*parts, (1, 0, text))
 
 
-def _keyed(root: Path, folder: str, by: PairBy) -> dict[str, str]:
+def _keyed(root: Path, folder: str, by: PairBy, problems: list[str]) -> dict[str, str]:
     """Return id -> relative path of the images in one folder; of those whose names begin with NAME where it ends in
-    "NAME*".
+    "NAME*". A line on each image without an id of its own is added to `problems`.
     """
     start = ""
     if folder.endswith("*"):
@@ -176,21 +179,19 @@ def _keyed(root: Path, folder: str, by: PairBy) -> dict[str, str]:
             names = [entry.name for entry in entries]
     except OSError as error:
         raise BenchError(f"cannot read the folder {root / folder}: {error.strerror or error}") from error
-    where = os.fspath(root / folder)
     keyed: dict[str, str] = {}
     for name in sorted(names):
         stem, suffix = os.path.splitext(name)
         if suffix.lower() not in IMAGE_SUFFIXES or name.startswith(".") or not name.startswith(start):
             continue
-        key = stem if by == "stem" else _number(stem, f"{where}/{name}")
-        if key in keyed:
-            raise BenchError(f"{root}: {keyed[key]} and {folder}/{name} both claim pair {key!r}; remove one")
-        keyed[key] = f"{folder}/{name}"
+        digits = _DIGITS.findall(stem) if by == "number" else ()
+        key = stem if by == "stem" else str(int(digits[-1])) if digits else None
+        if key is None:
+            problems.append(
+                f"{folder}/{name} has no number in its name, and pairs go by number; rename it or use pair_by: stem"
+            )
+        elif key in keyed:
+            problems.append(f"{keyed[key]} and {folder}/{name} both claim pair {key!r}; remove one")
+        else:
+            keyed[key] = f"{folder}/{name}"
     return keyed
-
-
-def _number(stem: str, path: str) -> str:
-    digits = _DIGITS.findall(stem)
-    if not digits:
-        raise BenchError(f"{path} has no number in its name, and pairs go by number; rename it or use pair_by: stem")
-    return str(int(digits[-1]))

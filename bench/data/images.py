@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bench.core.errors import BenchError, first_line
-from bench.data.tiff import DECODE_ERRORS, MAGIC, check_unscaled, damaged, read_tiff, tiff_size
+from bench.data.manifest import regular
+from bench.data.tiff import MAGIC, check_unscaled, decoding, read_tiff, tiff_size
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
@@ -139,13 +140,8 @@ def image_size(path: Path) -> tuple[int, int]:
     elif head[:4] in MAGIC:
         height, width = tiff_size(path)
     else:
-        try:
-            with Image.open(path, formats=_FORMATS) as image:
-                width, height = image.size
-        except UnidentifiedImageError as error:
-            raise _not_an_image(path) from error
-        except DECODE_ERRORS as error:
-            raise damaged(path, error) from error
+        with decoding(path), _pillow(path) as image:
+            width, height = image.size
     if height == 0 or width == 0:
         raise BenchError(f"{path} has zero size ({height} x {width} px); replace or remove it")
     return int(height), int(width)
@@ -173,6 +169,7 @@ def write_image(stem: Path, array: np.ndarray, compress_level: int = 6) -> Path:
 
 def file_head(path: Path) -> bytes:
     """Return the first 32 bytes of a file. Raises BenchError: missing, unreadable or empty."""
+    regular(path)
     try:
         with path.open("rb") as stream:
             head = stream.read(32)
@@ -187,21 +184,24 @@ def _not_an_image(path: Path) -> BenchError:
     return BenchError(f"{path} is not an image (its content is no PNG, JPEG, BMP or TIFF); replace or remove it")
 
 
-def _read_with_pillow(path: Path, head: bytes) -> np.ndarray:
+def _pillow(path: Path) -> Image.Image:
+    """Open a file with Pillow. Raises BenchError where its content is no image, or is too large."""
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            image.load()
-            if head[:8] == _PNG_MAGIC and head[24] == 16 and head[25] in _PNG_COLOUR_CHANNELS:
-                return _read_deep_png(path, _PNG_COLOUR_CHANNELS[head[25]])
-            return _pillow_array(image, path)
+        return Image.open(path, formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise _not_an_image(path) from error
     except Image.DecompressionBombError as error:
         raise BenchError(
             f"{path} is too large for PNG or JPEG decoding ({first_line(error)}); store it as TIFF"
         ) from error
-    except DECODE_ERRORS as error:
-        raise damaged(path, error) from error
+
+
+def _read_with_pillow(path: Path, head: bytes) -> np.ndarray:
+    with decoding(path), _pillow(path) as image:
+        image.load()
+        if head[:8] == _PNG_MAGIC and head[24] == 16 and head[25] in _PNG_COLOUR_CHANNELS:
+            return _read_deep_png(path, _PNG_COLOUR_CHANNELS[head[25]])
+        return _pillow_array(image, path)
 
 
 def _pillow_array(image: Image.Image, path: Path) -> np.ndarray:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from bench.core.errors import BenchError
 from bench.core.store import canonical_json, write_text
@@ -60,10 +61,7 @@ def build_manifest(root: Path, files: Iterable[Path | str], cache: Path | None, 
     fresh: dict[str, _Entry] = {}
     stale: list[tuple[str, str]] = []
     for name, path in names.items():
-        try:
-            stat = os.stat(path)
-        except OSError as error:
-            raise BenchError(f"cannot read {path}: {error.strerror or error}") from error
+        stat = regular(path)
         entry = known.get(name)
         if (
             entry
@@ -80,6 +78,32 @@ def build_manifest(root: Path, files: Iterable[Path | str], cache: Path | None, 
     if store is not None and stale:
         write_text(store, canonical_json(known | fresh) + "\n")
     return _manifest(fresh, declared)
+
+
+def regular(path: Path | str) -> os.stat_result:
+    """Return the status of a file. Raises BenchError where it is not there, or no regular file: a pipe would be waited
+    for.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        dangling = " (a link that leads nowhere)" if os.path.islink(path) else ""
+        raise BenchError(f"cannot read {path}: {error.strerror or error}{dangling}") from error
+    if not S_ISREG(status.st_mode):
+        raise BenchError(f"cannot read {path}: it is no regular file; replace or remove it")
+    return status
+
+
+def unreadable(path: Path | str) -> str:
+    """Return why a file cannot be read, in one line; "" where it can."""
+    try:
+        regular(path)
+        with open(path, "rb"):
+            return ""
+    except BenchError as error:
+        return str(error)
+    except OSError as error:
+        return f"cannot read {path}: {error.strerror or error}"
 
 
 def file_sha256(path: Path, cache: Path | None) -> str:

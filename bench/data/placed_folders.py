@@ -66,6 +66,7 @@ class PlacedFolders(PairDataset):
     def _scan(self) -> Scan:
         pairs: list[FilePair] = []
         unpaired: list[str] = []
+        problems: list[str] = []
         for fields, optical, sar in self._places():
             for side, other in ((optical, sar), (sar, optical)):
                 if not (self.root / side).is_dir() and not side.endswith("*"):
@@ -78,10 +79,10 @@ class PlacedFolders(PairDataset):
                     self._fields[name] = fields
                     pairs.append(FilePair(name, pair.optical, pair.sar))
                 unpaired += found.unpaired
+                problems += found.problems
         strays = [path for pair in pairs for path in (pair.optical, pair.sar) if self._strays(path, pair.id)]
-        return Scan(
-            tuple(pairs), (*unpaired, *(f"{path} is named for another scene than its folder" for path in strays))
-        )
+        named = (f"{path} is named for another scene than its folder" for path in strays)
+        return Scan(tuple(pairs), (*unpaired, *named), tuple(problems))
 
     def _strays(self, path: str, pair: str) -> bool:
         _, inner, name = path.rsplit("/", 2)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, struct.error, zlib.error)
-"""What decoders let through when bytes are wrong."""
 
 _GDAL_METADATA, _GDAL_NODATA = 42112, 42113
 _ITEM = re.compile(r"<Item\b([^>]*)>([^<]*)</Item>")
@@ -51,9 +47,21 @@ class Decoded:
     rescaled: dict[int, str]
 
 
-def damaged(path: Path, error: BaseException) -> BenchError:
-    """Return the error of a file that is no whole image."""
-    return BenchError(f"{path} cannot be decoded ({first_line(error)}): truncated or damaged; fetch the file again")
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Run a decoder on the file `path`. Decoders raise whatever comes of wrong bytes: a TypeError, a division by zero.
+
+    Raises:
+        BenchError: for every exception but a BenchError, which passes: the file is no whole image.
+    """
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:  # the one boundary to decoders: their defects are faults of the file
+        raise BenchError(
+            f"{path} cannot be decoded ({first_line(error)}): truncated or damaged; fetch the file again"
+        ) from error
 
 
 def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = False) -> Decoded:
@@ -75,7 +83,7 @@ def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = 
         rescaled = _rescaled(tiff)
         try:
             array = tiff.series[0].asarray()
-        except (ValueError, KeyError, ImportError) as error:
+        except (ValueError, KeyError, ImportError, NotImplementedError) as error:
             if not isinstance(error, ImportError) and "imagecodecs" not in str(error):
                 raise
             array = _compressed(tiff, path, fallback, error)
@@ -116,11 +124,8 @@ def _opened(path: Path) -> Iterator[TiffFile]:
     import tifffile
 
     logging.getLogger("tifffile").addFilter(_is_of_use)
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            yield tiff
-    except (tifffile.TiffFileError, *DECODE_ERRORS) as error:
-        raise damaged(path, error) from error
+    with decoding(path), tifffile.TiffFile(path) as tiff:
+        yield tiff
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
@@ -209,11 +214,13 @@ def _mask(tiff: TiffFile, path: Path) -> np.ndarray | None:
 
 
 def _compressed(tiff: TiffFile, path: Path, fallback: Callable[[Path], np.ndarray], error: Exception) -> np.ndarray:
-    """Decode a compression that tifffile lacks, if the fallback keeps shape and type."""
-    name = getattr(tiff.pages[0].compression, "name", "?")
+    """Decode a compression or packing that tifffile lacks, if the fallback keeps shape and type."""
+    page: Any = tiff.pages[0]
+    bits, name = page.bitspersample, getattr(page.compression, "name", "?")
+    what = f"compressed with {name}" if bits in (8, 16, 32, 64) else f"packed into {bits} bits a value"
     advice = (
-        f"{path} is compressed with {name}, which nothing here decodes; store it with DEFLATE, or pip install"
-        " imagecodecs"
+        f"{path} is {what}, which nothing here decodes ({first_line(error)}); store whole bytes with DEFLATE, or pip"
+        " install imagecodecs"
     )
     try:
         array = fallback(path)

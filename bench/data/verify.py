@@ -22,7 +22,7 @@ from bench.core.progress import OnCount
 from bench.core.store import write_text
 from bench.data.dataset import Dataset, FilePair, PairDataset
 from bench.data.decoded import read_ahead
-from bench.data.manifest import Manifest, build_manifest
+from bench.data.manifest import Manifest, build_manifest, unreadable
 from bench.data.reading import SarReading
 from bench.data.scaling import SarScale
 
@@ -132,7 +132,8 @@ class VerifyReport(DataReport):
         sar_dtypes, optical_dtypes: pixel types -> number of images.
         unpaired: a line for each file without partner.
         mismatched: a line for each pair whose images differ in size.
-        other: further problems: the count, mixed dtypes, the declared SAR scale, an index that cannot be made.
+        other: further problems: files that claim one pair, the count, mixed dtypes, the declared SAR scale, an index
+            that cannot be made.
     """
 
     listed = 20
@@ -233,16 +234,24 @@ def shared_findings(
     Args:
         images: all images, relative to the root. seen: those that were opened. sizes: of the samples, in words.
     """
-    manifest = build_manifest(dataset.root, dataset.files(), None, dataset.declared())
+    seen = list(seen)
+    lines = [one.error for one in seen if one.error]
+    try:
+        files = dataset.files()
+    except BenchError as error:  # a table that is not there; the images are looked at all the same
+        files, lines = [dataset.root / name for name in images], [*lines, str(error)]
+    wrong = {path: line for path in files if (line := unreadable(path))}
+    lines += [line for path, line in wrong.items() if not any(str(path) in error for error in lines)]
+    manifest = build_manifest(dataset.root, [path for path in files if path not in wrong], None, dataset.declared())
     by_hash: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(images)):
-        by_hash[manifest.files[name][2]].append(name)
-    seen = list(seen)
+        if name in manifest.files:
+            by_hash[manifest.files[name][2]].append(name)
     return {
         "name": dataset.facts.name,
         "total_bytes": sum(entry[0] for entry in manifest.files.values()),
         "sizes": _tally(sizes),
-        "unreadable": tuple(one.error for one in seen if one.error),
+        "unreadable": tuple(lines),
         "constant": tuple(one.constant for one in seen if one.constant),
         "duplicates": tuple(tuple(names) for names in by_hash.values() if len(names) > 1),
         "manifest": manifest,
@@ -292,7 +301,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
         progress: called with (pairs done, pairs in all).
 
     Raises:
-        BenchError: the folders or tables themselves are missing, or a file cannot be read from disk at all.
+        BenchError: the folders themselves are missing.
     """
     scan = dataset.scan()
     chosen = scan.pairs[:limit]
@@ -324,12 +333,13 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
         unpaired=scan.unpaired,
         mismatched=tuple(mismatched),
         other=(
+            *scan.problems,
             *_count_problems(dataset, len(scan.pairs)),
             *type_problems(optical_types, "optical images"),
             *type_problems(sar_types, "SAR images"),
             *scale_problems(dataset, sar_types),
             *_size_problems(dataset.patch_px(), _tally(sizes)),
-            *(() if scan.unpaired else index_problems(dataset)),
+            *(() if scan.unpaired or scan.problems else index_problems(dataset)),
         ),
     )
 

@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, Field
 from bench.core.errors import BenchError
 from bench.data.dataset import lacking
 from bench.data.images import IMAGE_SUFFIXES
+from bench.data.nearby import Nearby
 from bench.data.ships.coco import CocoImage, read_coco
 from bench.data.ships.files import resolve, stem, walk
 from bench.data.ships.layout import Claim, ShipLayout, ShipOptions, ShipScan
@@ -82,12 +83,17 @@ class CocoLayout(CocoOptions, ShipLayout):
     def read(self, root: Path) -> ShipScan:
         problems: list[str] = []
         claims: list[Claim] = []
+        near = Nearby(root)
         for source in self._lists():
-            found, places = read_coco(root / source), self._places(root, stem(source))
+            try:
+                found, places = read_coco(root / source), self._places(root, stem(source))
+            except BenchError as error:  # the other lists are read all the same; the index refuses the set
+                problems.append(str(error))
+                continue
             problems += found.problems
             for image in found.images:
                 try:
-                    claims.append(self._claim(root, places, image, source))
+                    claims.append(self._claim(root, places, image, source, near))
                 except BenchError as error:
                     problems.append(f"{source}, image {image.image_id}: {error}")
         claims, twice = _distinct(claims)
@@ -118,10 +124,12 @@ class CocoLayout(CocoOptions, ShipLayout):
             part = self.instead[part]
         return [text.replace("{part}", part) for text in texts]
 
-    def _claim(self, root: Path, places: Sequence[str], image: CocoImage, source: str) -> Claim:
+    def _claim(self, root: Path, places: Sequence[str], image: CocoImage, source: str, near: Nearby) -> Claim:
         path = resolve(root, image.file_name, places)
         if path is None:
-            raise BenchError(f"file {image.file_name!r} is not in {self.images}/")
+            wanted = image.file_name.replace("\\", "/").strip("/")
+            tails = (near.tail(f"{place}/{wanted}" if place else wanted) for place in places)
+            raise BenchError(f"file {image.file_name!r} is not in {self.images}/{next(filter(None, tails), '')}")
         name = stem(path)
         names = tuple(name.casefold() for name in image.names) if self.any_case else image.names
         scene = self.scene_of(name) or image.extra.get("scene")

@@ -183,8 +183,11 @@ class ShipDataset(Dataset):
         table = self.table()
         if table is None:
             return scan
-        rows = rows_by_id(table)
         problems = list(scan.problems)
+        try:
+            rows = rows_by_id(table)
+        except BenchError as error:
+            return replace(scan, problems=(*problems, str(error)))
         claims = []
         for claim in scan.claims:
             row = rows.get(claim.id)

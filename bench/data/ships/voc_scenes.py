@@ -17,6 +17,7 @@ from bench.core.errors import BenchError
 from bench.data.dataset import DatasetOptions, lacking
 from bench.data.folders import natural_key
 from bench.data.images import IMAGE_SUFFIXES
+from bench.data.nearby import by_likeness, nearest_of
 from bench.data.ships.files import last_integer, stem, walk
 from bench.data.ships.layout import Claim, ShipLayout, ShipOptions, ShipScan
 from bench.data.ships.points_xml import parse_points
@@ -137,7 +138,11 @@ class VocLayout(VocOptions, ShipLayout):
 
 def _lonely(what: str, have: Mapping[str, str], lack: str, other: Mapping[str, str]) -> list[str]:
     """Return a line for each file of `have` whose id is not in `other`."""
-    return [f"{what} {have[key]} has no {lack}" for key in sorted(have.keys() - other.keys(), key=natural_key)]
+    near = by_likeness(other.keys() - have.keys())
+    return [
+        f"{what} {have[key]} has no {lack}{nearest_of(key, near, other)}"
+        for key in sorted(have.keys() - other.keys(), key=natural_key)
+    ]
 
 
 def _in_short(notes: list[str]) -> tuple[str, ...]:
