@@ -19,6 +19,7 @@ PATIENCE_S = 120.0
 SAME = ("model.safetensors", "predictions.npz", "curves.csv", "scores.npz")
 WAITER = """
 import os, time
+import numpy as np
 from pathlib import Path
 from bench.core.registries import MATCHERS
 from bench.matching.matchers.base import Matcher
@@ -37,11 +38,18 @@ class Waiter(Matcher):
         Path(f"started-{data.seed}").write_text(str(os.getpid()))
         while Path(f"hold-{data.seed}").exists():
             time.sleep(0.01)
+        self.scale = 1.0 + data.seed
         return {}
+
+    def state(self):
+        return {"scale": np.array([self.scale])}
+
+    def load_state(self, state):
+        self.scale = float(state["scale"][0])
 
     def _embed(self, view, images):
         means = images.reshape(len(images), -1).mean(1)
-        return (means[:, None] * [1, 2]).astype("float32")
+        return np.stack([means, 40 * np.sin(self.scale * means)], axis=1).astype("float32")
 """
 WAITING = (
     TINY.split("  methods:")[0].replace("name: tiny", "name: waiting\nplugins: [waiter.py]")
