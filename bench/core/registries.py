@@ -80,6 +80,11 @@ MATCHERS.add(
     "dense", "bench.matching.matchers.dense:Dense", "learned dense features + FFT correlation (after Zhang et al. 2022)"
 )
 MATCHERS.add(
+    "dense-cfog",
+    "bench.matching.matchers.dense_cfog:DenseCfog",
+    "cfog's channels + a trained residual, correlated as a whole; the strongest row",
+)
+MATCHERS.add(
     "histogram",
     "bench.matching.matchers.histogram:Histogram",
     "grey-level and colour statistics only: what radiometry alone gives away",

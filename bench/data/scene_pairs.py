@@ -24,6 +24,7 @@ from bench.data.images import check_equal_sizes, image_size
 from bench.data.index import PairIndex, PairSample
 from bench.data.manifest import build_manifest
 from bench.data.scaling import SarScale
+from bench.data.scene_areas import WholeScene
 from bench.data.windows import VERSION, RejectCriteria, Window, read_window, rejection, window_grid
 
 
@@ -125,6 +126,14 @@ class ScenePairs(PairDataset):
                 f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them"
             )
         return PairIndex(tuple(samples), self.crs, where, self.reading)
+
+    def whole_scenes(self) -> tuple[WholeScene, ...]:
+        """Return the scenes that fulfil `require`, in order."""
+        rows, table = self.rows(), self.root / self.options.table
+        return tuple(
+            WholeScene(pair.id, pair.optical, pair.sar, self.scene_size(pair), place_of(rows[pair.id], table))
+            for pair in self.scan().pairs
+        )
 
     def scene_size(self, pair: FilePair) -> tuple[int, int]:
         """Return (height, width) of a scene from the file headers.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from bench.execution.cell import Cell, Selection
 from bench.execution.known_answers import Known
 from bench.execution.records import PREDICTIONS, Record
 from bench.execution.task import Job, Scores, Settled
-from bench.matching.data import fit_scalings
+from bench.matching.data import fit_scalings, samples_scenes
 from bench.matching.expand import INITS, check_method, with_controls
 from bench.matching.matchers.base import FitData, Matcher, Scalings, Setup
 from bench.matching.record_schema import SAMPLES, MatchingParts
@@ -34,10 +34,11 @@ from bench.matching.spec import (
 from bench.matching.submission.submission import READ
 from bench.statistics.resampling import Resampled
 from bench.submissions.request import Submissions
+from bench.suite.data_plan import PlannedData
 from bench.suite.expansion import MethodRow
 from bench.suite.smoke import find_initial_weights
-from bench.tasks.base import Inputs, SectionTask
-from bench.tasks.data import LoadedPairs
+from bench.tasks.base import TRAINING_DATA, Inputs, SectionTask
+from bench.tasks.data import LoadedPairs, areas_of, load_training_scenes, scenes_identity
 from bench.tasks.keys import Version
 from bench.tasks.rows import Methods
 
@@ -91,6 +92,12 @@ class MatchingTask(SectionTask):
     def scalings(self, cell: Cell) -> list[str | None]:
         return [cell.spec["dataset"]["sar_scaling"], cell.spec["dataset"]["optical_scaling"]]
 
+    def plan(self, cell: Cell, workspace: Workspace) -> PlannedData:
+        plan = super().plan(cell, workspace)
+        if samples_scenes(cell):
+            areas_of(plan)  # a set without scenes is refused before anything runs
+        return plan
+
     def train_identity(self, cell: Cell, inputs: Mapping[str, Any], requires: Sequence[str]) -> dict[str, Any]:
         return {
             "method": {**cell.spec["method"], "init": None},
@@ -113,6 +120,7 @@ class MatchingTask(SectionTask):
             "initial_weights_sha256": found.hashes.get("initial"),
             "training_pixels": None if side is None else 2 * _trained(cell, found) * side**2,
             **({"files_sha256": {"results": found.hashes["results"]}} if "results" in found.hashes else {}),
+            **({TRAINING_DATA: scenes_identity(plan)} if samples_scenes(cell) else {}),
         }
 
     def size(self, cell: Cell, found: Inputs) -> int:
@@ -133,6 +141,13 @@ class MatchingTask(SectionTask):
         return path
 
     # -- stages --------------------------------------------------------------------------------------------------------
+    def load(self, job: Job) -> LoadedPairs:
+        data: LoadedPairs = super().load(job)
+        if not samples_scenes(job.cell):
+            return data
+        with job.context.progress.whole("decode scenes", "scene") as report:
+            return replace(data, scenes=load_training_scenes(data.plan, job.workspace.cache, report))
+
     def fit_scaling(self, cell: Cell, data: LoadedPairs) -> Scalings:
         return fit_scalings(data, *self.scalings(cell))
 
@@ -163,6 +178,7 @@ class MatchingTask(SectionTask):
                 initial_weights=self.initial_file(job.cell, job.workspace),
                 initial_branch=method["init_branch"],
                 precision=method["precision"],
+                scenes=data.scenes,
             )
         )
         return {**facts, "constant_images": {view: len(ids) for view, ids in data.train.store.constant.items()}}

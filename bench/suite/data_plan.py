@@ -38,6 +38,8 @@ class PlannedData:
     Attributes:
         dataset: the opened reader.
         index: its samples: a PairIndex, or a SceneIndex for detection.
+        guard_m: guard distance of the split, which its hash stands for.
+        uncut: the split before a limit or a smoke run shortened its parts; None where nothing did.
     """
 
     name: str
@@ -48,6 +50,8 @@ class PlannedData:
     index: Any
     manifest: Manifest
     split: Split
+    guard_m: float = 0.0
+    uncut: Split | None = None
 
     def part(self, name: str) -> np.ndarray:
         """Return the positions of a part in the index, (n,) int64, ascending."""
@@ -143,6 +147,7 @@ def _plan(
         index,
         manifest,
         make_split(index, spec),
+        spec.guard_m,
     )
 
 
@@ -175,7 +180,7 @@ def limited(plan: PlannedData, limit: int, smallest: int) -> PlannedData:
         test=split.test[:limit],
         sha256=canonical_hash({"split": split.sha256, "limit": limit}),
     )
-    return replace(plan, split=cut)
+    return replace(plan, split=cut, uncut=plan.uncut or split)
 
 
 def for_smoke(plan: PlannedData, kind: Kind) -> PlannedData:
@@ -188,7 +193,7 @@ def for_smoke(plan: PlannedData, kind: Kind) -> PlannedData:
     ids = {name: [plan.index.ids[i] for i in positions.tolist()] for name, positions in parts.items()}
     digest = canonical_hash({"split": plan.split.sha256, "smoke": ids})
     split = replace(plan.split, train=parts["train"], validation=parts["validation"], test=parts["test"], sha256=digest)
-    return replace(plan, split=split)
+    return replace(plan, split=split, uncut=plan.uncut or plan.split)
 
 
 def forget_plans() -> None:

@@ -38,6 +38,10 @@ from bench.tasks.keys import KeyParts, Version
 from bench.tasks.record_schema import SectionParts
 from bench.tasks.rows import Methods, select_methods, with_compared
 
+TRAINING_DATA = "training_data"
+"""Among a record's inputs: what stands in the train key in place of "data", where a training does not see data as they
+are tested."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -167,7 +171,7 @@ class SectionTask(Task):
             (required.task, source.keys.train) for required, source in zip(cell.requires, found.sources, strict=True)
         )
         train = self.train_parts(cell, inputs, [key for _, key in requires])
-        keys = KeyParts(train, self.predict_identity(cell), self.score_parts(cell)).keys()
+        keys = KeyParts(train, self.predict_parts(cell, inputs), self.score_parts(cell)).keys()
         replaced = replaced_by(found.files.get("initial"))
         if replaced is not None:
             inputs["replaced_weights"] = replaced
@@ -185,11 +189,16 @@ class SectionTask(Task):
             f"{self.component}_version": Version(component.version),
             **({"plugin_sha256": inputs["plugin_sha256"]} if "plugin_sha256" in inputs else {}),
             "backbone_version": Version(BACKBONES.get(backbone).version) if backbone else None,
-            "data": inputs["data"],
+            "data": inputs.get(TRAINING_DATA, inputs["data"]),
             "scaling": [Version(SCALING_VERSION), *self.scalings(cell)],
             "seed": cell.seed,
             **self.train_identity(cell, inputs, requires),
         }
+
+    def predict_parts(self, cell: Cell, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the predict key is made of besides the train key, which may stand for other data."""
+        tested = {"data": inputs["data"]} if TRAINING_DATA in inputs else {}
+        return {**tested, **self.predict_identity(cell)}
 
     def score_parts(self, cell: Cell) -> dict[str, Any]:
         """Return what the score key is made of besides the predict key."""
@@ -202,7 +211,8 @@ class SectionTask(Task):
         known = self.registry.knows(cell.spec["method"][self.component])
         if known and is_plugin(self.component_of(cell)) == ("plugin_sha256" in record.inputs):
             train = self.train_parts(cell, record.inputs, [key.partition(":")[2] for key in record.requires])
-        return KeyParts(train, self.predict_identity(cell), self.score_parts(cell)).wrong(record.keys)
+        parts = KeyParts(train, self.predict_parts(cell, record.inputs), self.score_parts(cell))
+        return parts.wrong(record.keys)
 
     def scalings(self, cell: Cell) -> list[str | None]:
         """Return the named scalings of the cell's views."""

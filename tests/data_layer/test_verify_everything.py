@@ -170,7 +170,11 @@ NFC, NFD = "caf\u00e9", unicodedata.normalize("NFD", "caf\u00e9")
         (f"images/{NFD}.png", f"images/{NFC}.png", f"; nearest: images/{NFD}.png (differs in Unicode form)"),
         ("set/images/7.png", "images/7.png", "; nearest: set/images/7.png (a folder deeper)"),
         ("images/7.png", "images/images/7.png", "; nearest: images/7.png (without the doubled folder)"),
-        ("Images/A B.png", "images/a%20b.png", "; nearest: Images/A B.png (differs in upper and lower case, differs in how"),
+        (
+            "Images/A B.png",
+            "images/a%20b.png",
+            "; nearest: Images/A B.png (differs in upper and lower case, differs in how",
+        ),
         ("images/8.png", "images/7.png", ""),
         ("images/7.png", "images/7.png", ""),
     ],

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bench.core.context import ExecutionContext
     from bench.data.cache import PairView
     from bench.data.scaling import ScalingParams
+    from bench.data.training_scenes import TrainingScenes
 
 View = Literal["sar", "optical"]
 
@@ -35,7 +36,9 @@ class FitData:
     """What a matcher may look at before it is tested: never the test part.
 
     `pairing` gives, for each training sample, the position of its optical partner in `train` (the identity, or the
-    derangement of the shuffled control). Initial backbone weights, where requested, are a checked local file.
+    derangement of the shuffled control). Initial backbone weights, where requested, are a checked local file. `scenes`
+    are the whole scenes of the training part, for a matcher whose options say `sampling: scenes`; what such a training
+    learns must not depend on how patches are cut, since its key does not.
     """
 
     train: PairView
@@ -47,6 +50,12 @@ class FitData:
     initial_weights: Path | None = None
     initial_branch: str = ""
     precision: str = "fp32"
+    scenes: TrainingScenes | None = None
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether the pairs are those of the shuffled control."""
+        return not np.array_equal(self.pairing, np.arange(len(self.pairing)))
 
 
 @dataclass(frozen=True)
