@@ -5,7 +5,26 @@
 import sys
 from pathlib import Path
 
-from bench.execution.worker import main
+from bench.core.errors import memory_lack
+from bench.core.processes import EXIT_NO_MEMORY, die_with_parent, starter
+
+
+def run(folder: Path) -> int:
+    """Execute the cell in `folder`; return the exit code (`bench.execution.worker.main`)."""
+    die_with_parent(starter())  # before the imports, which take seconds
+    try:
+        from bench.core.output import printable_output
+        from bench.execution.worker import main
+
+        with printable_output():
+            return main(folder)
+    except Exception as error:
+        lack = memory_lack(error)
+        if lack is None:
+            raise
+        print(f"bench.worker: error: {lack}", file=sys.stderr)
+        return EXIT_NO_MEMORY
+
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(run(Path(sys.argv[1])))

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.core.arrays import SAMPLES, load_arrays
 from bench.core.errors import BenchError
-from bench.core.store import atomic_write, remove_stale, write_json
+from bench.core.store import atomic_write, read_json, remove_stale, write_json
 from bench.core.untrusted import is_regular
 from bench.execution.cell import Cell
 from bench.execution.records import RECORD, SCORES, Failure, Record, load_record
@@ -53,13 +53,31 @@ def file_entries(folder: Path, records: Sequence[tuple[Path, Record]]) -> int:
         path = folder / entry_path(record)
         scores = path.with_suffix(".npz")
         if record.status == "finished" and is_regular(source / SCORES):
-            with atomic_write(scores) as temporary:
-                shutil.copyfile(source / SCORES, temporary)
+            if not _same_bytes(source / SCORES, scores):
+                with atomic_write(scores) as temporary:
+                    shutil.copyfile(source / SCORES, temporary)
         else:
             scores.unlink(missing_ok=True)  # of an earlier record of this slot
-        write_json(path, record.model_dump())
+        content = record.model_dump()
+        if not _holds(path, content):
+            write_json(path, content)
         filed += 1
     return filed
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+    except OSError:
+        return False
+
+
+def _holds(path: Path, content: Any) -> bool:
+    """Return whether a JSON file says this already; to write it anew costs a thousand times as much."""
+    try:
+        return bool(read_json(path) == content)
+    except BenchError:
+        return False
 
 
 def with_readable_scores(source: Path, record: Record) -> Record:
@@ -127,33 +145,47 @@ def load_entries(folder: Path) -> Entries:
             damaged[path.stem] = str(error)
     if not records:
         raise BenchError(next(iter(damaged.values())))
-    failed = [_failed(name, message, list(records.values())) for name, message in damaged.items()]
+    rows: dict[str, Record] = {}
+    for name, record in records.items():
+        rows.setdefault(name.rpartition("--seed")[0], record)
+    failed = [_failed(name, message, rows) for name, message in damaged.items()]
     return Entries((*records.values(), *(record for record in failed if record is not None)), damaged)
 
 
-def _failed(name: str, message: str, others: Sequence[Record]) -> Record | None:
+def _failed(name: str, message: str, rows: Mapping[str, Record]) -> Record | None:
     """Return a failed record in place of a damaged entry, made after another seed of its row; None where the row has no
     other.
-    """
-    row, _, seed = name.rpartition("--seed")
-    if not seed.isdigit():
-        return None
-    sibling = next((record for record in others if Path(entry_path(record)).stem.rpartition("--seed")[0] == row), None)
-    if sibling is None:
-        return None
-    return _failed_copy(sibling, int(seed), message)
-
-
-def as_failed(record: Record, message: str, sound: Sequence[Record]) -> Record:
-    """Return what stands in the place of a record that does not hold together: a failed seed of its row.
 
     Args:
-        sound: the records that do; the row's own among them says what the row was measured on, which in the wrong one
-            may have been changed.
+        rows: name of an entry without its seed -> the first record of that row.
     """
-    row = (record.task, record.dataset, record.method)
-    like = next((other for other in sound if (other.task, other.dataset, other.method) == row), record)
-    return _failed_copy(like, record.seed, message)
+    row, _, seed = name.rpartition("--seed")
+    if not seed.isdigit() or row not in rows:
+        return None
+    return _failed_copy(rows[row], int(seed), message)
+
+
+def with_failures(records: Sequence[Record], problems: Mapping[str, str]) -> list[Record]:
+    """Return the records in their order, in the place of each that does not hold together a failed seed of its row.
+
+    The row's first record that does hold together says what the row was measured on: in the wrong one it may have been
+    changed.
+
+    Args:
+        problems: slot -> what is wrong.
+    """
+    sound: dict[tuple[str, str, str], Record] = {}
+    for record in records:
+        if record.slot not in problems:
+            sound.setdefault((record.task, record.dataset, record.method), record)
+    return [
+        _failed_copy(
+            sound.get((record.task, record.dataset, record.method), record), record.seed, problems[record.slot]
+        )
+        if record.slot in problems
+        else record
+        for record in records
+    ]
 
 
 def _failed_copy(like: Record, seed: int | None, message: str) -> Record:

@@ -153,11 +153,12 @@ class Evidence:
             metric, wanted if wanted in labels else "", dict(zip(labels, each, strict=True)), found.resolvable
         )
 
-    def estimates(self, metric: str, rows: Rows) -> dict[str, RowEvidence]:
-        """Return each row's number with its interval, by label, without comparing rows."""
+    def estimates(self, metrics: Sequence[str], label: str, records: Sequence[Record]) -> dict[str, RowEvidence]:
+        """Return a row's numbers with their intervals, by metric, without comparing rows."""
         from bench.statistics.inference import estimate
 
-        return {row.label: RowEvidence(estimate(row)) for row in self._metric_rows(metric, rows)}
+        known = ((metric, self._metric_rows(metric, [(label, records)])) for metric in metrics)
+        return {metric: RowEvidence(estimate(rows[0])) for metric, rows in known if rows}
 
     def _metric_rows(self, metric: str, rows: Rows) -> list[MetricRow]:
         """Return the rows whose every seed can be recomputed."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.boards.checks import check_records, unsettled_note
-from bench.boards.entries import as_failed, entry_samples, file_entries, load_entries, prune_entries
+from bench.boards.entries import entry_samples, file_entries, load_entries, prune_entries, with_failures
 from bench.boards.evidence import Evidence
 from bench.boards.rendering import to_csv, to_markdown
 from bench.boards.tables import Table
@@ -44,8 +44,8 @@ def write_suite(folder: Path, suite: Suite, cells: Sequence[Cell], rows: Sequenc
         (cell.task, cell.dataset, cell.method) for cell in cells if not cell.origin.verb
     ]  # submitted rows come last
     filed = [(str(row[0]), str(row[1]), str(row[2])) for row in _read_suite(path)["order"]] if path.is_file() else []
-    known = list(dict.fromkeys([*filed, *mine]))
-    order = [*(row for row in rows if row in known), *(row for row in known if row not in rows)]
+    known, placed = dict.fromkeys([*filed, *mine]), set(rows)
+    order = [*(row for row in rows if row in known), *(row for row in known if row not in placed)]
     sections = {task: section for task, section in suite.tasks.items() if isinstance(section, dict)}
     write_json(
         path,
@@ -198,7 +198,7 @@ def build_boards(
         samples = partial(entry_samples, folder)
         checked = check_records(mine, samples)
         problems += checked.problems.values()
-        mine = _with_failures(mine, checked.problems)
+        mine = with_failures(mine, checked.problems)
         note = words.get("notes", {}).get(name, "")
         lost = {entry: why for entry, why in entries.damaged.items() if entry.startswith(f"{name}--")}
         lost |= {f"{name}--{slot}": why for slot, why in checked.problems.items()}
@@ -233,11 +233,3 @@ def lost_note(folder: Path, lost: Mapping[str, str]) -> str:
     lines = [f"- {name}: {' '.join(why.replace(f'{folder}/', '').split())}" for name, why in lost.items()]
     head = "**Entries that cannot be trusted, so that their rows show no mean or are missing:**"
     return "\n".join([head, "", *lines])
-
-
-def _with_failures(records: Sequence[Record], problems: Mapping[str, str]) -> list[Record]:
-    """Return the records in their order, a failed one in the place of each that does not hold together."""
-    sound = [record for record in records if record.slot not in problems]
-    return [
-        as_failed(record, problems[record.slot], sound) if record.slot in problems else record for record in records
-    ]

@@ -243,13 +243,7 @@ class Block:
 
     def estimates(self, metrics: Sequence[str]) -> dict[str, dict[str, RowEvidence]]:
         """Return row label -> metric -> the row's number with its interval, where it is known."""
-        out: dict[str, dict[str, RowEvidence]] = {row.label: {} for row in self.rows}
-        for metric in metrics:
-            for label, found in self.evidence.estimates(
-                metric, [(row.label, row.records) for row in self.rows]
-            ).items():
-                out[label][metric] = found
-        return out
+        return {row.label: self.evidence.estimates(metrics, row.label, row.records) for row in self.rows}
 
     @property
     def finished(self) -> list[Record]:

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from bench import __version__
-from bench.core.errors import BenchError, nearest
-from bench.core.escaping import printable_output
+from bench.core.errors import BenchError, memory_lack, nearest
+from bench.core.output import printable_output
+from bench.core.processes import check_address_space
 
 VERBS = {
     "run": "run a suite: train, predict, score, and write the boards",
@@ -88,8 +89,14 @@ def build_parser(verb: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code (0 good, 1 a cell failed, 2 bad input, 130 interrupted)."""
-    with printable_output():
-        return _main(argv)
+    with printable_output() as output:
+        code = _main(argv)
+        unwritten = output.unwritten()
+        if unwritten:
+            print(
+                f"bench: error: cannot write to standard output: {unwritten}; the work itself is done", file=sys.stderr
+            )
+    return code or (EXIT_BAD_INPUT if unwritten else 0)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -99,6 +106,7 @@ def _main(argv: Sequence[str] | None) -> int:
         # small matrices: threads cost more than they give; workers get their number in the job
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
+        check_address_space()
         if verb is not None and verb not in VERBS:
             raise BenchError(f"unknown verb {verb!r}{nearest(verb, VERBS)}")
         args, rest = build_parser(verb).parse_known_args(arguments)
@@ -111,10 +119,14 @@ def _main(argv: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # the reader (head, less) has gone: nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except SystemExit as done:  # argparse has shown a help text or the version
+        return int(done.code or 0)
+    except Exception as error:
+        lack = memory_lack(error)
+        if lack is None:
+            raise
+        print(f"bench: error: {lack}", file=sys.stderr)
+        return EXIT_BAD_INPUT
 
 
 def shown(error: BenchError) -> str:

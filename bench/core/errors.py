@@ -7,6 +7,8 @@ its one line and exits with code 2. Anything else that escapes is a defect of ou
 from __future__ import annotations
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable
 
 
@@ -64,3 +66,27 @@ def first_line(error: BaseException) -> str:
     """
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+# what NumPy, torch, the C library and the dynamic loader say when a limit or the machine gives no more memory
+_NO_MEMORY = re.compile(
+    r"out of memory|can(?:'t|not) allocate|unable to allocate|bad_alloc|failed to map segment|failed to create thread"
+    r"|can't start new thread|resource temporarily unavailable",
+    re.IGNORECASE,
+)
+
+
+def memory_lack(error: BaseException) -> str | None:
+    """Return the sentence that says that an operation wanted more memory than there is, None for another error."""
+    known = isinstance(error, MemoryError) or isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if not known and not (isinstance(error, RuntimeError | ImportError | OSError) and _NO_MEMORY.search(str(error))):
+        return None
+    where = " on the accelerator" if "CUDA out of memory" in str(error) else ""
+    size = re.search(r"\d[\d.]* (?:[KMGT]i?B|bytes)", str(error))
+    wanted = f" ({size[0]} more were wanted)" if size else ""
+    return f"not enough memory{where}{wanted}; raise the limit of this shell or job, or give the work smaller parts"
+
+
+def told(error: BaseException) -> str:
+    """Return the one line that a failure is reported by."""
+    return memory_lack(error) or first_line(error)

@@ -8,10 +8,7 @@ suite or an entry holds is never changed; only what is shown of it is.
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TextIO
+from collections.abc import Sequence
 from urllib.parse import quote
 
 _CONTROL = re.compile(
@@ -90,39 +87,3 @@ def spreadsheet_text(text: str) -> str:
 
 def _html(text: str) -> str:
     return text.replace("<", "&lt;")
-
-
-class PrintableStream:
-    """A text stream that writes `printable` text to another one, and is like that one otherwise.
-
-    Attributes:
-        inner: the other one; for what draws on a terminal itself, such as a progress bar.
-    """
-
-    def __init__(self, inner: TextIO) -> None:
-        self.inner = inner
-
-    def write(self, text: str) -> int:
-        """Write the text; return its length."""
-        self.inner.write(printable(text))
-        return len(text)
-
-    def writelines(self, lines: Sequence[str]) -> None:
-        """Write several texts."""
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-
-@contextmanager
-def printable_output() -> Iterator[None]:
-    """Have everything that is printed meanwhile, to standard output and to standard error, printable."""
-    before = sys.stdout, sys.stderr
-    streams: list[Any] = [PrintableStream(stream) for stream in before]
-    sys.stdout, sys.stderr = streams
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -24,7 +25,7 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     """Return `seeds` as a tuple; raise ValueError when there are none, one repeats or one is negative."""
     if not seeds:
         raise ValueError("at least one seed is needed, e.g. seeds: [0, 1, 2]")
-    twice = sorted({seed for seed in seeds if list(seeds).count(seed) > 1})
+    twice = sorted(seed for seed, times in Counter(seeds).items() if times > 1)
     if twice:
         raise ValueError(f"seed {twice[0]} is given more than once; repeated seeds would count one run twice")
     if min(seeds) < 0:

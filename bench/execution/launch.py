@@ -14,7 +14,7 @@ import signal
 import sys
 from pathlib import Path
 
-from bench.core.processes import die_with_parent
+from bench.core.processes import STARTER, die_with_parent, starter
 
 EXIT_INTERRUPTED = 130
 
@@ -32,7 +32,7 @@ def main(processes: int, folder: Path) -> int:
 
     A rank killed by a signal ends this process by the same signal, as it would have ended a worker alone.
     """
-    die_with_parent()
+    os.environ[STARTER] = str(os.getpid())  # of the ranks
     logging.disable(logging.ERROR)
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -54,4 +54,5 @@ def main(processes: int, folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    die_with_parent(starter())
     sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))

@@ -86,10 +86,10 @@ class Plan:
         head = f"Plan of {len(self.cells)} cell{'' if len(self.cells) == 1 else 's'}: "
         head += f"{done} finished, {len(self.pending)} to run" + (f", {blocked} miss something" if blocked else "")
         names = [f"{cell.task} {cell.describe()}" for cell in self.cells]
-        lines = [head]
+        lines, width = [head], max(map(len, names), default=0)
         for name, (_, item) in zip(names, self.states, strict=True):
             key, action = ("-", BLOCKED) if item is None else (item.identity.keys.score[:12], item.action)
-            lines.append(f"  {name.ljust(max(map(len, names)))}  {key.ljust(12)}  {action}")
+            lines.append(f"  {name.ljust(width)}  {key.ljust(12)}  {action}")
         lines += [f"missing: {message}" for message in self.missing]
         return "\n".join([*lines, *(f"PROBLEM {item.problem}" for item in self.items if item.problem)])
 
@@ -104,14 +104,14 @@ def make_plan(cells: Sequence[Cell], workspace: Workspace, force: bool = False, 
         in_process: the cells will run in this process; otherwise a cell whose classes no worker sees misses something.
     """
     items: list[PlanItem] = []
-    missing: list[str] = []
+    missing: dict[str, None] = {}
     stores = {cell.task: StageStore(workspace.runs, cell.task) for cell in cells}
     for cell in cells:
         try:
             cell = cell if in_process else for_workers(cell)
             identity = get_task(cell.task).identify(cell, workspace)
         except MissingInputs as error:
-            missing += [message for message in error.messages if message not in missing]
+            missing |= dict.fromkeys(error.messages)
             continue
         items.append(_plan_item(cell, identity, workspace, stores[cell.task], force))
     return Plan(tuple(cells), tuple(_with_models(items, workspace)), tuple(missing))

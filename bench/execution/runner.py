@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.core.errors import BenchError
+from bench.core.processes import EXIT_NO_MEMORY, STARTER
 from bench.core.store import folder_lock, write_json
 from bench.core.workspace import Workspace
 from bench.execution.cell import Cell
@@ -129,8 +130,8 @@ def not_to_be_run(item: PlanItem, outcome: Outcome, unreadable: Mapping[str, Fai
     """Return why a cell cannot run, and that in words: the training it starts from failed in this run, or its data
     cannot be read.
     """
-    for _, record in outcome.failed:
-        if item.state == "train" and (record.task, record.keys["train"]) in item.identity.requires:
+    for _, record in outcome.failed if item.state == "train" and item.identity.requires else ():
+        if (record.task, record.keys["train"]) in item.identity.requires:
             lost = Failure(
                 stage="requires", message=f"the cell it starts from failed: {record.task} {record.slot}", traceback=""
             )
@@ -167,6 +168,7 @@ def spawn(item: PlanItem, workspace: Workspace, settings: Settings) -> int:
     environment = {**os.environ, **worker_environment(workspace, settings)}
     for name in ANNOUNCED:  # whatever started this run: a worker is no rank of that
         environment.pop(name, None)
+    environment[STARTER] = str(os.getpid())
     try:
         process = subprocess.Popen(worker_command(item.folder, processes_of(item, settings)), env=environment)
     except OSError as error:
@@ -197,6 +199,7 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings, run: Run)
         if record is not None and record.status == "finished":
             return record, not settings.figures or figures_drawn(item.folder, record.fingerprint)
         cause = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with exit code {code}"
+        cause = "had too little memory to start" if code == EXIT_NO_MEMORY else cause
         failure = Failure(
             stage="worker", message=f"the worker process {cause}; see log.txt in its folder", traceback=""
         )

@@ -124,11 +124,12 @@ def _run(partial: Path, tasks: Sequence[Any], make: Make, jobs: int, report: Cal
 
 def _settle() -> None:
     """Prepare a worker process: one thread, Ctrl-C left to the parent, and no life without it."""
+    parent = multiprocessing.parent_process()
+    die_with_parent(None if parent is None else parent.pid)
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
-    die_with_parent()
 
 
 def _one(partial: Path, number: int, task: Any, make: Make) -> None:

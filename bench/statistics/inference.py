@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import wraps
+from functools import lru_cache, wraps
+from itertools import combinations
 from typing import ParamSpec, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from bench.core.errors import BenchError
 from bench.statistics.intervals import (
@@ -146,12 +147,18 @@ class Analysis:
     resolvable: float | None
 
 
+@lru_cache(maxsize=1)
+def _libraries() -> ThreadpoolController:
+    """Return the thread pools that are loaded; to look for them takes longer than the estimate of a row."""
+    return ThreadpoolController()
+
+
 def _one_thread(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Thousands of small products: two threads wait for each other, and a board takes more than twice as long."""
 
     @wraps(function)
     def limited(*args: _P.args, **options: _P.kwargs) -> _R:
-        with threadpool_limits(limits=1, user_api="blas"):
+        with _libraries().limit(limits=1, user_api="blas"):
             return function(*args, **options)
 
     return limited
@@ -171,11 +178,15 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
         raise BenchError(f"reference row {reference} of a table of {len(rows)} rows")
     if not rows:
         return Analysis((), (), (), (), None)
+    for row in rows[1:]:
+        rows[0].results[0].check(row.results[0])
     count, resamples = len(rows), Resamples(rows[0].clusters)
+    every = _separable(rows, resamples)
     pairs = {
         (i, j): _compare(rows[i], rows[j], resamples, reference in (i, j))
         for i in range(count)
         for j in range(i + 1, count)
+        if every or reference in (i, j)
     }
     differences = tuple(
         None
@@ -186,7 +197,7 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
         for row in range(count)
     )
     marked = holm([_decisive(each) for each in differences])
-    separated = dict(zip(pairs, holm([_decisive(each) for each in pairs.values()]), strict=True))
+    separated = dict(zip(pairs, holm([_decisive(each) for each in pairs.values()]), strict=True)) if every else {}
     known = [each.resolvable for each in differences if each is not None and each.resolvable is not None]
     estimates = tuple(_estimate(row, resamples) for row in rows)
     values = [None if trained_once(row) else each.value for row, each in zip(rows, estimates, strict=True)]
@@ -202,6 +213,27 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
     return Analysis(
         estimates, differences, tuple(marked), _tiers(values, beaten), float(np.median(known)) if known else None
     )
+
+
+def _separable(rows: Sequence[MetricRow], resamples: Resamples) -> bool:
+    """Return whether the swap test can separate any pair at all, corrected over all pairs.
+
+    What was seen is itself among the swaps, so no p is below one over their number. In a large table even that is too
+    large for Holm's first step, and no pair but those with the reference needs a test.
+    """
+    least, tested = 1 / resamples.most_swaps(ALL_SWAPS_UP_TO), 0
+    for a, b in combinations(rows, 2):
+        tested += _is_tested(a, b)
+        if least * tested > 1 - LEVEL + TOLERANCE * tested:
+            return False
+    return True
+
+
+def _is_tested(a: MetricRow, b: MetricRow) -> bool:
+    """Return whether the comparison of two rows has a p that decides something (`_compare`, `_decisive`)."""
+    seeds, pairs = _paired(a, b)
+    known = bool(pairs) and all(one.value is not None and two.value is not None for one, two in pairs)
+    return known and len(a.clusters) > 1 and (seeds == (None,) or len(seeds) > 1)
 
 
 def trained_once(row: MetricRow) -> bool:

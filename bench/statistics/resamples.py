@@ -7,7 +7,7 @@ resamples and no row's numbers depend on its neighbours.
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -27,21 +27,31 @@ class Resamples:
 
     @cached_property
     def draws(self) -> np.ndarray:
-        return draws(self.clusters)
+        return _draws(self.clusters.names, tuple(self.clusters.stratum.tolist()))
 
     @cached_property
     def swaps(self) -> np.ndarray:
         """(1 + SWAPS, C) bool, at random but for the first, which swaps nothing; fewer where there are very many
         clusters.
         """
-        count = SWAPS if len(self.clusters) <= MANY_CLUSTERS else SWAPS_OF_MANY
         take = (
             _generator(self.clusters, "swaps")
-            .integers(0, 2, (1 + count, len(self.clusters)), dtype=np.uint8)
+            .integers(0, 2, (1 + self._random_swaps, len(self.clusters)), dtype=np.uint8)
             .astype(bool)
         )
         take[0] = False
         return take
+
+    @property
+    def _random_swaps(self) -> int:
+        return SWAPS if len(self.clusters) <= MANY_CLUSTERS else SWAPS_OF_MANY
+
+    def most_swaps(self, all_up_to: int) -> int:
+        """Return the largest number of swaps that a comparison of two rows makes, where all are made of up to
+        `all_up_to` clusters that differ: of these one half, since the other turns the sign alone.
+        """
+        few: int = 2 ** (min(len(self.clusters), all_up_to) - 1)
+        return few if len(self.clusters) <= all_up_to else max(few, 1 + self._random_swaps)
 
     @cached_property
     def signs(self) -> np.ndarray:
@@ -76,6 +86,14 @@ def draws(clusters: Clusters, count: int = DRAWS) -> np.ndarray:
         members = np.flatnonzero(clusters.stratum == stratum)
         out[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), size=count)
     return out
+
+
+@lru_cache(maxsize=4)
+def _draws(names: tuple[str, ...], stratum: tuple[int, ...]) -> np.ndarray:
+    """Return `draws`, made once for all rows and metrics over these clusters."""
+    made = draws(Clusters.of(names, np.ones(len(names)), np.array(stratum)))
+    made.setflags(write=False)
+    return made
 
 
 def _generator(clusters: Clusters, purpose: str) -> np.random.Generator:

@@ -42,7 +42,8 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
     Raises:
         BenchError: a task without a section, an unknown name, an invalid section.
     """
-    cells: list[Cell] = []
+    places: dict[tuple[str, str], Cell] = {}
+    clashes: list[tuple[Cell, Cell]] = []
     answers: list[_Answer] = []
     for name in _concerned(tasks, selection):
         task = get_task(name)
@@ -52,21 +53,17 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
         answers.append(_ask(task, suite, section, replace(selection, beside=True), origin))
         for cell in answers[-1].cells:
             for wanted in (*cell.requires, cell):
-                if wanted not in cells:
-                    cells.append(wanted)
+                other = places.setdefault((wanted.task, wanted.slot), wanted)
+                if other is not wanted and other != wanted:
+                    clashes.append((other, wanted))
     _check_filters(selection, answers)
-    if not cells:
+    if not places:
         raise BenchError(
             "; ".join(dict.fromkeys(str(each) for answer in answers for each in answer.refused)) or "nothing to run"
         )
-    slots: dict[tuple[str, str], Cell] = {}
-    for cell in cells:
-        other = slots.setdefault((cell.task, cell.slot), cell)
-        if other != cell:
-            raise BenchError(
-                f"{other.describe()} and {cell.describe()} would share one place on the board; rename a label"
-            )
-    return cells
+    for one, other in clashes:
+        raise BenchError(f"{one.describe()} and {other.describe()} would share one place on the board; rename a label")
+    return list(places.values())
 
 
 def board_order(suite: Suite, origin: Origin) -> tuple[RowId, ...]:

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -210,6 +211,29 @@ def test_a_killed_runner_takes_its_worker_along(waiting: Bench) -> None:
     release(waiting, 0)
     waiting(*RUN)  # its lock went with it
     assert sorted(fits(waiting)) == ["0", "0", "1", "2"]
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_runner_killed_before_its_worker_has_loaded_anything_leaves_none(waiting: Bench) -> None:
+    hold(waiting, 0)
+    process = waiting.start(*RUN)
+    wait_for(lambda: children(process.pid), process)
+    workers = children(process.pid)
+    process.kill()
+    process.communicate(timeout=PATIENCE_S)
+    wait_for(lambda: not any(map(alive, workers)))
+    assert not (waiting.folder / "started-0").exists()
+
+
+def test_a_process_whose_parent_is_gone_already_ends_at_once() -> None:
+    code = "from bench.core.processes import *; die_with_parent(starter()); print('alive', os.environ.get(STARTER))"
+    for parent, told in ((os.getpid(), "alive None\n"), (os.getpid() + 1, "")):
+        env = {**os.environ, "BENCH_STARTER": str(parent)}
+        done = subprocess.run([sys.executable, "-c", "import os; " + code], env=env, capture_output=True, text=True)
+        assert (done.stdout, done.returncode) == (told, 0 if told else 130), done.stderr
 
 
 def test_an_interrupt_of_the_runner_alone_is_passed_on(waiting: Bench) -> None:

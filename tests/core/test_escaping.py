@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from bench.boards.figures import plain_axes, write_figures
 from bench.boards.rendering import to_csv, to_markdown, to_text
 from bench.boards.tables import Column, Section, Table, TableCell, TableRow, row_command
-from bench.core.escaping import code_lines, label, printable, printable_output, prose, sentence, spreadsheet_text
+from bench.core.escaping import code_lines, label, printable, prose, sentence, spreadsheet_text
+from bench.core.output import printable_output
 from bench.core.progress import Progress
 from bench.execution.records import load_record
 

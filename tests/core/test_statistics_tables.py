@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from itertools import combinations
 from random import Random
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.core.errors import BenchError
+from bench.statistics import inference
 from bench.statistics.inference import MetricRow, _tiers, analyse, compare
 from bench.statistics.resampling import Clusters, Ranking, Ratio
 
@@ -177,3 +180,33 @@ def test_ranks_stand_only_where_a_pair_is_separable_and_never_tie_separable_rows
     assert _tiers([0.9, None, 0.4], [(0, 2)]) == (1, None, 2), "a row that cannot be ranked holds nobody back"
     assert _tiers([0.5, 0.6, 0.4], [(0, 1), (1, 2)]) == (None, None, None), "means and common seeds contradict"
     assert _tiers([0.9, 0.5, 0.6, 0.4], [(0, 3), (1, 2)]) == (1, None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("count", "clusters", "seeds", "all_pairs"),
+    [(12, 10, 1, False), (12, 10, 3, False), (5, 9, 3, True), (34, 20, 2, False)],
+)
+def test_pairs_that_no_correction_could_separate_are_not_tested_and_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, count: int, clusters: int, seeds: int, all_pairs: bool
+) -> None:
+    """One over the number of swaps, times the number of pairs, above 5 %: Holm's first step fails whatever is seen."""
+    rng = np.random.default_rng(count)
+    units = Clusters.of([f"scene {i}" for i in range(clusters)], np.full(clusters, 10.0))
+    shares = np.clip(rng.binomial(10, np.linspace(0.1, 0.9, count)[:, None, None], (count, seeds, clusters)), 0, 10)
+    names = (None,) if seeds == 1 else tuple(range(seeds))
+    rows = [
+        MetricRow(f"row {i}", names, tuple(Ratio(units, top.astype(float), np.full(clusters, 10.0)) for top in row))
+        for i, row in enumerate(shares)
+    ]
+    with mock.patch.object(inference, "_compare", wraps=inference._compare) as made:
+        found = analyse(rows, 0)
+    assert made.call_count == (count * (count - 1) // 2 if all_pairs else count - 1)
+    monkeypatch.setattr(inference, "_separable", lambda *words: True)
+    assert analyse(rows, 0) == found and any(found.marked) and any(found.tiers) == all_pairs
+
+
+def test_rows_over_other_clusters_are_refused_in_a_table_of_any_size() -> None:
+    rows = [MetricRow(f"row {i}", (None,), (Ratio(CLUSTERS, SCENES / 2.0, SCENES * 1.0),)) for i in range(40)]
+    other = Clusters.of([f"image {i}" for i in range(10)], SCENES)
+    with pytest.raises(BenchError, match="not measured on the same clusters"):
+        analyse([*rows, MetricRow("other", (None,), (Ratio(other, SCENES / 2.0, SCENES * 1.0),))], 0)
