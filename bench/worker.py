@@ -18,7 +18,7 @@ def run(folder: Path) -> int:
 
         with printable_output():
             return main(folder)
-    except Exception as error:
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
         lack = memory_lack(error)
         if lack is None:
             raise

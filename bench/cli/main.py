@@ -121,7 +121,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return EXIT_INTERRUPTED
     except SystemExit as done:  # argparse has shown a help text or the version
         return int(done.code or 0)
-    except Exception as error:
+    except (MemoryError, OSError, RuntimeError, ImportError) as error:
         lack = memory_lack(error)
         if lack is None:
             raise

@@ -87,6 +87,6 @@ def memory_lack(error: BaseException) -> str | None:
     return f"not enough memory{where}{wanted}; raise the limit of this shell or job, or give the work smaller parts"
 
 
-def told(error: BaseException) -> str:
+def reason_line(error: BaseException) -> str:
     """Return the one line that a failure is reported by."""
     return memory_lack(error) or first_line(error)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.context import ExecutionContext
-from bench.core.errors import BenchError, told
+from bench.core.errors import BenchError, reason_line
 from bench.core.plugins import import_plugins
 from bench.core.progress import Progress
 from bench.core.provenance import git_state, hardware, peak_memory_bytes, versions
@@ -106,8 +106,8 @@ def _follow(folder: Path, world: World) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except Exception as error:  # becomes the cell's status, in the record that rank 0 writes
-        if not world.fail(told(error), traceback.format_exc()):
-            print(f"bench.worker: rank {world.rank} failed: {told(error)}", file=sys.stderr, flush=True)
+        if not world.fail(reason_line(error), traceback.format_exc()):
+            print(f"bench.worker: rank {world.rank} failed: {reason_line(error)}", file=sys.stderr, flush=True)
         return 1
     finally:
         world.leave()
@@ -160,18 +160,18 @@ def _execute(folder: Path, log: Callable[[str], None], world: World | None, wait
         text = traceback.format_exc()
         log(text)
         if stage[0] == "figures":  # the record stands: a picture that fails must not undo a measurement
-            print(f"pictures of {cell.describe()} failed: {told(error)}", file=sys.stderr)
+            print(f"pictures of {cell.describe()} failed: {reason_line(error)}", file=sys.stderr)
             return EXIT_NO_FIGURES
         if world is None:
-            record_failure(told(error), text)
+            record_failure(reason_line(error), text)
             return 1
         world.handles_failure()
         cause = None if isinstance(error, BenchError) else world.failure_of_another()
         if cause is not None:
             rank_failed(cause)
         else:
-            record_failure(world.lost_message() if is_lost_connection(error) else told(error), text)
-        world.fail(told(error), text)
+            record_failure(world.lost_message() if is_lost_connection(error) else reason_line(error), text)
+        world.fail(reason_line(error), text)
         return 1
     return 0
 

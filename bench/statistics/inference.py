@@ -20,6 +20,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from bench.core.errors import BenchError
+from bench.statistics.families import LEVEL, holm, tiers
 from bench.statistics.intervals import (
     TOLERANCE,
     Interval,
@@ -36,7 +37,7 @@ from bench.statistics.intervals import (
 from bench.statistics.resamples import Resamples
 from bench.statistics.resampling import Clusters, Resampled
 
-ALL_SWAPS_UP_TO, LEVEL = 12, 0.95
+ALL_SWAPS_UP_TO = 12
 # where so many random swaps leave p above this, further ones would sharpen what decides nothing
 FIRST_SWAPS, STOP_ABOVE_P = (2000, 0.2)
 _P = ParamSpec("_P")
@@ -211,7 +212,7 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
             if apart and (gap := pairs[i, j].value) is not None
         ]
     return Analysis(
-        estimates, differences, tuple(marked), _tiers(values, beaten), float(np.median(known)) if known else None
+        estimates, differences, tuple(marked), tiers(values, beaten), float(np.median(known)) if known else None
     )
 
 
@@ -239,39 +240,6 @@ def _is_tested(a: MetricRow, b: MetricRow) -> bool:
 def trained_once(row: MetricRow) -> bool:
     """Return whether a row has one training seed, so that the scatter of its training is unknown."""
     return len(row.seeds) == 1 and row.seeds != (None,)
-
-
-def _tiers(values: Sequence[float | None], beaten: Sequence[tuple[int, int]]) -> tuple[int | None, ...]:
-    """Return the tier of each row; equal values stand in one.
-
-    Args:
-        values: of the rows; None for one that cannot be ranked. beaten: (better row, worse row) of separable pairs.
-    """
-    known = {row: value for row, value in enumerate(values) if value is not None}
-    over = [pair for pair in beaten if set(pair) <= set(known)]
-    known = {row: known[row] for row in known if all(known[i] > known[j] for i, j in over if row in (i, j))}
-    over = [pair for pair in over if set(pair) <= set(known)]
-    tiers: dict[int, int] = {}
-    last = 1
-    for value in sorted(set(known.values()), reverse=True) if over else ():
-        level = [row for row in known if known[row] == value]
-        better = [[i for i, j in over if j == row] for row in level]
-        last = max([last, *(1 + max(len(rows), *(tiers[i] for i in rows)) for rows in better if rows)])
-        tiers |= dict.fromkeys(level, last)
-    return tuple(tiers.get(row) for row in range(len(values)))
-
-
-def holm(p: Sequence[float | None], level: float = 1 - LEVEL) -> list[bool]:
-    """Return which hypotheses are rejected at `level` over the whole family (Holm 1979); None is no hypothesis, and
-    never rejected.
-    """
-    known = sorted((value, at) for at, value in enumerate(p) if value is not None)
-    rejected = [False] * len(p)
-    for number, (value, at) in enumerate(known):
-        if value > level / (len(known) - number) + TOLERANCE:
-            break
-        rejected[at] = True
-    return rejected
 
 
 # -- one row -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from command_line import TINY, Bench
 
 from bench.cli.main import main
-from bench.core.errors import memory_lack, told
+from bench.core.errors import memory_lack, reason_line
 from bench.core.output import OutputStream, printable_output
 
 FINISHED = ("run", "--config", "tiny.yaml", "--no-figures")
@@ -128,13 +128,13 @@ NETWORK = "infonce: {matcher: infonce, backbone: resnet18, options: {entries: 8,
     ],
 )  # fmt: skip
 def test_what_says_that_memory_is_lacking(error: Exception, sentence: str) -> None:
-    assert sentence in (memory_lack(error) or "") and told(error) == memory_lack(error)
+    assert sentence in (memory_lack(error) or "") and reason_line(error) == memory_lack(error)
 
 
 def test_other_errors_keep_their_own_first_line() -> None:
     for error in (ValueError("out of memory"), RuntimeError("shape\nmismatch"), OSError(errno.ENOSPC, "full")):
         assert memory_lack(error) is None
-    assert told(RuntimeError("shape\nmismatch")) == "shape"
+    assert reason_line(RuntimeError("shape\nmismatch")) == "shape"
 
 
 def test_too_little_memory_within_a_command_is_bad_input(

@@ -240,7 +240,7 @@ def broken_cell(kind: str) -> Callable[[Bench], str]:
         if kind == "matching":
             return put(bench, MATCHING, {}).name
         if kind == "failed":
-            failed = {"status": "failed", "failure": FAILED.failure, "metrics": {}, "outputs": {}}
+            failed: dict[str, object] = {"status": "failed", "failure": FAILED.failure, "metrics": {}, "outputs": {}}
             return put(bench, DETECTION.model_copy(update=failed), {"detector": "cfar"}).name
         if kind == "cleaned":
             folder = put(bench, DETECTION, {"detector": "faster-rcnn"})

@@ -10,7 +10,8 @@ import pytest
 from scipy.stats import t as student
 
 from bench.core.errors import BenchError
-from bench.statistics.inference import MetricRow, analyse, compare, estimate, holm
+from bench.statistics.families import holm
+from bench.statistics.inference import MetricRow, analyse, compare, estimate
 from bench.statistics.intervals import (
     Scatter,
     cluster_error,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from bench.core.errors import BenchError
 from bench.statistics import inference
-from bench.statistics.inference import MetricRow, _tiers, analyse, compare
+from bench.statistics.families import tiers
+from bench.statistics.inference import MetricRow, analyse, compare
 from bench.statistics.resampling import Clusters, Ranking, Ratio
 
 SCENES = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in the ten test scenes of AIR-SARShip-1.0
@@ -173,13 +174,13 @@ def test_a_row_of_wide_scatter_does_not_stand_before_better_ones() -> None:
 
 
 def test_ranks_stand_only_where_a_pair_is_separable_and_never_tie_separable_rows() -> None:
-    """`_tiers` by hand: a row behind another stands behind its rank, though a third beats only one of them."""
-    assert _tiers([0.792, 0.0], []) == (None, None), "AP 0.000 beside 0.792, and a test that separates nothing"
-    assert _tiers([0.9, 0.5, 0.4], [(0, 1), (1, 2)]) == (1, 2, 3), "0 does not beat 2, whose scatter is wide"
-    assert _tiers([0.9, 0.9, 0.4], [(0, 2)]) == (1, 1, 2), "equal values stand in one"
-    assert _tiers([0.9, None, 0.4], [(0, 2)]) == (1, None, 2), "a row that cannot be ranked holds nobody back"
-    assert _tiers([0.5, 0.6, 0.4], [(0, 1), (1, 2)]) == (None, None, None), "means and common seeds contradict"
-    assert _tiers([0.9, 0.5, 0.6, 0.4], [(0, 3), (1, 2)]) == (1, None, None, 2)
+    """`tiers` by hand: a row behind another stands behind its rank, though a third beats only one of them."""
+    assert tiers([0.792, 0.0], []) == (None, None), "AP 0.000 beside 0.792, and a test that separates nothing"
+    assert tiers([0.9, 0.5, 0.4], [(0, 1), (1, 2)]) == (1, 2, 3), "0 does not beat 2, whose scatter is wide"
+    assert tiers([0.9, 0.9, 0.4], [(0, 2)]) == (1, 1, 2), "equal values stand in one"
+    assert tiers([0.9, None, 0.4], [(0, 2)]) == (1, None, 2), "a row that cannot be ranked holds nobody back"
+    assert tiers([0.5, 0.6, 0.4], [(0, 1), (1, 2)]) == (None, None, None), "means and common seeds contradict"
+    assert tiers([0.9, 0.5, 0.6, 0.4], [(0, 3), (1, 2)]) == (1, None, None, 2)
 
 
 @pytest.mark.parametrize(
