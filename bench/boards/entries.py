@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -201,7 +202,7 @@ def entry_samples(folder: Path, record: Record) -> Mapping[str, Any] | None:
         BenchError: the file is damaged.
     """
     path = (folder / entry_path(record)).with_suffix(".npz")
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     return read_samples(path, record.task)
 
@@ -216,7 +217,7 @@ def read_samples(path: Path, task: str) -> Mapping[str, Any]:
         BenchError: the file is damaged, too large, no regular file, or does not hold what the task expects.
     """
     try:
-        found = path.stat()
+        found = path.lstat()
         key = (path, task, found.st_mtime_ns, found.st_size)
         if key not in _READ:
             advice, schema = "run the suite again", get_task(task).samples_schema

@@ -2,7 +2,7 @@
 scores alone.
 
 A row is named by its label, where needed with block and board before it, or by leading digits of a fingerprint of one
-of its seeds.
+of its seeds. Exit code 1 when a record of another row could not be read; a row with such a seed is not compared.
 """
 
 from __future__ import annotations
@@ -55,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> int:
+    left_out: list[str] = []
+
+    def report(text: str) -> None:
+        left_out.append(text)
+        print(text, file=sys.stderr)
+
     found = compare(
         args.a,
         args.b,
@@ -63,13 +69,13 @@ def execute(args: argparse.Namespace) -> int:
         dataset=args.dataset,
         runs=args.runs,
         boards=args.boards,
-        report=lambda text: print(text, file=sys.stderr),
+        report=report,
     )
     print(f"{found.metric} on {found.a.dataset}, {found.a.task}\n")
     print("\n".join(_table([("a", found.a), ("b", found.b)], [found.a_estimate, found.b_estimate])))
     print("\n" + "\n".join(_paired(found.paired, found.a_estimate)))
     print("\n" + found.verdict)
-    return 0
+    return 1 if left_out else 0
 
 
 def _table(rows: Sequence[tuple[str, BoardRow]], estimates: Sequence[Estimate]) -> list[str]:

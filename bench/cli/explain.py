@@ -1,7 +1,7 @@
 """Where a number comes from: the command, code state, data and weights behind one record, and the cells it starts from.
 
 Every hash is recomputed from the files that are still there. Exit code 1 when one of them is not what the record was
-made of.
+made of, or a record could not be read.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def execute(args: argparse.Namespace) -> int:
     else:
         places = {"runs": args.runs, "boards": args.boards}
         print("\n\n".join("\n".join(to_lines(report, places)) for report in reports))
-    return int(any(report["problems"] for report in reports))
+    return int(bool(damaged) or any(report["problems"] for report in reports))
 
 
 def to_lines(report: Mapping[str, Any], places: Mapping[str, Path]) -> list[str]:

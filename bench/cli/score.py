@@ -11,6 +11,7 @@ rounding, or when a file cannot be read.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -111,7 +112,7 @@ def _rescored(source: Source, available: Mapping[str, Path], twins: Twins) -> Re
             found = from_samples(source)
         twin = (
             twins.add(source.record, read_samples(source.samples, source.record.task))
-            if source.samples.is_file()
+            if os.path.lexists(source.samples)
             else ""
         )
         return replace(found, problem=found.problem or twin)
@@ -142,7 +143,7 @@ def from_samples(source: Source) -> Rescored:
     Raises:
         BenchError: the file of its per-sample scores is missing or damaged.
     """
-    if not source.samples.is_file():
+    if not os.path.lexists(source.samples):
         raise BenchError(
             "neither per-sample scores beside it nor predictions were found; file the cell again with `bench run`"
         )

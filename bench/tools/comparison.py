@@ -7,18 +7,19 @@ data, split and protocol are the same, whatever suite they stand in.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.boards.entries import read_samples
+from bench.boards.entries import ENTRIES, read_samples
 from bench.boards.evidence import Evidence
 from bench.core.errors import BenchError, nearest
 from bench.core.store import canonical_hash
 from bench.core.workspace import user_path
-from bench.execution.cell import row_names
+from bench.execution.cell import row_names, slot_of
 from bench.execution.records import Record
 from bench.execution.task import get_task
 from bench.suite.selection import fold_of
@@ -170,11 +171,22 @@ def compare(
     if not rows:
         raise BenchError(f"no row under {runs} or {boards}; run a suite first, or name the folders", "runs")
     one, two = choose_pair(a, b, rows, task, dataset)
+    for row in (one, two):
+        _refuse_lost_seed(row, damaged)
     metric = metric or get_task(one.task).headline
     first, second = metric_row(one, metric), metric_row(two, metric)
     specs = [next(row.records).spec.get("method", {}) for row in (one, two)]
     differs = tuple(_differing("", *specs))
     return Comparison(metric, one, two, estimate(first), estimate(second), paired(first, second), differs)
+
+
+def _refuse_lost_seed(row: BoardRow, damaged: Sequence[str]) -> None:
+    """Raise BenchError where a seed of the row is among the damaged records: its mean would be that of the others."""
+    seeds = {slot_of(record.dataset, record.method, 0).removesuffix("0") for record in row.records}
+    here = f"/{row.task}/" if row.place == RUNS else f"{row.place}/{ENTRIES}/{row.task}--"
+    for problem in damaged:
+        if any(here + seed in problem for seed in seeds):
+            raise BenchError(f"{row.label}: a seed of it cannot be read, and must not vanish from a mean: {problem}")
 
 
 def find_rows(sources: Sequence[Source]) -> list[BoardRow]:
@@ -353,7 +365,7 @@ def metric_row(row: BoardRow, metric: str) -> MetricRow:
 
 
 def _samples(source: Source) -> Mapping[str, Any]:
-    if not source.samples.is_file():
+    if not os.path.lexists(source.samples):
         raise BenchError(
             f"{source.samples} is missing; without per-sample scores nothing can be compared: run the cell again"
         )

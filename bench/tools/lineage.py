@@ -6,6 +6,7 @@ A view of records, of `runs/` and of the boards' entries alike: it reads and has
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from bench.boards.checks import wrong_identity, wrong_numbers
 from bench.boards.entries import ENTRIES, ENTRY_FILES, read_samples
 from bench.core.errors import BenchError, nearest
+from bench.core.untrusted import is_regular
 from bench.execution.cell import row_names
 from bench.execution.records import (
     CHANGED,
@@ -250,7 +252,7 @@ def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boar
 def _wrong(source: Source) -> str:
     """Return what in a record does not follow from what it says of itself or from its per-sample scores."""
     problem = wrong_identity(source.record)
-    if problem or source.record.status != "finished" or not source.samples.is_file():
+    if problem or source.record.status != "finished" or not os.path.lexists(source.samples):
         return problem
     try:
         return wrong_numbers(source.record, read_samples(source.samples, source.record.task))[0]
@@ -381,7 +383,7 @@ def _files(source: Source, base: Path) -> list[dict[str, str]]:
                 "in": place,
                 "path": at,
                 "file": "per-sample scores",
-                "state": "there" if source.samples.is_file() else "missing",
+                "state": "there" if is_regular(source.samples) else "missing",
             }
         )
     return out

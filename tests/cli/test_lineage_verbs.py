@@ -108,7 +108,7 @@ def test_explain_tells_what_it_cannot_find(tiny: Bench, bench: Bench) -> None:
         "explain", "abcd", "--runs", "nowhere", "--boards", "leaderboards"
     )
     write(tiny.folder / "leaderboards/tiny/entries/matching--x.json", b"[]")
-    done = tiny("explain", CFOG)
+    done = tiny("explain", CFOG, code=1)
     assert "left out: " in done.stderr and "matching--x.json" in done.stderr and "finished" in done.stdout
 
 

@@ -33,6 +33,7 @@ from bench.execution.costs import PastCosts
 from bench.execution.records import Record, load_record
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
+from bench.tools.comparison import compare
 from bench.tools.lineage import explain, find_sources, look_up
 from bench.tools.merge import DAMAGED, MERGED, STOPPED, merge_runs
 
@@ -367,3 +368,14 @@ def test_one_cell_that_cannot_be_written_stops_no_other(tmp_path: Path) -> None:
         STOPPED,
         MERGED,
     ]
+
+
+def test_a_row_with_a_seed_that_cannot_be_read_is_not_compared(tmp_path: Path) -> None:
+    a_board(tmp_path)
+    paths = {m: [put_entry(tmp_path, "s", *detected(m, seed, [1, 2])) for seed in (0, 1)] for m in ("a", "b", "c")}
+    write(paths["c"][1], b"{")
+    said: list[str] = []
+    compare("a", "b", runs=tmp_path / "runs", boards=tmp_path, report=said.append)
+    assert len(said) == 1 and said[0].startswith(f"left out: {paths['c'][1]}")
+    with pytest.raises(BenchError, match="c: a seed of it cannot be read, and must not vanish from a mean: .*seed1"):
+        compare("a", "c", runs=tmp_path / "runs", boards=tmp_path, report=said.append)
