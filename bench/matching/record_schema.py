@@ -77,8 +77,8 @@ SAMPLES = {
     "distance": ArraySpec("f", ("p",)),
     "gallery_position": ArraySpec("iu", ("g",), low=0, high="n"),
     "gallery_distance": ArraySpec("f", ("g", "g"), needed=False),
-    "gallery_sar_to_optical": ArraySpec("iu", (2, "g"), low=0, needed=False),
-    "gallery_optical_to_sar": ArraySpec("iu", (2, "g"), low=0, needed=False),
-    "full_sar_to_optical": ArraySpec("iu", (2, "queries"), low=0, needed=False),
-    "full_optical_to_sar": ArraySpec("iu", (2, "queries"), low=0, needed=False),
+    "gallery_sar_to_optical": ArraySpec("iu", (2, "g"), low=0, high="g", needed=False),
+    "gallery_optical_to_sar": ArraySpec("iu", (2, "g"), low=0, high="g", needed=False),
+    "full_sar_to_optical": ArraySpec("iu", (2, "queries"), low=0, high="queries", needed=False),
+    "full_optical_to_sar": ArraySpec("iu", (2, "queries"), low=0, high="queries", needed=False),
 }
