@@ -201,7 +201,10 @@ def _open(args: argparse.Namespace, kind: Literal["pairs", "ships"] | None = Non
     if args.root is not None and not args.root.is_dir():
         near = Nearby(args.root.parent).tail(args.root.name)
         raise BenchError(f"--root {args.root} is not a folder{near}; give the folder that holds the data set")
-    options = {**_yaml_pairs(args.option, "--option"), **extra}
+    options = _yaml_pairs(args.option, "--option")
+    for name in options.keys() & extra.keys():
+        raise BenchError(f"--option {name}: this action has an option of its own for it, which wins; use that one")
+    options |= extra
     dataset: Dataset = open_dataset(args.name, options, args.root, Workspace(args.runs).cache, kind=kind)
     return dataset
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from bench.api import plan
 from bench.cli.options import add_place_arguments, add_suite_arguments, place_arguments, suite_arguments
 from bench.core.workspace import Workspace
+from bench.data.windows import left_out_line
 from bench.execution.cell import Cell
 from bench.execution.costs import Estimate, PastCosts
 from bench.execution.plan import BLOCKED, PlanItem
@@ -58,6 +59,8 @@ def execute(args: argparse.Namespace) -> int:
     entries = [Entry(cell, item, None if item is None else costs.estimate(item)) for cell, item in found.states]
     print(f"{arguments['suite'].name}: {len(entries)} cell{'' if len(entries) == 1 else 's'}")
     for line in [*_graph(entries, args.cells), *_summary(entries)]:
+        print(line)
+    for line in _left_out(entries):
         print(line)
     for message in found.missing:
         print(f"\nmissing: {message}")
@@ -169,6 +172,19 @@ def _summary(entries: Sequence[Entry]) -> Iterator[str]:
     if machines:
         shown = "; ".join(f"{machine} ({count} cells)" for machine, count in machines.most_common())
         yield f"estimates are those of past records on: {shown}; another machine takes another time"
+
+
+def _left_out(entries: Sequence[Entry]) -> list[str]:
+    """Return a line for each data set that loses windows or, by its split, samples: what is not measured is said."""
+    lines: dict[str, None] = {}
+    for entry in entries:
+        inputs = {} if entry.item is None else entry.item.identity.inputs
+        lost = left_out_line(inputs.get("left_out", {}), most=8)
+        dropped = (inputs.get("split_summary") or {}).get("dropped") or {}
+        by = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items() if count)
+        split = f"the split puts {sum(dropped.values())} samples into no part: {by}" if by else ""
+        lines |= {f"{entry.cell.dataset}: {text}": None for text in (lost, split) if text}
+    return list(lines)
 
 
 def _sum(entries: Sequence[Entry]) -> str:

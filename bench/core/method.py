@@ -24,6 +24,12 @@ class MethodOptions(Spec):
         """
         return capped(self)
 
+    def overridden(self) -> dict[str, str]:
+        """Return option -> why it changes nothing, of the options that others override as they stand. One of them that
+        a user writes is refused.
+        """
+        return {}
+
 
 OptionsT = TypeVar("OptionsT", bound=BaseModel, covariant=True, default=MethodOptions)
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 
+from bench.core.errors import BenchError
+
 _LATER: dict[str, Any] = {"later": True}
 CAPS = {  # of a smoke run
     "epochs": 2,
@@ -60,6 +62,16 @@ def capped(options: Options, **more: Any) -> Options:
         if isinstance(value, int | float) and not isinstance(value, bool) and value > cap:
             values[name] = cap
     return type(options).model_validate({**values, **more})
+
+
+def check_overridden(options: BaseModel, where: str) -> None:
+    """Raise BenchError where `options`, as the user wrote them, state one that another overrides
+    (`MethodOptions.overridden`).
+    """
+    hook = getattr(options, "overridden", None)
+    overridden: dict[str, str] = hook() if callable(hook) else {}
+    for name in overridden.keys() & options.model_fields_set:
+        raise BenchError(f"{where}: {name} changes nothing: {overridden[name]}; remove one of the two")
 
 
 def options_for(options: Options, smoke: bool) -> Options:

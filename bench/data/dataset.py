@@ -143,6 +143,12 @@ class Dataset(ABC):
             BenchError: no samples, a file without its partner, an inconsistent table or annotation.
         """
 
+    def left_out(self) -> Mapping[str, tuple[int, int]]:
+        """Return what the options leave out, once the index was made: scene -> (samples left out, samples in all), of
+        the scenes that lose any.
+        """
+        return {}
+
     @abstractmethod
     def _file_names(self) -> list[str]:
         """Return the paths of every file that the index reads; called by `files` and `manifest`."""

@@ -7,14 +7,15 @@ Image rows go down while the metres of y decrease: row 0 lies at y_max.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from bench.core.errors import BenchError, nearest
+from bench.core.options import later
 from bench.core.store import canonical_hash, folder_lock, write_json
 from bench.core.workspace import user_path
 from bench.data.csv_files import PLACE_COLUMNS, CellText, place_of, read_csv
@@ -35,6 +36,7 @@ class SceneOptions(DatasetOptions):
         patch_px: edge length of the patches.
         overlap_px: how many pixels neighbouring patches share.
         reject: when a window is left out (off by default).
+        empty_scenes: "drop" scenes of which no window is left, or "refuse" to go on.
         require: only scenes whose CSV columns have these values.
         optical, sar: folder names below the root; `table`: CSV with a `scene` column (the file stem) and corners in
             metres.
@@ -51,6 +53,7 @@ class SceneOptions(DatasetOptions):
     table: str = "scenes.csv"
     crs: str | None = None
     sar_scale: SarScale | None = None
+    empty_scenes: Literal["refuse", "drop"] = later("refuse")
 
     @model_validator(mode="after")
     def _overlap_below_patch(self) -> SceneOptions:
@@ -64,6 +67,10 @@ class ScenePairs(PairDataset):
 
     Options = SceneOptions
     default_crs: str | None = None
+
+    def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
+        super().__init__(root, options, cache)
+        self._left_out: dict[str, tuple[int, int]] = {}
 
     @classmethod
     def lacks(cls, folder: Path, options: Any) -> list[str]:
@@ -111,6 +118,8 @@ class ScenePairs(PairDataset):
         rows = self.rows()
         sizes = {pair.id: self.scene_size(pair) for pair in scan.pairs}
         accepted = self._accepted(scan.pairs, sizes)
+        where = f"{self.facts.name} at {self.root}"
+        self._check_left_out({name: (len(accepted[name]), self._grid(size)) for name, size in sizes.items()}, where)
         samples: list[PairSample] = []
         for pair in scan.pairs:
             row = rows[pair.id]
@@ -120,20 +129,40 @@ class ScenePairs(PairDataset):
                 ground = window_place(place, sizes[pair.id], window) if place else None
                 name = f"{pair.id}_y{window[0]:05d}_x{window[1]:05d}"
                 samples.append(PairSample(name, pair.optical, pair.sar, window, pair.id, ground, attributes))
-        where = f"{self.facts.name} at {self.root}"
-        if not samples:
-            raise BenchError(
-                f"no pairs found in {where}: no window of {self.options.patch_px} px fits, or `reject` took all of them"
-            )
         return PairIndex(tuple(samples), self.crs, where, self.reading)
 
     def whole_scenes(self) -> tuple[WholeScene, ...]:
         """Return the scenes that fulfil `require`, in order."""
-        rows, table = self.rows(), self.root / self.options.table
+        rows, table = self.rows(), self.tables()[0]
         return tuple(
             WholeScene(pair.id, pair.optical, pair.sar, self.scene_size(pair), place_of(rows[pair.id], table))
             for pair in self.scan().pairs
         )
+
+    def left_out(self) -> Mapping[str, tuple[int, int]]:
+        return self._left_out
+
+    def _grid(self, size: tuple[int, int]) -> int:
+        """Return the number of windows of a scene before any is rejected."""
+        return len(window_grid(*size, self.options.patch_px, self.options.overlap_px))
+
+    def _check_left_out(self, kept: Mapping[str, tuple[int, int]], where: str) -> None:
+        """Remember what every scene loses. Raise BenchError where no window is left of some, unless they may be
+        dropped, or of all.
+
+        Args:
+            kept: scene -> (windows kept, windows in all).
+        """
+        self._left_out = {name: (every - count, every) for name, (count, every) in kept.items() if count < every}
+        empty = [name for name, (count, _) in kept.items() if count == 0]
+        if empty and (self.options.empty_scenes == "refuse" or len(empty) == len(kept)):
+            shown = ", ".join(f"{name} (of {kept[name][1]})" for name in empty[:5]) + (", ..." if empty[5:] else "")
+            raise BenchError(
+                f"no window of {self.options.patch_px} px is left of {len(empty)} of {len(kept)} scenes in {where}:"
+                f" {shown}. They are smaller, or `reject` takes all: max_blank_fraction counts the value 0, which a"
+                " stretched 8-bit image holds as a grey level too; `bench data cut` writes why to rejected.csv. Change"
+                " reject or patch_px, leave the scenes out by require, or allow it by empty_scenes: drop"
+            )
 
     def scene_size(self, pair: FilePair) -> tuple[int, int]:
         """Return (height, width) of a scene from the file headers.

@@ -25,6 +25,7 @@ from bench.data.decoded import read_ahead
 from bench.data.manifest import Manifest, build_manifest, unreadable
 from bench.data.reading import SarReading
 from bench.data.scaling import SarScale
+from bench.data.windows import left_out_line
 
 Item = TypeVar("Item")
 Checked = TypeVar("Checked")
@@ -322,6 +323,8 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
             shapes = f"{in_words(optical.shape)} px and {pair.sar} is {in_words(sar.shape)} px"
             mismatched.append(f"{pair.optical} is {shapes}")
     images = [name for pair in scan.pairs for name in (pair.optical, pair.sar)]
+    of_index = () if scan.unpaired or scan.problems else tuple(index_problems(dataset))
+    lost = left_out_line(dataset.left_out())
     return VerifyReport(
         **shared_findings(dataset, images, [one for pair in seen for one in pair], sizes),
         checked=len(chosen),
@@ -330,6 +333,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
         sar_dtypes=sar_types,
         optical_dtypes=optical_types,
         composites=composites_line((pair[1] for pair in seen), dataset.reading.sar),
+        notes=(lost,) if lost else (),
         unpaired=scan.unpaired,
         mismatched=tuple(mismatched),
         other=(
@@ -339,7 +343,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
             *type_problems(sar_types, "SAR images"),
             *scale_problems(dataset, sar_types),
             *_size_problems(dataset.patch_px(), _tally(sizes)),
-            *(() if scan.unpaired or scan.problems else index_problems(dataset)),
+            *of_index,
         ),
     )
 

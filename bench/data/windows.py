@@ -6,8 +6,10 @@ Shared by the scene-pairs reader and by `bench data cut`, so that both choose th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from bench.core.errors import BenchError
 
@@ -39,6 +41,15 @@ class RejectCriteria(BaseModel):
     min_gradient_fraction: float | None = Field(default=None, gt=0, le=1)
     strong_gradient: float = Field(default=8.0, gt=0)
 
+    @model_validator(mode="after")
+    def _each_does_something(self) -> RejectCriteria:
+        """Refuse what belongs to a criterion that is off: it would change nothing but the key."""
+        if self.strong_gradient != 8.0 and self.min_gradient_fraction is None:
+            raise ValueError("strong_gradient is of min_gradient_fraction, which is off; give both or neither")
+        if self.no_data is not None and self.max_blank_fraction is None:
+            raise ValueError("no_data is of max_blank_fraction, which is off; give both or neither")
+        return self
+
     @property
     def active(self) -> bool:
         """Whether any criterion is on."""
@@ -55,6 +66,18 @@ def window_grid(height: int, width: int, patch_px: int, overlap_px: int) -> list
     rows = range(0, height - patch_px + 1, stride)
     columns = range(0, width - patch_px + 1, stride)
     return [(y0, x0, patch_px, patch_px) for y0 in rows for x0 in columns]
+
+
+def left_out_line(left_out: Mapping[str, Sequence[int]], most: int | None = None) -> str:
+    """Return what `Dataset.left_out` says in one line, "" where nothing is left out; of more than `most` scenes the
+    first.
+    """
+    if not left_out:
+        return ""
+    gone, every = (sum(pair[place] for pair in left_out.values()) for place in (0, 1))
+    each = [f"{scene} {lost} of {count}" for scene, (lost, count) in left_out.items()]
+    more = f", and {len(each) - most} more scenes" if most is not None and len(each) > most else ""
+    return f"{gone} of the {every} windows of {len(each)} scenes are left out: {', '.join(each[:most])}{more}"
 
 
 def read_window(image: np.ndarray, window: Window) -> np.ndarray:

@@ -136,7 +136,7 @@ class DetectionTask(SectionTask):
         }
 
     def size(self, cell: Cell, found: Inputs) -> int:
-        return _trained_tiles(cell.spec["method"]["options"]) + _test_tiles(
+        return _trained_tiles(cell.spec["method"]["options"]) + _predicted_tiles(
             found.plan, cell.spec["dataset"]["tiles"]["size_px"]
         )
 
@@ -289,9 +289,10 @@ def _trained_tiles(options: dict[str, Any]) -> int:
     return int(options.get("samples") or (options.get("per_epoch") or 0) * options.get("epochs", 0))
 
 
-def _test_tiles(plan: PlannedData, size_px: int) -> int:
-    """Return the area of the test scenes in tiles: what prediction costs."""
-    scenes = [plan.index.items[i] for i in plan.split.test.tolist()]
+def _predicted_tiles(plan: PlannedData, size_px: int) -> int:
+    """Return the area of the validation and test scenes in tiles: what prediction costs."""
+    positions = [*plan.split.validation.tolist(), *plan.split.test.tolist()]
+    scenes = [plan.index.items[i] for i in positions]
     return int(sum(scene.height * scene.width for scene in scenes) // size_px**2 + 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.core.validation import Spec
 from bench.tasks.section import DatasetEntry, MethodEntry, Section
@@ -70,6 +70,12 @@ class Protocol(Spec):
         if value != "all" and (isinstance(value, str) or value < 2):
             raise ValueError(f"a number of test samples from 2 on, or all; got {value!r}")
         return value
+
+    @model_validator(mode="after")
+    def _each_does_something(self) -> Protocol:
+        if self.clusters != 8 and self.hard != "cluster":
+            raise ValueError(f"clusters are of hard: cluster, and hard is {self.hard}; give both or neither")
+        return self
 
 
 class MatchingSection(Section):

@@ -124,7 +124,8 @@ class MatchingTask(SectionTask):
         }
 
     def size(self, cell: Cell, found: Inputs) -> int:
-        return _trained(cell, found) + found.plan.counts()["test"]
+        counts = found.plan.counts()
+        return _trained(cell, found) + counts["validation"] + counts["test"]
 
     def initial_file(self, cell: Cell, workspace: Workspace) -> Path | None:
         init, backbone = cell.spec["method"]["init"], cell.spec["method"]["backbone"]

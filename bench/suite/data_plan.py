@@ -61,6 +61,13 @@ class PlannedData:
         """Return the number of samples of each part."""
         return {name: len(self.part(name)) for name in PARTS}
 
+    def losses(self) -> dict[str, Any]:
+        """Return, under "left_out", what the options of the data set leave out of each scene (`Dataset.left_out`);
+        nothing where all is used.
+        """
+        lost = self.dataset.left_out()
+        return {"left_out": {scene: list(counts) for scene, counts in lost.items()}} if lost else {}
+
     def identity(self) -> dict[str, Any]:
         """Return what stands for the data in a key: no path, no time."""
         return {

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from bench.core.errors import BenchError, MissingInputs, NotSelected
-from bench.core.options import option_values, options_for
+from bench.core.options import check_overridden, option_values, options_for
 from bench.core.registries import BACKBONES
 from bench.core.registry import Registry
 from bench.core.store import read_json
@@ -21,6 +21,7 @@ from bench.core.validation import validate
 from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import VERSION as SCALING_VERSION
+from bench.data.windows import left_out_line
 from bench.execution.cell import Cell, Identity, Origin, Selection
 from bench.execution.record_schema import StatedParts
 from bench.execution.records import MODEL, TRAIN, Record, cell_of
@@ -135,7 +136,13 @@ class SectionTask(Task):
     ) -> MethodRow:
         """Return one row, its options validated and written out."""
         component = self.registry.get(getattr(method, self.component))
-        options = options_for(validate(component.Options, method.options, f"{where}.options"), smoke)
+        written = validate(component.Options, method.options, f"{where}.options")
+        check_overridden(written, f"{where}.options")
+        if not component.trains and method.precision != "fp32":
+            raise BenchError(f"{where}: precision is of trainings, and this method trains nothing; remove it")
+        if not component.seeded and method.seeds is not None:
+            raise BenchError(f"{where}: seeds change nothing of this method, which runs once; remove them")
+        options = options_for(written, smoke)
         files = {**places, "results": method.options.get("results")}
         return MethodRow(label, method, component, option_values(options), names, files, where)
 
@@ -161,6 +168,7 @@ class SectionTask(Task):
             "data": plan.identity(),
             "split_counts": plan.counts(),
             "split_summary": plan.split.summary,
+            **plan.losses(),
             **plan.audited(cell.spec["dataset"]["split"]),
             **self.inputs(cell, found, workspace),
         }
@@ -281,6 +289,9 @@ class SectionTask(Task):
 
     # -- stages --------------------------------------------------------------------------------------------------------
     def prepare(self, job: Job) -> None:
+        lost = left_out_line(job.identity.inputs.get("left_out", {}))
+        if lost:
+            job.context.log(lost)
         self.load(job)
 
     def train(self, job: Job) -> dict[str, Any]:

@@ -214,7 +214,7 @@ def _method(given: Any, registry: Registry, base: type, adapter: type, options: 
         expected = f"a registered name, a class or an object of {base.__name__}, or a function"
         raise BenchError(f"{given!r} is no {registry.kind}; give {expected}")
     made: Any = given if isinstance(given, base) else adapter(given)
-    own = made.options.model_dump(mode="json") if isinstance(made.options, BaseModel) else {}
+    own = made.options.model_dump(mode="json", exclude_unset=True) if isinstance(made.options, BaseModel) else {}
     label = re.sub(r"\W", "", str(getattr(given, "__name__", type(given).__name__)))
     return _Method(registry, GIVEN, label, own, _lent(type(made), __new__=lambda cls, options: made))
 

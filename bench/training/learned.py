@@ -60,6 +60,10 @@ class TrainingOptions(MethodOptions):
         """Return the training budget in samples; it sets the number of epochs instead of `epochs` where it is given."""
         return None
 
+    def overridden(self) -> dict[str, str]:
+        out = {} if self.budget() is None else {"epochs": "the budget in samples or entries sets the number of epochs"}
+        return {**out, **({"momentum": "adamw takes none"} if self.optimizer == "adamw" else {})}
+
     def epochs_of(self, per_epoch: int, extra: int = 0) -> int:
         """Return the number of epochs of `per_epoch` samples: as given, or as many as the budget needs, rounded up;
         `extra` samples are added to either.

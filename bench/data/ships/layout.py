@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -164,7 +165,9 @@ class ShipLayout(ShipOptions, BoxOptions, ABC):
         if self.without_area == "drop":
             scan = _without_flat(scan)
         kept = tuple(claim for claim in scan.claims if len(claim.boxes) or self.without_ships == "keep")
-        return replace(scan, claims=kept)
+        gone = len(scan.claims) - len(kept)
+        note = (f"{gone} of {len(scan.claims)} images show no ships and are left out (without_ships: drop)",)
+        return replace(scan, claims=kept, notes=(*scan.notes, *(note if gone else ())))
 
     def _of_categories(self, scan: ShipScan) -> ShipScan:
         names = {name: None for claim in scan.claims for name in claim.names}
@@ -178,7 +181,10 @@ class ShipLayout(ShipOptions, BoxOptions, ABC):
             if name not in names
         ]
         claims = tuple(claim.only([name in self.categories for name in claim.names]) for claim in scan.claims)
-        return replace(scan, claims=claims, problems=(*scan.problems, *unknown))
+        others = Counter(name for claim in scan.claims for name in claim.names if name not in self.categories)
+        by = ", ".join(f"{name} {count}" for name, count in sorted(others.items()))
+        note = (f"{others.total()} boxes of other categories are left out: {by}",) if others else ()
+        return replace(scan, claims=claims, problems=(*scan.problems, *unknown), notes=(*scan.notes, *note))
 
 
 def _without_flat(scan: ShipScan) -> ShipScan:

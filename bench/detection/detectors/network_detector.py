@@ -87,6 +87,10 @@ class NetworkOptions(DetectorOptions, TrainingOptions):
     def budget(self) -> int | None:
         return self.samples
 
+    def overridden(self) -> dict[str, str]:
+        other = {"grid": "ship_share", "crops": "empty_share"}[self.sampling]
+        return {**super().overridden(), other: f"it is for the other sampling than {self.sampling!r}"}
+
     def _step_epochs(self, epochs: int) -> tuple[int, ...]:
         return tuple(math.ceil(share * epochs) for share in self.step_at)
 

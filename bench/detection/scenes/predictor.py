@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from bench.core.context import ExecutionContext
 from bench.core.errors import BenchError
+from bench.core.options import check_overridden
 from bench.core.registries import DATASETS, DETECTORS
 from bench.core.store import read_json
 from bench.data.dataset import parse_options
@@ -293,6 +294,7 @@ def without_training(detector: str, settings: Mapping[str, Any], gsd_m: float | 
     if issubclass(cls, Submission):
         raise BenchError("detector submission holds boxes of another tool; there is no detector to run")
     options = parse_options(cls.Options, settings, f"detector {detector}")
+    check_overridden(options, f"detector {detector}")
     return Predictor(detector, detector, options.model_dump(mode="json"), gsd_m=gsd_m)
 
 

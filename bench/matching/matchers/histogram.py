@@ -54,6 +54,10 @@ class HistogramOptions(MatcherOptions):
     regularisation: float = Field(default=1.0, gt=0.0)
     neighbours: int = Field(default=15, ge=1)
 
+    def overridden(self) -> dict[str, str]:
+        others = ("neighbours",) if self.model == "linear" else ("components", "negatives", "regularisation")
+        return dict.fromkeys(others, f"it is for the other model than {self.model!r}")
+
 
 class Histogram(Matcher[HistogramOptions]):
     """Grey-level and colour statistics with a linear or a k-NN model; distances from 0 up, at most 1 for `linear`."""

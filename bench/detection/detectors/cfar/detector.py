@@ -100,6 +100,10 @@ class CfarOptions(DetectorOptions):
     land_min_area_px: int = Field(40_000, ge=1)
     coast_px: int = Field(default=0, ge=-1000, le=1000)
 
+    def overridden(self) -> dict[str, str]:
+        of_land = ("land_contrast_db", "land_min_area_px", "coast_px") if self.land == "none" else ()
+        return dict.fromkeys(of_land, "with land 'none' no land is estimated")
+
     @model_validator(mode="after")
     def _consistent(self) -> CfarOptions:
         if self.guard_px >= self.ring_px:
