@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from bench.execution.task import get_task
 
 ENTRIES, ENTRY_FILES = "entries", "[!.]*.json"  # a dot begins the temporary file of a writer that was killed
 KEPT = 2 * SAMPLES  # bytes of per-sample scores that are kept in memory
-_READ: OrderedDict[tuple[Path, str, int, int], tuple[int, Mapping[str, Any]]] = OrderedDict()
 
 
 @dataclass(frozen=True)
@@ -222,14 +221,30 @@ def read_samples(path: Path, task: str) -> Mapping[str, Any]:
         if key not in _READ:
             advice, schema = "run the suite again", get_task(task).samples_schema
             arrays = load_arrays(path, "per-sample scores", advice, schema, SAMPLES)
-            while _READ and sum(size for size, _ in _READ.values()) + _bytes(arrays) > KEPT:
-                _READ.popitem(last=False)
-            _READ[key] = _bytes(arrays), arrays
-        _READ.move_to_end(key)
-        return _READ[key][1]
+            _READ.keep(key, arrays)
+        return _READ.used(key)
     except FileNotFoundError as error:
         raise BenchError(f"{path} does not exist; run the suite again") from error
 
 
+class _Kept(OrderedDict[Hashable, Mapping[str, Any]]):
+    """The arrays that were used last, as many as fit into `KEPT`."""
+
+    total = 0
+
+    def keep(self, key: Hashable, arrays: Mapping[str, Any]) -> None:
+        self[key] = arrays
+        self.total += _bytes(arrays)
+        while self.total > KEPT and len(self) > 1:
+            self.total -= _bytes(self.popitem(last=False)[1])
+
+    def used(self, key: Hashable) -> Mapping[str, Any]:
+        self.move_to_end(key)
+        return self[key]
+
+
 def _bytes(arrays: Mapping[str, Any]) -> int:
     return sum(int(array.nbytes) for array in arrays.values())
+
+
+_READ = _Kept()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.boards.equal_scores import EQUAL_SCORES, FOOTNOTE, MARK
@@ -327,8 +328,13 @@ def aggregate(records: Sequence[Record], key: str) -> TableCell:
     if len(known) < len(values) or not known:
         note = f"{len(values) - len(known)}/{len(values)} undefined" if known else ""
         return TableCell(None, n=len(values), note=note)
-    spread = statistics.stdev(known) if len(known) > 1 else None
-    return TableCell(statistics.fmean(known), spread, len(known))
+    return TableCell(statistics.fmean(known), _spread(tuple(known)), len(known))
+
+
+@lru_cache(maxsize=1 << 16)
+def _spread(values: tuple[float, ...]) -> float | None:
+    """Return the sample standard deviation, correctly rounded, which is slow: the tables ask for it, then the CSV."""
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def recorded(record: Record, key: str) -> float | None:

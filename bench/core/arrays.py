@@ -6,6 +6,7 @@ header states before its content is read, all together within a limit.
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import tokenize
@@ -13,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 LARGEST = 4096 * MIB  # of all arrays of a file together, where its kind states no limit of its own
 SAMPLES = 256 * MIB  # of the per-sample scores of one record; the committed ones take less than 1 MiB each
-_MEMBERS = 256  # arrays in one file
+_MEMBERS, _HEADER = 256, 10_000  # arrays in one file; bytes of a header, NumPy's own limit
 # what NumPy and zipfile let through when bytes are wrong; MemoryError: more than this machine has
 _DAMAGE = (
     OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, OverflowError, MemoryError, RuntimeError,
@@ -78,11 +80,11 @@ def load_arrays(
             missing = [name for name, spec in (schema or {}).items() if spec.needed and name not in names]
             if missing:
                 raise ValueError(f"array {missing[0]} is missing")
-            stated = {name: _stated_size(archive, info) for name, info in wanted.items()}
-            if sum(stated.values()) > at_most:
-                total = size_text(sum(stated.values()))
-                raise ValueError(f"its arrays take {total}; at most {size_text(at_most)} are read")
-            arrays = {name: _read(archive, info) for name, info in wanted.items()}
+            heads = {name: _head(archive, info) for name, info in wanted.items()}
+            total = sum(max(head.size, wanted[name].file_size) for name, head in heads.items())
+            if total > at_most:
+                raise ValueError(f"its arrays take {size_text(total)}; at most {size_text(at_most)} are read")
+            arrays = {name: _read(archive, wanted[name], head) for name, head in heads.items()}
         for name, array in arrays.items():
             _check_text(name, array)
         if schema is not None:
@@ -137,43 +139,67 @@ def _check_text(name: str, array: np.ndarray) -> None:
         raise ValueError(f"array {name} holds what is no text")
 
 
-def _stated_size(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
-    """Return the bytes that an array takes in memory, by its header alone.
+@dataclass(frozen=True)
+class _Head:
+    """What the header of a .npy file states; `start` is its own length in bytes."""
+
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype[Any]
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the array's content."""
+        return math.prod(self.shape) * int(self.dtype.itemsize)
+
+
+def _head(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Head:
+    """Return what an array's header states.
 
     Raises:
-        ValueError: the header does not fit what the archive states, or the array holds objects.
+        ValueError: it does not fit what the archive states, or the array holds objects.
     """
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"array {info.filename} is encrypted, or packed as no file of ours is")
     with archive.open(info) as stream:
         try:
-            shape, dtype, start = _header(stream)
+            first = stream.read(12)
+            width = 2 if first[6:7] == b"\x01" else 4
+            length = int.from_bytes(first[8 : 8 + width], "little")
+            if length > _HEADER:
+                raise ValueError("its header is too long")
+            head = _parsed(first + stream.read(8 + width + length - len(first)))
         except (ValueError, TypeError, SyntaxError) as error:
             raise ValueError(f"{info.filename.removesuffix('.npy')} is no array") from error
-    if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None:
-        raise ValueError(f"array {info.filename} is of {dtype}, which no file of ours holds")
-    size = math.prod(shape) * int(dtype.itemsize)
-    if min(shape, default=0) < 0 or start + size != info.file_size:
-        raise ValueError(f"array {info.filename} states shape {shape}, which its length does not fit")
-    return max(size, info.file_size)
+    if head.dtype.hasobject or head.dtype.names is not None or head.dtype.subdtype is not None:
+        raise ValueError(f"array {info.filename} is of {head.dtype}, which no file of ours holds")
+    if min(head.shape, default=0) < 0 or head.start + head.size != info.file_size:
+        raise ValueError(f"array {info.filename} states shape {head.shape}, which its length does not fit")
+    return head
 
 
-def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Return shape, data type and length of the header of a .npy file."""
+@lru_cache(maxsize=4096)
+def _parsed(text: bytes) -> _Head:
+    """Return what a header states; a table reads thousands of files whose arrays have few headers between them."""
     from numpy.lib import format as npy
 
+    stream = io.BytesIO(text)
     version = npy.read_magic(stream)
     reader = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
     if reader is None:
         raise ValueError(f"version {version} of the .npy format is not read")
-    shape, _, dtype = reader(stream)
-    return shape, dtype, int(stream.tell())
+    shape, fortran, dtype = reader(stream)
+    return _Head(shape, fortran, dtype, stream.tell())
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
-    from numpy.lib import format as npy
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, head: _Head) -> Any:
+    import numpy as np
 
-    with archive.open(info) as stream:
-        array = npy.read_array(stream, allow_pickle=False)
-        stream.read(1)  # at the end the checksum is compared
-    return array
+    content = archive.read(info)  # at the end the checksum is compared
+    if not head.size:
+        return np.zeros(head.shape, head.dtype)
+    array = np.frombuffer(content, head.dtype, offset=head.start).reshape(
+        head.shape, order="F" if head.fortran else "C"
+    )
+    return array.copy(order="K")

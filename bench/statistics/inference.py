@@ -11,6 +11,7 @@ its neighbours.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache, wraps
 from itertools import combinations
@@ -20,6 +21,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from bench.core.errors import BenchError
+from bench.core.processes import available_cores
 from bench.statistics.families import LEVEL, holm, tiers
 from bench.statistics.intervals import (
     TOLERANCE,
@@ -183,12 +185,10 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
         rows[0].results[0].check(row.results[0])
     count, resamples = len(rows), Resamples(rows[0].clusters)
     every = _separable(rows, resamples)
-    pairs = {
-        (i, j): _compare(rows[i], rows[j], resamples, reference in (i, j))
-        for i in range(count)
-        for j in range(i + 1, count)
-        if every or reference in (i, j)
-    }
+    wanted = [at for at in combinations(range(count), 2) if every or reference in at]
+    with ThreadPoolExecutor(available_cores()) as pool:  # most of a comparison is NumPy's and scipy's, without the GIL
+        each = pool.map(lambda at: _compare(rows[at[0]], rows[at[1]], resamples, reference in at), wanted)
+        pairs = dict(zip(wanted, each, strict=True))
     differences = tuple(
         None
         if reference is None or row == reference

@@ -6,12 +6,15 @@ scipy.special is imported inside the functions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from bench.statistics.resampling import Clusters
 
+_CLOSED_FORM_UP_TO = 30
+Below = Callable[[float, np.ndarray], np.ndarray]  # degrees of freedom, values t -> P(T < t)
 TOLERANCE = 1e-12  # two statistics closer than this are equal: rounding must not decide a test
 
 
@@ -112,7 +115,14 @@ def share_interval(value: float, scatter: Scatter | None, level: float = 0.95) -
     return Interval(low, high, level)
 
 
-def swap_p(swapped: np.ndarray, value: float, seeds: Scatter | None) -> float:
+def student(freedom: float, t: np.ndarray) -> np.ndarray:
+    """Return P(T < t) of Student's distribution."""
+    from scipy.special import stdtr
+
+    return np.asarray(stdtr(freedom, t))
+
+
+def swap_p(swapped: np.ndarray, value: float, seeds: Scatter | None, below: Below = student) -> float:
     """Return the two-sided p of a swap test: the share of swaps that differ by as much as was seen.
 
     Swapping does not measure the scatter of training. Where rows have several seeds in common, each swap is widened by
@@ -123,7 +133,7 @@ def swap_p(swapped: np.ndarray, value: float, seeds: Scatter | None) -> float:
     Args:
         swapped: (n,) differences after swapping, the identity among them; an undefined one counts as extreme.
         value: the difference seen. seeds: its standard error over the seeds, None where nothing was trained or there is
-            one seed.
+            one seed. below: Student's distribution.
     """
     seen, size = abs(value) - TOLERANCE, np.abs(np.where(np.isfinite(swapped), swapped, np.inf))
     if seen <= 0:
@@ -131,10 +141,28 @@ def swap_p(swapped: np.ndarray, value: float, seeds: Scatter | None) -> float:
     share = float(np.mean(size >= seen))
     if seeds is None or seeds.error < TOLERANCE:
         return share
-    from scipy.special import stdtr
-
-    beyond = stdtr(seeds.freedom, (size - seen) / seeds.error) + stdtr(seeds.freedom, -(size + seen) / seeds.error)
+    beyond = below(seeds.freedom, (size - seen) / seeds.error) + below(seeds.freedom, -(size + seen) / seeds.error)
     return min(max(share, float(beyond.mean())), 1.0)
+
+
+def student_closed(freedom: float, t: np.ndarray) -> np.ndarray:
+    """Return what `student` returns but for some 1e-15, forty times as fast: for the many trials of a search.
+
+    Few seeds know their scatter with few, whole degrees of freedom; for these there is a closed form (Abramowitz and
+    Stegun 1964, 26.7.3 and 26.7.4).
+    """
+    whole = round(freedom)
+    if freedom != whole or not 1 <= whole <= _CLOSED_FORM_UP_TO:
+        return student(freedom, t)
+    t = np.clip(t, -1e150, 1e150)
+    long = np.hypot(t, np.sqrt(whole))
+    sine, cosine = t / long, np.sqrt(whole) / long
+    total, squared = np.ones_like(cosine), np.square(cosine)
+    for k in range(whole - 3, 0, -2):  # from the last term inwards
+        total = 1 + total * squared * k / (k + 1)
+    if whole % 2 == 0:
+        return np.asarray(0.5 + sine * total / 2)
+    return np.asarray(0.5 + (np.arctan2(t, np.sqrt(whole)) + (sine * cosine * total if whole > 1 else 0)) / np.pi)
 
 
 def smallest_found(
@@ -161,7 +189,9 @@ def smallest_found(
     pull, spread = signs @ parts, signs @ share
 
     def found(difference: float) -> bool:
-        return swap_p(pull + spread * difference, difference + float(pull[0]), seeds) <= 0.05
+        swapped, seen = pull + spread * difference, difference + float(pull[0])
+        # without the scatter of the seeds p is no larger, and known at once
+        return swap_p(swapped, seen, None) <= 0.05 and swap_p(swapped, seen, seeds, student_closed) <= 0.05
 
     high = scatter.error
     while not found(high):

@@ -72,7 +72,7 @@ class Clusters:
 
     def same(self, other: Clusters) -> bool:
         """Return whether both are the same clusters, in the same order and strata (sizes are a row's own)."""
-        return self.names == other.names and bool((self.stratum == other.stratum).all())
+        return self is other or self.names == other.names and bool((self.stratum == other.stratum).all())
 
 
 class Resampled(ABC):

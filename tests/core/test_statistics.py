@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy.stats import cauchy
 from scipy.stats import t as student
 
 from bench.core.errors import BenchError
@@ -21,6 +22,7 @@ from bench.statistics.intervals import (
     seed_error,
     share_interval,
     smallest_found,
+    student_closed,
     swap_p,
 )
 from bench.statistics.resamples import draws
@@ -327,3 +329,11 @@ def test_bad_rows_are_refused() -> None:
     with pytest.raises(BenchError, match="reference row 2"):
         analyse([row("a", [1, 2])], 2)
     assert analyse([], None).tiers == ()
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 9, 30, 31, 4.5])
+def test_students_distribution_in_closed_form_is_scipys(freedom: float) -> None:
+    rng = np.random.default_rng(1)
+    t = np.concatenate([rng.normal(size=4000) * 10.0 ** rng.uniform(-3, 4, 4000), [0, np.inf, -np.inf, 1e300, -1e300]])
+    expected = cauchy.cdf(t) if freedom == 1 else student.cdf(t, freedom)  # scipy's is 2e-11 off at 1
+    assert np.abs(student_closed(freedom, t) - expected).max() < 2e-15

@@ -7,7 +7,10 @@ that dependence is not modelled (docs/statistics.md). A retrieval query belongs 
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -61,12 +64,42 @@ def clusters_known(samples: Mapping[str, Any]) -> bool:
     return not np.array_equal(cluster_of_samples(samples), np.asarray(samples["id"]))
 
 
+@dataclass(frozen=True, eq=False)
+class _Decisions:
+    """The decisions of one kind, all arrays (n,): which of the pairs they are, the true answer, and the cluster."""
+
+    keep: np.ndarray
+    label: np.ndarray
+    cluster: np.ndarray
+    clusters: Clusters
+
+
+_DECISIONS: OrderedDict[tuple[bytes, str], _Decisions] = OrderedDict()
+_KEPT = 64
+
+
+def _decisions(kind: str, samples: Mapping[str, Any]) -> _Decisions:
+    """Return what the rows of a table have in common, made once for equal samples and pairs."""
+    mark = hashlib.sha256()
+    for array in (cluster_of_samples(samples), samples["pair_sar"], samples["kind"]):
+        mark.update(f"{array.dtype}{array.shape}".encode())
+        mark.update(np.ascontiguousarray(array).tobytes())
+    key = (mark.digest(), kind)
+    if key not in _DECISIONS:
+        keep = (samples["kind"] == POSITIVE) | (samples["kind"] == KINDS[kind])
+        label = samples["kind"][keep] == POSITIVE
+        names, cluster = np.unique(cluster_of_samples(samples)[samples["pair_sar"][keep]], return_inverse=True)
+        clusters = Clusters.of(names, np.bincount(cluster, minlength=len(names)))
+        _DECISIONS[key] = _Decisions(keep, label, cluster, clusters)
+        if len(_DECISIONS) > _KEPT:
+            _DECISIONS.popitem(last=False)
+    return _DECISIONS[key]
+
+
 def _of_pairs(kind: str, name: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
-    keep = (samples["kind"] == POSITIVE) | (samples["kind"] == KINDS[kind])
-    label = samples["kind"][keep] == POSITIVE
-    distance = np.asarray(samples["distance"][keep], dtype=np.float64)
-    names, cluster = np.unique(cluster_of_samples(samples)[samples["pair_sar"][keep]], return_inverse=True)
-    clusters = Clusters.of(names, np.bincount(cluster, minlength=len(names)))
+    known = _decisions(kind, samples)
+    label, cluster, clusters = known.label, known.cluster, known.clusters
+    distance = np.asarray(samples["distance"][known.keep], dtype=np.float64)
     if name == "roc_auc":
         return Ranking.roc_auc(clusters, cluster, distance, label)
     fixed, _, decision = name.rpartition(".")
@@ -81,7 +114,7 @@ def _of_pairs(kind: str, name: str, record: Record, samples: Mapping[str, Any]) 
         "recall": (hit, true),
         "f1": (2 * hit, called.astype(np.int64) + true),
     }[decision]
-    return Ratio(clusters, *(np.bincount(cluster, weights=part, minlength=len(names)) for part in (top, bottom)))
+    return Ratio(clusters, *(np.bincount(cluster, weights=part, minlength=len(clusters)) for part in (top, bottom)))
 
 
 def _of_queries(name: str, samples: Mapping[str, Any]) -> Resampled | None:
