@@ -9,8 +9,10 @@ from matching_toys import toy_scene
 from bench.core.errors import BenchError
 from bench.matching.matchers.phase_congruency import PhaseCongruency, PhaseCongruencyOptions
 
+VERSION_1 = [0.44024980068206787, 0.8279112577438354, 0.811279833316803, 0.5193649530410767]
 
-def matcher(**options: float) -> PhaseCongruency:
+
+def matcher(**options: float | str) -> PhaseCongruency:
     return PhaseCongruency(PhaseCongruencyOptions.model_validate(options))
 
 
@@ -105,4 +107,25 @@ def test_too_small_patches_are_told() -> None:
     with pytest.raises(
         BenchError, match="phase-congruency needs patches of at least .* set max_shift_px, scales or min_wav"
     ):
-        matcher().score_pairs(np.zeros((1, 40, 40)), np.zeros((1, 40, 40, 3)), np.array([[0, 0]]))
+        matcher(border="crop").score_pairs(np.zeros((1, 40, 40)), np.zeros((1, 40, 40, 3)), np.array([[0, 0]]))
+    distance = matcher().score_pairs(np.zeros((1, 40, 40)), np.zeros((1, 40, 40, 3)), np.array([[0, 0]]))
+    assert distance.tolist() == [1.0], "with replicated borders they are large enough"
+
+
+def test_the_rim_draws_no_peak() -> None:
+    rng = np.random.default_rng(5)
+    sar = rng.gamma(4.0, 20.0, (12, 80, 80)).astype(np.float32)
+    optical = rng.integers(0, 255, (12, 80, 80, 3)).astype(np.uint8)
+    pairs = np.array([(i, j) for i in range(12) for j in range(12) if i != j])
+    found = np.abs(matcher(max_shift_px=3).distances_and_shifts(sar, optical, pairs)[1]).max(axis=1)
+    shares = np.bincount(found, minlength=4) / len(pairs)
+    assert shares[:2].sum() < 1.2 * 9 / 49 and shares[3] < 1.8 * 24 / 49, shares
+
+
+def test_cropped_borders_reproduce_version_1() -> None:
+    """Distances that version 1 gave for these pairs."""
+    scenes = [toy_scene(seed, side=96) for seed in range(2)]
+    sar, optical = (np.stack([scene[view] for scene in scenes]) for view in (0, 1))
+    pairs = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    got = matcher(border="crop", shift_range=0.75).score_pairs(sar, optical, pairs)
+    np.testing.assert_allclose(got, VERSION_1, atol=2e-6)

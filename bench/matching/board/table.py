@@ -22,6 +22,7 @@ from bench.boards.tables import Block, Column, RowRecords, Section, Table, Table
 from bench.execution.records import Record
 from bench.matching.board.reported import find_reported, judge
 from bench.matching.board.shortcut import shortcut_section
+from bench.matching.matchers.base import COMPARED_SHARE
 from bench.matching.scoring.resampled import clusters_known
 from bench.matching.scoring.score import DECISIONS, DIRECTIONS
 
@@ -143,7 +144,19 @@ def _rankings(block: PairBlock) -> Section:
             f"Hard negatives: {_HARD[first.facts['hard_negatives']]}; gallery of {size} test pairs, “all” is"
             f" {first.inputs['split_counts']['test']} ({see('Ranking, hard negatives, retrieval')})."
         )
-    return Section(block.label, "ranking, hard negatives, retrieval", note, _RANKED, tuple(out))
+    after = _compared(block)
+    return Section(block.label, "ranking, hard negatives, retrieval", note, _RANKED, tuple(out), after=after)
+
+
+def _compared(block: PairBlock) -> tuple[str, ...]:
+    """Return a line on the rows that compare a part of each patch: the template's area over the patch's."""
+    shares = [
+        f"{row.label} {record.facts[COMPARED_SHARE]:.2f}"
+        for row in block.rows
+        for record in row.records[:1]
+        if COMPARED_SHARE in record.facts
+    ]
+    return (f"Share of a patch that is compared: {', '.join(shares)}.",) if shares else ()
 
 
 def _fixed_threshold(records: Sequence[Record]) -> float | None:

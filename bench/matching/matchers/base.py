@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bench.data.training_scenes import TrainingScenes
 
 View = Literal["sar", "optical"]
+COMPARED_SHARE = "compared_share"
+"""Fact of a record: the share of a patch's area that a matcher compares, where it is not the whole patch."""
 
 
 class MatcherOptions(MethodOptions):

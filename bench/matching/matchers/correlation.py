@@ -1,11 +1,15 @@
 """What the matchers with a dense structural descriptor share: normalised correlation of two descriptors over a range of
 shifts, by FFT.
 
-Template: the descriptor of the optical patch cut back by the shift range. Search area: that of the whole SAR patch.
-Both are "valid"
-results: no pixel outside a patch is ever invented (no padding, no wrap-around; the FFT is long enough for every shift
-that is looked at), so the distance is a function of the two pixel blocks alone. Each channel's mean over the template
-is removed first (descriptors are non-negative, so that without it everything resembles everything).
+Template: the descriptor of the optical patch cut back by the shift range. Search area: that of the whole SAR patch. No
+wrap-around: the FFT is long enough for every shift that is looked at. Each channel's mean over the template is removed
+first (descriptors are non-negative, so that without it everything resembles everything).
+
+Filters need pixels beyond the rim. `border: replicate` (default) continues a patch by its outermost pixels; the
+template is cut out of the descriptor of the whole optical patch, whose pixels beside it are known. (Were it cut first
+and then continued, its rim and that of the search area would show one artefact, and meet at the largest shifts.)
+`border: crop` keeps what filters reach inside the block, of the template cut first: their support is lost on each side.
+Either way the distance is a function of the two blocks of pixels alone.
 
 A subclass says how many pixels its filters cost on each side, and computes its descriptor, whose channels are
 orientations. The learned matcher `dense` shares the range of shifts and the order of work (`correlate_in_blocks`).
@@ -16,18 +20,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
 from typing_extensions import TypeVar
 
 from bench.core.errors import BenchError
-from bench.matching.matchers.base import Matcher, MatcherOptions
+from bench.matching.matchers.base import COMPARED_SHARE, FitData, Matcher, MatcherOptions
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Optical grey level from R, G, B (ITU-R BT.601)."""
 
+SHIFT_RANGE = 0.375  # px of displacement per root of the patch's side
 MIN_TEMPLATE_PX = 8
 _BLOCK_BYTES = 192 * 2**20
 _PAIR_BLOCK = 32
@@ -37,13 +42,18 @@ class CorrelationOptions(MatcherOptions):
     """Options of every matcher that correlates a descriptor whose channels are orientations.
 
     Attributes:
-        max_shift_px: largest displacement looked at along each axis; None: floor(0.75 * sqrt(shorter side of the
-            patch)).
+        border: "replicate" continues a patch beyond its rim by its outermost pixels, so that its descriptor is as large
+            as the patch; "crop" keeps the part of the descriptor whose filters lie inside the patch.
+        max_shift_px: largest displacement looked at along each axis; None: by `shift_range`.
+        shift_range: r in floor(r * sqrt(shorter side of the patch)), the largest displacement where `max_shift_px` is
+            None.
         orientations: number of channels over half a turn.
         sigma: standard deviation in px of the Gaussian that smooths every channel (0: none).
     """
 
+    border: Literal["replicate", "crop"] = "replicate"
     max_shift_px: int | None = Field(default=None, ge=0)
+    shift_range: float = Field(default=SHIFT_RANGE, ge=0.0, le=4.0)
     orientations: int = Field(default=9, ge=3, le=36)
     sigma: float = Field(default=1.5, ge=0.0, le=16.0)
 
@@ -51,11 +61,11 @@ class CorrelationOptions(MatcherOptions):
 CorrelationT = TypeVar("CorrelationT", bound=CorrelationOptions, covariant=True, default=CorrelationOptions)
 
 
-def default_max_shift(side: int) -> int:
-    """Return the default shift range in px for patches whose shorter side has `side` px: 12 at 256, 8 at 128, 6 at
-    64.
+def default_max_shift(side: int, shift_range: float = 0.75) -> int:
+    """Return the shift range in px for patches whose shorter side has `side` px: 12 at 256, 8 at 128, 6 at 64 by 0.75,
+    half of it by 0.375.
     """
-    return math.floor(0.75 * math.sqrt(side))
+    return math.floor(shift_range * math.sqrt(side))
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,10 @@ class Geometry:
     search: tuple[int, int]
     template: tuple[int, int]
     fft: tuple[int, int]
+
+    def share(self, height: int, width: int) -> float:
+        """Return the share of a patch of (height, width) that is compared: the template's area over the patch's."""
+        return self.template[0] * self.template[1] / (height * width)
 
 
 class CorrelationMatcher(Matcher[CorrelationT]):
@@ -90,8 +104,13 @@ class CorrelationMatcher(Matcher[CorrelationT]):
 
     @property
     def margin(self) -> int:
-        """Support of the filters on each side in px: what a descriptor is shorter than its patch."""
+        """Support of the filters on each side in px: what `descriptor` is shorter than the image."""
         raise NotImplementedError
+
+    @property
+    def lost(self) -> int:
+        """What a patch loses to the filters on each side in px."""
+        return 0 if self.options.border == "replicate" else self.margin
 
     @property
     def channels(self) -> int:
@@ -106,6 +125,17 @@ class CorrelationMatcher(Matcher[CorrelationT]):
         """
         raise NotImplementedError
 
+    def described(self, grey: np.ndarray) -> np.ndarray:
+        """Return the descriptor of a grey image (H, W) as float32 (channels, H - 2 lost, W - 2 lost)."""
+        return self.descriptor(np.pad(grey, self.margin, mode="edge") if self.options.border == "replicate" else grey)
+
+    def template_of(self, grey: np.ndarray, max_shift: int) -> np.ndarray:
+        """Return the descriptor of a grey optical patch, cut back by the shift range; a new array."""
+        cut = slice(max_shift, -max_shift or None)
+        if self.options.border == "replicate":
+            return self.described(grey)[:, cut, cut].copy()
+        return self.described(grey[cut, cut])
+
     def geometry(self, height: int, width: int) -> Geometry:
         """Return the sizes for patches of (height, width) px.
 
@@ -115,11 +145,11 @@ class CorrelationMatcher(Matcher[CorrelationT]):
         from scipy.fft import next_fast_len
 
         shift = self.options.max_shift_px
-        shift = default_max_shift(min(height, width)) if shift is None else shift
-        search = (height - 2 * self.margin, width - 2 * self.margin)
+        shift = default_max_shift(min(height, width), self.options.shift_range) if shift is None else shift
+        search = (height - 2 * self.lost, width - 2 * self.lost)
         template = (search[0] - 2 * shift, search[1] - 2 * shift)
         if min(template) < MIN_TEMPLATE_PX:
-            need = MIN_TEMPLATE_PX + 2 * (shift + self.margin)
+            need = MIN_TEMPLATE_PX + 2 * (shift + self.lost)
             raise BenchError(
                 f"{self.title} needs patches of at least {need} px a side for shifts up to {shift} px, and these are"
                 f" {height} x {width}; set {self.shrink} lower"
@@ -149,6 +179,11 @@ class CorrelationMatcher(Matcher[CorrelationT]):
             lambda searches, i, templates, j: self._correlate(searches, i, templates, j, geometry),
         )
 
+    def _fit(self, data: FitData) -> dict[str, Any]:
+        """Return what a record says of the row: the share of a patch that is compared."""
+        height, width = data.train.sar(slice(0, 1)).shape[1:]
+        return {COMPARED_SHARE: self.geometry(height, width).share(height, width)}
+
     def _score_pairs(self, sar: np.ndarray, optical: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return self.distances_and_shifts(sar, optical, pairs)[0]
 
@@ -161,7 +196,7 @@ class CorrelationMatcher(Matcher[CorrelationT]):
         spectra = np.empty((len(rows), self.channels, geometry.fft[0], geometry.fft[1] // 2 + 1), dtype=np.complex64)
         norms = np.empty((len(rows), spans, spans), dtype=np.float32)
         for k, row in enumerate(rows):
-            area = self.descriptor(sar[row])
+            area = self.described(sar[row])
             # a zero-mean template does not see it; keeps the numbers small
             area -= area.mean(axis=(1, 2), keepdims=True)
             norms[k] = _window_norms(area, geometry.template)
@@ -174,9 +209,8 @@ class CorrelationMatcher(Matcher[CorrelationT]):
         """
         spectra = np.empty((len(columns), self.channels, geometry.fft[0], geometry.fft[1] // 2 + 1), dtype=np.complex64)
         weights = np.array(LUMINANCE, dtype=np.float32)
-        cut = slice(geometry.max_shift, -geometry.max_shift or None)
         for k, column in enumerate(columns):
-            template = self.descriptor(optical[column][cut, cut].astype(np.float32) @ weights)
+            template = self.template_of(optical[column].astype(np.float32) @ weights, geometry.max_shift)
             template -= template.mean(axis=(1, 2), keepdims=True)
             norm = math.sqrt(float(np.square(template, dtype=np.float64).sum()))
             featureless = norm**2 <= 1e-6 * template[0].size
