@@ -41,7 +41,8 @@ from bench.statistics.intervals import (
     seed_error,
     share_interval,
 )
-from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
+from bench.statistics.rankings import Ranking
+from bench.statistics.resampling import Clusters, MeanOf, Ratio, Resampled
 
 TEN = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in AIR-SARShip-1.0's ten test scenes
 # in all 31

@@ -131,12 +131,12 @@ class Evidence:
             raise BenchError(differs(record, metric, recorded, result.value))
         return result
 
-    def compare(self, metric: str, rows: Rows, reference: str | None = None) -> RowComparison:
+    def compare(self, metric: str, rows: Rows, reference: str | None = None, ranks: bool = True) -> RowComparison:
         """Return the statistics of a table's rows by one metric.
 
         Args:
             rows: (label, records by seed). reference: a label; None takes the suite's where the table has it, else the
-                first row.
+                first row. ranks: whether rows are ranked, for which all pairs are compared.
         """
         from bench.statistics.inference import analyse, trained_once
 
@@ -146,7 +146,7 @@ class Evidence:
             return RowComparison(metric)
         every = [label for label, _ in rows]
         wanted = next((name for name in (reference, self.reference) if name in every), every[0])
-        found = analyse(known, labels.index(wanted) if wanted in labels else None)
+        found = analyse(known, labels.index(wanted) if wanted in labels else None, ranks)
         once = map(trained_once, known)
         each = map(RowEvidence, found.estimates, found.differences, found.marked, found.tiers, once)
         return RowComparison(

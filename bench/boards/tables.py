@@ -237,10 +237,10 @@ class Block:
     rows: Sequence[RowRecords]
     evidence: Evidence
 
-    def compare(self, metric: str, labels: Sequence[str] | None = None) -> RowComparison:
-        """Return the statistics of the rows, or of those named, by one metric."""
+    def compare(self, metric: str, labels: Sequence[str] | None = None, ranks: bool = True) -> RowComparison:
+        """Return the statistics of the rows, or of those named, by one metric; `ranks`: with their ranks."""
         rows = [(row.label, row.records) for row in self.rows if labels is None or row.label in labels]
-        return self.evidence.compare(metric, rows)
+        return self.evidence.compare(metric, rows, ranks=ranks)
 
     def estimates(self, metrics: Sequence[str]) -> dict[str, dict[str, RowEvidence]]:
         """Return row label -> metric -> the row's number with its interval, where it is known."""

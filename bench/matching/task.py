@@ -49,7 +49,7 @@ class MatchingTask(SectionTask):
     """Does a SAR patch show the same place as an optical patch?"""
 
     name = "matching"
-    headline = "uniform.accuracy"
+    headline = "uniform.roc_auc"
     predicted = ("distance",)
     Section = MatchingSection
     filters = ("dataset", "split", "method", "matcher", "backbone", "control")

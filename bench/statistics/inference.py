@@ -31,6 +31,8 @@ from bench.statistics.intervals import (
     cluster_parts,
     combine,
     difference_interval,
+    drawn_error,
+    plain_share_interval,
     seed_error,
     share_interval,
     smallest_found,
@@ -168,11 +170,12 @@ def _one_thread(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 @_one_thread
-def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
+def analyse(rows: Sequence[MetricRow], reference: int | None, ranks: bool = True) -> Analysis:
     """Return the statistics of the rows of one table.
 
     Args:
         reference: position of the row that differences are taken against, or None.
+        ranks: compare all pairs of rows, as ranks need, and not only those with the reference.
 
     Raises:
         BenchError: rows over different clusters, or no such reference.
@@ -184,7 +187,7 @@ def analyse(rows: Sequence[MetricRow], reference: int | None) -> Analysis:
     for row in rows[1:]:
         rows[0].results[0].check(row.results[0])
     count, resamples = len(rows), Resamples(rows[0].clusters)
-    every = _separable(rows, resamples)
+    every = ranks and _separable(rows, resamples)
     wanted = [at for at in combinations(range(count), 2) if every or reference in at]
     with ThreadPoolExecutor(available_cores()) as pool:  # most of a comparison is NumPy's and scipy's, without the GIL
         each = pool.map(lambda at: _compare(rows[at[0]], rows[at[1]], resamples, reference in at), wanted)
@@ -258,15 +261,18 @@ def _estimate(row: MetricRow, resamples: Resamples) -> Estimate:
     value, seed_sd = float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else None
     if len(clusters) == 1:
         return Estimate(value, seed_sd, None, None, None, 1, clusters.effective)
-    drawn = np.mean([result.values(resamples.draws) for result in row.results], axis=0)
-    drawn = drawn[np.isfinite(drawn)]  # a draw without a ship has no AP
+    draws = np.mean([resamples.drawn(result) for result in row.results], axis=0)
+    drawn = draws[np.isfinite(draws)]  # a draw without a ship has no AP
     without = np.mean([resamples.without(result) for result in row.results], axis=0)
-    scatter = combine(cluster_error(cluster_parts(without, clusters), clusters), seed_error(known))
+    if row.results[0].smooth:
+        by_cluster, interval_of = cluster_error(cluster_parts(without, clusters), clusters), share_interval
+    else:
+        by_cluster, interval_of = drawn_error(draws, clusters), plain_share_interval
     return Estimate(
         value=value,
         seed_sd=seed_sd,
         cluster_sd=float(drawn.std(ddof=1)) if len(drawn) > 1 else None,
-        interval=share_interval(value, scatter, LEVEL),
+        interval=interval_of(value, combine(by_cluster, seed_error(known)), LEVEL),
         leave_one_out=_range(without, clusters),
         clusters=len(clusters),
         effective_clusters=clusters.effective,
@@ -304,18 +310,17 @@ def _compare(a: MetricRow, b: MetricRow, resamples: Resamples, wanted: bool = Tr
     untrained = seeds == (None,)
     seeds_known, by_seed = untrained or len(seeds) > 1, seed_error(gaps)
     if value is None or len(a.clusters) == 1:
-        reason = (
-            "no seed in common"
-            if not pairs
-            else "undefined for a seed"
-            if value is None
-            else "one cluster: nothing to resample"
-        )
+        undefined = "undefined for a seed" if value is None else "one cluster: nothing to resample"
+        reason = undefined if pairs else "no seed in common"
         return Difference(value, None, None, False, 0, seeds, reason, seeds_known)
     swapped, exact = _swapped(pairs, resamples)
     without = np.mean([resamples.without(one) - resamples.without(two) for one, two in pairs], axis=0)
     parts = cluster_parts(without, a.clusters)
-    scatter = combine(cluster_error(parts, a.clusters), by_seed)
+    by_cluster = cluster_error(parts, a.clusters)
+    if not a.results[0].smooth:
+        drawn = np.mean([resamples.drawn(one) - resamples.drawn(two) for one, two in pairs], axis=0)
+        parts, by_cluster = None, drawn_error(drawn, a.clusters)
+    scatter = combine(by_cluster, by_seed)
     resolvable = _resolvable(parts, by_seed, scatter, resamples) if wanted and seeds_known else None
     return Difference(
         value=value,

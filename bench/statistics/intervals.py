@@ -77,6 +77,20 @@ def cluster_error(parts: np.ndarray | None, clusters: Clusters) -> Scatter | Non
     return Scatter(float(np.sqrt((parts**2).sum())), max(clusters.effective - strata, 1.0))
 
 
+def drawn_error(drawn: np.ndarray, clusters: Clusters) -> Scatter | None:
+    """Return the standard error over the clusters of a metric that is not smooth, for which the jackknife is wrong: the
+    deviation of its resamples, widened by C / (C - strata) clusters; None where a draw is undefined.
+
+    Args:
+        drawn: (n,) the estimate on each resample.
+    """
+    count, strata = len(clusters), len(np.unique(clusters.stratum))
+    if count == strata or len(drawn) < 2 or not np.isfinite(drawn).all():
+        return None
+    error = float(drawn.std(ddof=1)) * float(np.sqrt(count / (count - strata)))
+    return Scatter(error, max(clusters.effective - strata, 1.0))
+
+
 def combine(clusters: Scatter | None, seeds: Scatter | None) -> Scatter | None:
     """Return both errors as one, with Satterthwaite's (1946) degrees of freedom.
 
@@ -113,6 +127,14 @@ def share_interval(value: float, scatter: Scatter | None, level: float = 0.95) -
     reach = _quantile(scatter.freedom, (1 + level) / 2) * scatter.error / (value * (1 - value))
     low, high = (float(np.exp(-np.logaddexp(0.0, -each))) for each in (middle - reach, middle + reach))
     return Interval(low, high, level)
+
+
+def plain_share_interval(value: float, scatter: Scatter | None, level: float = 0.95) -> Interval | None:
+    """Return value -+ t error within [0, 1], of a share that jumps: on log odds one near 0 would reach everywhere. None
+    without a scatter or where nothing was seen to vary.
+    """
+    found = difference_interval(value, scatter, level)
+    return None if found is None or found.low == found.high else Interval(max(found.low, 0.0), found.high, level)
 
 
 def student(freedom: float, t: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Area AP and ROC AUC of one ranked list for many weights of its clusters at once: plain functions on arrays, NumPy
-only.
+"""Area AP, ROC AUC and FPR at a recall of one ranked list for many weights of its clusters at once: plain functions on
+arrays, NumPy only.
 
 Owns the arithmetic of ranked lists under resampling. What a list is made of, and how two rows are brought onto one
-scale, is `resampling.py`'s. `weights` (W, C) float64: how often each cluster counts in each of W draws.
+scale, is `rankings.py`'s. `weights` (W, C) float64: how often each cluster counts in each of W draws.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 # numbers in one intermediate array: fits a processor's cache; bounds the memory to some 150 MB
 _CACHED, _BLOCK = (1 << 15, 1 << 22)
+_ROUNDING = 1e-12  # of a recall
 _DENSE = 128  # up to so many clusters, counts per cluster are kept as a matrix; beyond, they are summed draw by draw
 
 
@@ -86,6 +87,50 @@ def roc_auc(cluster: np.ndarray, place: np.ndarray, good: np.ndarray, weights: n
             )
             both[draws] = tp[-1] * fp[-1]
     return divide(right, both)
+
+
+def fpr_at_recall(
+    cluster: np.ndarray, place: np.ndarray, good: np.ndarray, weights: np.ndarray, recall: float
+) -> np.ndarray:
+    """Return the smallest false-positive rate (W,) among the cuts of pairs sorted by place whose recall is at least
+    `recall`; NaN without both classes, 1 where that recall needs a pair at an infinite place (a failure).
+
+    For few clusters the cut is searched by halving in the counts of each cluster down to each place.
+    """
+    clusters = weights.shape[1]
+    last = np.flatnonzero(np.append(place[1:] != place[:-1], True)) if len(place) else np.zeros(0, dtype=np.int64)
+    if not len(last):
+        return np.full(len(weights), np.nan)
+    finite, out, dense = np.isfinite(place[last]), np.empty(len(weights)), clusters <= _DENSE
+    one, two = (_counts_at(last, cluster, of, clusters) for of in (good, ~good)) if dense else (good, ~good)
+    for draws in _blocks(len(weights), clusters if dense else len(place)):
+        w = np.asarray(weights[draws], dtype=np.float64)
+        if dense:
+            positives, negatives = w @ one[-1], w @ two[-1]
+            low, high = np.zeros(len(w), dtype=np.int64), np.full(len(w), len(last) - 1)
+            while (low < high).any():
+                middle = (low + high) // 2
+                reached = divide(np.einsum("wc,wc->w", one[middle], w), positives) >= recall - _ROUNDING
+                high = np.where(reached, middle, high)
+                low = np.minimum(np.where(reached, low, middle + 1), high)
+            accepted = np.einsum("wc,wc->w", two[low], w)
+        else:
+            tp, fp = (np.cumsum(w.T[cluster] * of[:, None], axis=0)[last] for of in (one, two))
+            positives, negatives = tp[-1], fp[-1]
+            low = np.argmax(divide(tp, positives * np.ones_like(tp)) >= recall - _ROUNDING, axis=0)
+            accepted = fp[low, np.arange(len(w))]
+        found = np.where(finite[low], divide(accepted, negatives), 1.0)
+        out[draws] = np.where((positives > 0) & (negatives > 0), found, np.nan)
+    return out
+
+
+def _counts_at(last: np.ndarray, cluster: np.ndarray, counted: np.ndarray, clusters: int) -> np.ndarray:
+    """Return (places, clusters) float64: the counted items of each cluster down to each place, whose last item `last`
+    is.
+    """
+    place = np.searchsorted(last, np.flatnonzero(counted))
+    each = np.bincount(place * clusters + cluster[counted], minlength=len(last) * clusters)
+    return np.cumsum(each.reshape(len(last), clusters), axis=0, dtype=np.float64)
 
 
 def _blocks(draws: int, rows: int) -> Iterator[slice]:

@@ -24,6 +24,7 @@ class Resamples:
     def __init__(self, clusters: Clusters) -> None:
         self.clusters = clusters
         self._without: dict[int, tuple[Resampled, np.ndarray]] = {}
+        self._drawn: dict[int, tuple[Resampled, np.ndarray]] = {}
 
     @cached_property
     def draws(self) -> np.ndarray:
@@ -62,6 +63,12 @@ class Resamples:
         if 2 ** (count - 1) > _LOOKED_AT:
             return 1.0 - 2.0 * self.swaps[:_LOOKED_AT]
         return 1.0 - 2.0 * ((np.arange(2 ** (count - 1))[:, None] >> np.arange(count)) & 1)
+
+    def drawn(self, result: Resampled) -> np.ndarray:
+        """Return the metric on each draw, (n,); NaN where undefined."""
+        if id(result) not in self._drawn:  # the result is kept, so that its id stays its own
+            self._drawn[id(result)] = result, result.values(self.draws)
+        return self._drawn[id(result)][1]
 
     def without(self, result: Resampled) -> np.ndarray:
         """Return the metric (C,) without each cluster in turn; NaN where undefined."""

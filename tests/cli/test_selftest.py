@@ -22,7 +22,7 @@ import bench.matching.scoring.predictions as predictions
 import bench.matching.scoring.resampled as evidence
 import bench.matching.scoring.score as pair_scoring
 import bench.statistics.inference as statistics
-import bench.statistics.resampling as resampling
+import bench.statistics.rankings as resampling
 from bench.cli.main import main
 from bench.execution.known_answers import Expected
 from bench.execution.task import get_task

@@ -142,7 +142,7 @@ def test_a_board_is_a_pure_function_of_its_entries(tmp_path: Path) -> None:
     folder = filed(tmp_path / "boards", RECORDS)
     board, csv = (folder / "matching.md").read_bytes(), (folder / "matching.csv").read_bytes()
     text = board.decode()
-    assert text.startswith("# A suite\n\nWords.\n\nA note.\n\n## toy/grouped: is it a match?\n")
+    assert text.startswith("# A suite\n\nWords.\n\nA note.\n\n## toy/grouped: do true pairs come first?\n")
     links = ", ".join(f"[{seed}](entries/matching--toy-grouped--net--seed{seed}.json)" for seed in (0, 1, 10))
     assert f"3 ({links})" in text and "[record](entries/matching--toy-grouped--cfog--once.json)" in text
     assert not re.search(r"\d\d:\d\d|20\d\d-|seconds| s\b \|", text) and b"seconds" not in csv

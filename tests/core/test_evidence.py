@@ -13,13 +13,15 @@ import pytest
 from bench.boards.comparisons import comparison_note
 from bench.boards.entries import Entries, entry_path, entry_samples, load_entries
 from bench.boards.evidence import Evidence, RowComparison
-from bench.execution.records import Record
+from bench.core.errors import BenchError
+from bench.execution.records import Record, load_record
 from bench.execution.task import get_task
+from bench.matching.scoring.resampled import threshold_cost
 from bench.statistics.resampling import Ratio
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
 FOLDERS = sorted(path.parent for path in BOARDS.glob("*/suite.json"))
-PAIRS = [f"uniform.{name}" for name in ("accuracy", "precision", "recall", "f1", "roc_auc")]
+PAIRS = [f"uniform.{name}" for name in ("accuracy", "precision", "recall", "f1", "roc_auc", "fpr95")]
 
 
 def recomputed(record: Record, samples: Mapping[str, Any]) -> dict[str, float | None]:
@@ -107,12 +109,38 @@ def test_numbers_that_contradict_their_samples_are_told_and_get_no_statistics(bo
     )
 
 
+def test_what_the_transfer_of_a_threshold_costs() -> None:
+    """True pairs at 1, 2, 3, wrong ones at 2.5, 4, 5: the best threshold errs once in six. Hard ones are not asked."""
+    samples = {"kind": np.array([0, 0, 0, 1, 1, 1, 2]), "distance": np.array([1, 2, 3, 2.5, 4, 5, 0.0])}
+    record = load_record(Path(__file__).parent / "records_v1" / "finished.json")
+    reached = record.model_copy(update={"metrics": {**record.metrics, "uniform.accuracy": 4 / 6}})
+    assert threshold_cost(reached, samples) == pytest.approx(1 / 6)
+    assert threshold_cost(record.model_copy(update={"metrics": {}}), samples) is None
+    failed = {**samples, "distance": np.full(7, np.nan)}
+    assert threshold_cost(reached, failed) is None and threshold_cost(reached, {**samples, "kind": np.ones(7)}) is None
+    with pytest.raises(BenchError, match="lack 'distance'; score the cell again"):
+        threshold_cost(reached, {"kind": samples["kind"]})
+
+
+def test_committed_thresholds_cost_what_the_best_of_the_test_pairs_gains(boards: dict[Path, Entries]) -> None:
+    for folder, entries in boards.items():
+        for record in entries.records:
+            if record.task != "matching":
+                continue
+            samples = entry_samples(folder, record)
+            assert samples is not None
+            cost = threshold_cost(record, samples)
+            assert cost is not None and 0 <= cost < 0.5
+
+
 def test_a_row_without_samples_or_with_an_undefined_value_is_in_no_comparison(boards: dict[Path, Entries]) -> None:
     folder = BOARDS / "s1s2"
     record = next(r for r in boards[folder].records if r.method == "cfog")
     assert Evidence().compare("uniform.accuracy", [("cfog", [record])]).rows == {}
     evidence = Evidence(get_task("matching").resampled, lambda _: entry_samples(folder, record))
-    assert evidence.compare("uniform.fpr95", [("cfog", [record])]).rows == {}, "not recomputable from clusters"
+    assert evidence.compare("uniform.average_precision", [("cfog", [record])]).rows == {}, (
+        "not recomputable from clusters"
+    )
     failed = record.model_copy(update={"status": "failed", "metrics": {}})
     assert evidence.compare("uniform.accuracy", [("cfog", [record, failed])]).rows == {}
 

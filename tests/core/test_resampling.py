@@ -4,6 +4,7 @@ rows means.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import bench.statistics.ranked_lists
 from bench.core.errors import BenchError
 from bench.detection.scoring.average_precision import find_hits, interpolated_ap
 from bench.matching.scoring import metrics
-from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
+from bench.statistics.rankings import Ranking
+from bench.statistics.resampling import Clusters, MeanOf, Ratio, Resampled
 
 
 @pytest.fixture(params=["matrices", "draw by draw"])
@@ -86,7 +88,12 @@ def test_area_ap_of_any_list(items: list[tuple[int, int, bool, bool]], weight: l
 
 
 @pytest.mark.usefixtures("both_ways")
-def test_roc_auc_is_that_of_the_resampled_pairs() -> None:
+@pytest.mark.parametrize(
+    ("resampled", "metric"), [(Ranking.roc_auc, metrics.roc_auc), (Ranking.fpr_at_recall, metrics.fpr_at_recall)]
+)
+def test_curves_are_those_of_the_resampled_pairs(
+    resampled: Callable[..., Ranking], metric: Callable[..., float | None]
+) -> None:
     rng = np.random.default_rng(2)
     for _ in range(40):
         count, items = int(rng.integers(1, 7)), int(rng.integers(0, 40))
@@ -94,14 +101,36 @@ def test_roc_auc_is_that_of_the_resampled_pairs() -> None:
         distance = rng.integers(0, 8, items).astype(float)
         distance[distance == 7] = np.nan
         distance[distance == 6] = np.inf
-        row = Ranking.roc_auc(clusters_of(count), cluster, distance, label)
+        row = resampled(clusters_of(count), cluster, distance, label)
         weights = rng.integers(0, 4, (6, count))
         weights[0] = 1
         for weight, value in zip(weights, row.values(weights), strict=True):
             again = np.repeat(np.arange(items), weight[cluster])
-            expected = metrics.roc_auc(label[again], distance[again])
+            expected = metric(label[again], distance[again])
             assert np.isnan(value) if expected is None else abs(value - expected) < 1e-12
-        assert row.value is None or abs(row.value - (metrics.roc_auc(label, distance) or 0)) < 1e-12
+        assert row.value is None or abs(row.value - (metric(label, distance) or 0)) < 1e-12
+
+
+def test_fpr_at_a_recall_by_hand() -> None:
+    """True pairs at 1, 2 and 3, wrong ones at 0, 2 and 9: recall 2/3 takes the wrong pair at 0 and the one tied at 2."""
+    label, distance = np.array([1, 1, 1, 0, 0, 0], bool), np.array([1.0, 2, 3, 0, 2, 9])
+    row = Ranking.fpr_at_recall(clusters_of(2), np.array([0, 0, 1, 0, 1, 1]), distance, label, 0.6)
+    assert row.value == 2 / 3 and not row.smooth
+    # without scene 1 both true pairs are needed: one wrong pair is left, and it stands before them; scene 1 alone needs 3
+    np.testing.assert_array_equal(row.values(np.array([[1, 0], [0, 1], [0, 0]])), [1.0, 0.5, np.nan])
+    failed = Ranking.fpr_at_recall(clusters_of(1), np.zeros(4, int), np.array([1, np.nan, 5, 6]), label[[0, 1, 3, 4]])
+    assert failed.value == 1.0
+
+
+def test_mixed_fpr_by_hand() -> None:
+    """Scene 0 of the first row (true 0, wrong 1), scene 1 of the second (wrong 2, true 3 by place): recall 1 takes the
+    wrong pairs at 1 and 2.
+    """
+    cluster, label = np.array([0, 0, 1, 1]), np.array([1, 0, 1, 0], bool)
+    first = Ranking.fpr_at_recall(clusters_of(2), cluster, np.array([1.0, 2, 3, 4]), label, 1.0)
+    second = Ranking.fpr_at_recall(clusters_of(2), cluster, np.array([10.0, 20, 40, 30]), label, 1.0)
+    assert (first.value, second.value) == (0.5, 1.0)
+    np.testing.assert_array_equal(first.mixed(second, np.array([[0, 0], [0, 1], [1, 0], [1, 1]])), [0.5, 1, 0.5, 1])
 
 
 def test_a_ratio_is_a_ratio_of_sums() -> None:
@@ -123,10 +152,9 @@ def some_pair(kind: str, rng: np.random.Generator) -> tuple[Resampled, Resampled
         pairs = [some_pair(each, rng) for each in ("area AP", "area AP", "ROC AUC")]
         return MeanOf([pair[0] for pair in pairs]), MeanOf([pair[1] for pair in pairs])
     cluster, good = np.repeat(np.arange(5), 8), rng.random(40) < 0.5
-    if kind == "ROC AUC":
-        left, right = (
-            Ranking.roc_auc(clusters, cluster, rng.integers(0, 30, 40).astype(float), good) for _ in range(2)
-        )
+    if kind in ("ROC AUC", "FPR95"):
+        ranked = Ranking.roc_auc if kind == "ROC AUC" else Ranking.fpr_at_recall
+        left, right = (ranked(clusters, cluster, rng.integers(0, 30, 40).astype(float), good) for _ in range(2))
         return left, right
     found = [rng.random(40) < 0.5 for _ in range(2)]
     left, right = (
@@ -135,7 +163,7 @@ def some_pair(kind: str, rng: np.random.Generator) -> tuple[Resampled, Resampled
     return left, right
 
 
-KINDS = ("ratio", "area AP", "ROC AUC", "folds")
+KINDS = ("ratio", "area AP", "ROC AUC", "FPR95", "folds")
 
 
 @pytest.mark.usefixtures("both_ways")

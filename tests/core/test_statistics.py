@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,19 +15,23 @@ from bench.core.errors import BenchError
 from bench.statistics.families import holm
 from bench.statistics.inference import MetricRow, analyse, compare, estimate
 from bench.statistics.intervals import (
+    Interval,
     Scatter,
     cluster_error,
     cluster_parts,
     combine,
     difference_interval,
+    drawn_error,
+    plain_share_interval,
     seed_error,
     share_interval,
     smallest_found,
     student_closed,
     swap_p,
 )
+from bench.statistics.rankings import Ranking
 from bench.statistics.resamples import draws
-from bench.statistics.resampling import Clusters, MeanOf, Ranking, Ratio, Resampled
+from bench.statistics.resampling import Clusters, MeanOf, Ratio, Resampled
 
 
 def clusters_of(size: Sequence[float] | np.ndarray) -> Clusters:
@@ -224,6 +229,42 @@ def test_seeds_are_paired_and_a_row_without_one_stands_beside_each() -> None:
     assert both.seeds == (None,) and both.seeds_known and both.p == 1.0
     apart = compare(row("a", [5, 5], seeds=(0,)), row("b", [5, 5], seeds=(1,)))
     assert (apart.value, apart.p, apart.seeds, apart.reason) == (None, None, (), "no seed in common")
+
+
+def test_without_ranks_only_the_pairs_with_the_reference_are_compared() -> None:
+    rows = [row("a", [5, 6, 7, 9]), row("b", [1, 2, 2, 4]), row("c", [5, 1, 7, 8])]
+    full, part = analyse(rows, 1), analyse(rows, 1, ranks=False)
+    assert part.differences == full.differences and part.marked == full.marked and part.estimates == full.estimates
+    assert part.tiers == (None, None, None)
+
+
+def test_a_metric_that_jumps_takes_its_error_from_the_resamples() -> None:
+    drawn = np.array([0.1, 0.2, 0.3, 0.2])
+    clusters = Clusters.of("abcd", np.ones(4))
+    found = drawn_error(drawn, clusters)
+    assert found is not None and found.error == pytest.approx(drawn.std(ddof=1) * math.sqrt(4 / 3))
+    assert found.freedom == 3.0
+    assert drawn_error(np.array([0.1, np.nan]), clusters) is None and drawn_error(drawn[:1], clusters) is None
+    assert plain_share_interval(0.003, Scatter(0.04, 3.0)) == Interval(0.0, pytest.approx(0.003 + 3.1824 * 0.04, 1e-3))
+    assert plain_share_interval(0.0, Scatter(0.0, 3.0)) is None and plain_share_interval(0.5, None) is None
+    rng = np.random.default_rng(1)
+    cluster, label = np.repeat(np.arange(12), 20), np.tile([True, False], 120)
+    curves = [
+        Ranking.fpr_at_recall(
+            Clusters.of("abcdefghijkl", np.ones(12)), cluster, rng.normal(size=240) - by * label, label
+        )
+        for by in (1.0, 3.0)
+    ]
+    rows = [MetricRow(name, (None,), (curve,)) for name, curve in zip("ab", curves, strict=True)]
+    difference = compare(*rows)
+    drawn = np.subtract(*(curve.values(draws(curve.clusters)) for curve in curves))
+    assert difference.error == pytest.approx(drawn.std(ddof=1) * math.sqrt(12 / 11))
+    assert difference.p is not None and difference.p < 0.05 and difference.resolvable is None
+    each = estimate(rows[0])
+    assert each.interval is not None and each.value is not None
+    assert each.interval.high == pytest.approx(
+        min(1.0, each.value + student.ppf(0.975, 11) * (each.cluster_sd or 0) * math.sqrt(12 / 11))
+    )
 
 
 def test_one_seed_is_never_marked() -> None:

@@ -17,7 +17,8 @@ from bench.core.errors import BenchError
 from bench.statistics import inference
 from bench.statistics.families import tiers
 from bench.statistics.inference import MetricRow, analyse, compare
-from bench.statistics.resampling import Clusters, Ranking, Ratio
+from bench.statistics.rankings import Ranking
+from bench.statistics.resampling import Clusters, Ratio
 
 SCENES = np.array([15, 3, 2, 50, 18, 14, 6, 6, 8, 3])  # ships in the ten test scenes of AIR-SARShip-1.0
 CLUSTERS = Clusters.of([f"scene {i}" for i in range(10)], SCENES)

@@ -13,7 +13,8 @@ import numpy as np
 
 from bench.detection.scoring.score import matches_from_samples
 from bench.execution.records import Record
-from bench.statistics.resampling import Clusters, Ranking, Ratio, Resampled
+from bench.statistics.rankings import Ranking
+from bench.statistics.resampling import Clusters, Ratio, Resampled
 
 AREA, DECISIONS = "ap_area", ("f1", "precision", "recall")
 

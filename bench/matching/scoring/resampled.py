@@ -17,19 +17,27 @@ import numpy as np
 
 from bench.core.errors import BenchError
 from bench.execution.records import Record
-from bench.matching.scoring.metrics import Ranks, found_within, reciprocal_ranks
+from bench.matching.scoring.metrics import (
+    Ranks,
+    choose_threshold,
+    decision_metrics,
+    found_within,
+    reciprocal_ranks,
+)
 from bench.matching.scoring.pairs import HARD, POSITIVE, UNIFORM
-from bench.statistics.resampling import Clusters, Ranking, Ratio, Resampled
+from bench.statistics.rankings import Ranking
+from bench.statistics.resampling import Clusters, Ratio, Resampled
 
 KINDS = {"uniform": UNIFORM, "hard": HARD}
 DECISIONS = ("accuracy", "precision", "recall", "f1")
+RANKED = {"roc_auc": Ranking.roc_auc, "fpr95": Ranking.fpr_at_recall}
 RETRIEVED = {"recall_at_1": 1, "recall_at_5": 5, "recall_at_10": 10, "mrr": None}
 
 
 def resampled(metric: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
     """Return `metric` of `record` as a function of cluster weights; None for one that these arrays do not settle.
 
-    Known: `<uniform|hard>.[fixed.]<accuracy|precision|recall|f1>`, `<uniform|hard>.roc_auc`, and
+    Known: `<uniform|hard>.[fixed.]<accuracy|precision|recall|f1>`, `<uniform|hard>.<roc_auc|fpr95>`, and
     `gallery.<direction>.<recall_at_k|mrr>`.
 
     Raises:
@@ -39,7 +47,7 @@ def resampled(metric: str, record: Record, samples: Mapping[str, Any]) -> Resamp
     if record.metrics.get(metric) is None:
         return None
     try:
-        if kind in KINDS and (rest == "roc_auc" or rest.removeprefix("fixed.") in DECISIONS):
+        if kind in KINDS and (rest in RANKED or rest.removeprefix("fixed.") in DECISIONS):
             return _of_pairs(kind, rest, record, samples)
         if kind == "gallery":
             return _of_queries(rest, samples)
@@ -96,12 +104,31 @@ def _decisions(kind: str, samples: Mapping[str, Any]) -> _Decisions:
     return _DECISIONS[key]
 
 
+def threshold_cost(record: Record, samples: Mapping[str, Any], kind: str = "uniform") -> float | None:
+    """Return what the transfer of the validation threshold to the test pairs costs in accuracy: accuracy at the best
+    threshold of the test pairs, an upper bound, less the recorded one. None where either is unknown.
+
+    Raises:
+        BenchError: an array is missing.
+    """
+    reached = record.metrics.get(f"{kind}.accuracy")
+    try:
+        known = _decisions(kind, samples)
+        label, distance = known.label, np.asarray(samples["distance"][known.keep], dtype=np.float64)
+    except KeyError as error:
+        raise BenchError(f"the per-sample scores of {record.slot} lack {error}; score the cell again") from error
+    if reached is None or label.all() or not label.any() or not np.isfinite(distance).any():
+        return None
+    best = decision_metrics(label, distance, choose_threshold(label, distance))["accuracy"]
+    return None if best is None else best - reached
+
+
 def _of_pairs(kind: str, name: str, record: Record, samples: Mapping[str, Any]) -> Resampled | None:
     known = _decisions(kind, samples)
     label, cluster, clusters = known.label, known.cluster, known.clusters
     distance = np.asarray(samples["distance"][known.keep], dtype=np.float64)
-    if name == "roc_auc":
-        return Ranking.roc_auc(clusters, cluster, distance, label)
+    if name in RANKED:
+        return RANKED[name](clusters, cluster, distance, label)
     fixed, _, decision = name.rpartition(".")
     threshold = record.facts.get("fixed_threshold" if fixed else f"{kind}.threshold")
     if threshold is None:
