@@ -58,7 +58,7 @@ def ships(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_board_is_the_table_of_its_entries() -> None:
     table = bench.leaderboard("s1s2", boards=BOARDS)
     assert table.title.startswith("Real Sentinel-1 / Sentinel-2 pairs")
-    assert "  s1s2-256/place: is it a match? (7 rows)" in repr(table).splitlines()
+    assert "  s1s2-256/place: do true pairs come first? (7 rows)" in repr(table).splitlines()
     labels = {row.label for section in table.sections for row in section.rows}
     assert {"cfog", "histogram", "random", "infonce-resnet18"} <= labels
     both = {task: bench.leaderboard("hrsid", task=task, boards=BOARDS) for task in ("matching", "detection")}

@@ -105,7 +105,7 @@ def test_cells_run_fail_and_resume(place: Path, monkeypatch: pytest.MonkeyPatch)
     assert [record.status for _, record in outcome.records] == ["finished", "failed"] and len(outcome.failed) == 1
     assert "job 2 was cancelled" in outcome.failed[0][1].failure.message
     assert any("job 1 running" in line for line in said) and any(
-        line.startswith("[1/2]") and "done, uniform.accuracy" in line for line in said
+        line.startswith("[1/2]") and "done, uniform.roc_auc" in line for line in said
     )
     again = StandIn()
     outcome, _ = run(place, monkeypatch, again)

@@ -271,7 +271,10 @@ def test_default_range_rule_and_limits() -> None:
 
 def test_the_share_of_a_patch_that_is_compared_is_a_fact_of_the_row() -> None:
     shares = [
-        [round(Cfog(CfogOptions(**options)).geometry(side, side).share(side, side), 2) for side in (256, 128, 64)]
+        [
+            round(Cfog(CfogOptions.model_validate(options)).geometry(side, side).share(side, side), 2)
+            for side in (256, 128, 64)
+        ]
         for options in ({}, CROPPED)
     ]
     assert shares == [[0.91, 0.88, 0.82], [0.7, 0.54, 0.28]]
