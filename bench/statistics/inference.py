@@ -393,5 +393,5 @@ def _decisive(difference: Difference | None) -> float | None:
 
 def _negative(difference: Difference) -> Difference:
     interval = difference.interval
-    turned = None if interval is None else Interval(-interval.high, -interval.low, interval.level)
+    turned = None if interval is None else Interval(0.0 - interval.high, 0.0 - interval.low, interval.level)
     return replace(difference, value=None if difference.value is None else 0.0 - difference.value, interval=turned)
