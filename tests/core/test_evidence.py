@@ -111,7 +111,9 @@ def test_numbers_that_contradict_their_samples_are_told_and_get_no_statistics(bo
 
 def test_what_the_transfer_of_a_threshold_costs() -> None:
     """True pairs at 1, 2, 3, wrong ones at 2.5, 4, 5: the best threshold errs once in six. Hard ones are not asked."""
-    samples = {"kind": np.array([0, 0, 0, 1, 1, 1, 2]), "distance": np.array([1, 2, 3, 2.5, 4, 5, 0.0])}
+    group, sar = np.array(["a", "b", "c"]), np.array([0, 1, 2, 0, 1, 2, 0])
+    pairs = {"group": group, "pair_sar": sar, "kind": np.array([0, 0, 0, 1, 1, 1, 2])}
+    samples = {**pairs, "distance": np.array([1, 2, 3, 2.5, 4, 5, 0.0])}
     record = load_record(Path(__file__).parent / "records_v1" / "finished.json")
     reached = record.model_copy(update={"metrics": {**record.metrics, "uniform.accuracy": 4 / 6}})
     assert threshold_cost(reached, samples) == pytest.approx(1 / 6)
@@ -119,7 +121,7 @@ def test_what_the_transfer_of_a_threshold_costs() -> None:
     failed = {**samples, "distance": np.full(7, np.nan)}
     assert threshold_cost(reached, failed) is None and threshold_cost(reached, {**samples, "kind": np.ones(7)}) is None
     with pytest.raises(BenchError, match="lack 'distance'; score the cell again"):
-        threshold_cost(reached, {"kind": samples["kind"]})
+        threshold_cost(reached, pairs)
 
 
 def test_committed_thresholds_cost_what_the_best_of_the_test_pairs_gains(boards: dict[Path, Entries]) -> None:
