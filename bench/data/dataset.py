@@ -391,14 +391,10 @@ def open_dataset(
     """
     cls: type[Dataset] = DATASETS.get(name)
     if kind is not None and cls.kind != kind:
-        raise BenchError(f"data set {name} holds {KINDS[cls.kind]}; {KINDS[kind]} are needed here{_of_kind(kind)}")
+        known = ", ".join(each for each in DATASETS.names() if DATASETS.get(each).kind == kind)
+        raise BenchError(f"data set {name} holds {KINDS[cls.kind]}; {KINDS[kind]} are needed here; known: {known}")
     parsed = parse_options(cls.Options, options, f"data set {name}")
     if cls.generated and root is None:
         return cls(cls.prepare(None, parsed, cache), parsed, cache)
     found = cls.locate(resolve_root(cls.facts, root, os.environ if env is None else env), parsed)
     return cls(cls.prepare(found, parsed, cache), parsed, cache)
-
-
-def _of_kind(kind: str) -> str:
-    """Return the tail of a message that lists the registered sets of a kind."""
-    return "; known: " + ", ".join(name for name in DATASETS.names() if DATASETS.get(name).kind == kind)
