@@ -190,7 +190,8 @@ def _left_out(entries: Sequence[Entry]) -> list[str]:
 def _sum(entries: Sequence[Entry]) -> str:
     blocked = sum(entry.item is None for entry in entries)
     pending = [entry for entry in entries if entry.item is not None and entry.pending]
-    trained = sum(entry.item is not None and entry.item.training for entry in entries)
+    items = [entry.item for entry in entries if entry.item is not None and entry.item.training]
+    trained = len({(item.cell.task, item.identity.keys.train) for item in items})  # one may serve several cells
     text = f"{len(entries) - len(pending) - blocked} finished, {len(pending)} to run, {trained} of them with training"
     text += f", {blocked} miss something" if blocked else ""
     known = _known(entries)

@@ -75,7 +75,7 @@ def test_data_sets_that_offer_the_same_ground_share_a_training(scenes: Bench) ->
     text = SUITE.replace("guard_m: 100", "guard_m: 4000")
     scenes.write("scenes.yaml", text)
     plan = scenes("plan", "--config", "scenes.yaml").stdout
-    assert "2 of them with training" in plan
+    assert "2 to run, 1 of them with training" in plan
     scenes.write("scenes.yaml", SUITE)
     assert "2 finished" in scenes("plan", "--config", "scenes.yaml").stdout
     assert "train" in scenes("plan", "--config", "scenes.yaml", "--limit", "4", "--dataset", "p32").stdout

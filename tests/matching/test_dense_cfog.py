@@ -57,26 +57,26 @@ SMALL = {"entries": 48, "epoch_crops": 24, "batch_size": 8, "crop_px": (32, 48),
 def test_surfaces_equal_plain_loops_over_what_both_maps_share() -> None:
     generator = torch.Generator().manual_seed(0)
     areas, others = torch.randn(2, 3, 9, 11, generator=generator), torch.randn(3, 3, 9, 11, generator=generator)
-    sar, optical = as_map(areas, 2, False), as_map(others, 2, True)
-    found = surfaces(sar, optical, 2)
-    assert found.shape == (2, 3, 5, 5)
+    sar, optical = as_map(areas, (2, 3), False), as_map(others, (2, 3), True)
+    found = surfaces(sar, optical, (2, 3))
+    assert found.shape == (2, 3, 5, 7)
     for n in range(2):
         for m in range(3):
             for y in range(-2, 3):
-                for x in range(-2, 3):
+                for x in range(-3, 4):
                     a = areas[n, :, max(0, y) : 9 + min(0, y), max(0, x) : 11 + min(0, x)].double()
                     b = others[m, :, max(0, -y) : 9 - max(0, y), max(0, -x) : 11 - max(0, x)].double()
                     a, b = a - a.mean((1, 2), keepdim=True), b - b.mean((1, 2), keepdim=True)
                     expected = float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
-                    assert float(found[n, m, y + 2, x + 2]) == pytest.approx(expected, abs=1e-5)
+                    assert float(found[n, m, y + 2, x + 3]) == pytest.approx(expected, abs=1e-5)
     i, j = torch.tensor([1, 0, 1]), torch.tensor([2, 0, 1])
-    assert torch.allclose(paired_surfaces(sar, i, optical, j, 2), found[i, j], atol=1e-6)
+    assert torch.allclose(paired_surfaces(sar, i, optical, j, (2, 3)), found[i, j], atol=1e-6)
 
 
 def test_empty_features_correlate_with_nothing() -> None:
     flat, other = torch.full((1, 3, 8, 8), 0.3), torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
-    assert not surfaces(as_map(flat, 1, False), as_map(other, 1, True), 1).any()
-    assert not surfaces(as_map(other, 1, False), as_map(flat, 1, True), 1).any()
+    assert not surfaces(as_map(flat, (1, 1), False), as_map(other, (1, 1), True), (1, 1)).any()
+    assert not surfaces(as_map(other, (1, 1), False), as_map(flat, (1, 1), True), (1, 1)).any()
 
 
 def test_losses_by_hand() -> None:
@@ -89,6 +89,8 @@ def test_losses_by_hand() -> None:
     near = float(surface_loss(logits, shift, 1))  # at a tolerance of 1 the true rectangle of pair 0 has 2 x 3 shifts
     expected = 0.5 * 2 * (np.log(rows[0]) + np.log(rows[1])) - np.log(10 + 5) - np.log(9)
     assert near == pytest.approx(expected / 2, abs=1e-5)
+    expected = np.log(rows[0]) + np.log(rows[1]) - np.log(rows[0] - 9) - np.log(9)
+    assert float(surface_loss(logits, shift, None)) == pytest.approx(expected / 2, abs=1e-5)
     decided = threshold_loss(torch.tensor([[0.0, -30.0], [30.0, 0.0]]))
     assert float(decided) == pytest.approx(np.log(2) + 15.0, abs=1e-4)
 
@@ -116,7 +118,7 @@ def test_the_start_compares_as_cfog_does(tmp_path: Path) -> None:
     channels, weights = CfogChannels(), torch.tensor([0.299, 0.587, 0.114])
     sar = channels(torch.from_numpy(view.sar_images / np.float32(255))[:, None])
     optical = channels((torch.from_numpy(view.optical_images / np.float32(255)) @ weights)[:, None])
-    peaks = surfaces(as_map(sar, 3, False), as_map(optical, 3, True), 3).flatten(2).amax(2)
+    peaks = surfaces(as_map(sar, (3, 3), False), as_map(optical, (3, 3), True), (3, 3)).flatten(2).amax(2)
     assert np.abs(1 - peaks.flatten().numpy() - found).max() < 1e-5
     assert (shifts[::5] == 0).all()
     near = untrained(view, tmp_path).distances_and_shifts(view.sar_images, view.optical_images, pairs)[0]
@@ -124,12 +126,14 @@ def test_the_start_compares_as_cfog_does(tmp_path: Path) -> None:
 
 
 # -- nothing but content -----------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("shift", [(0, 0), (4, -2), (-6, 6)])
-def test_displaced_content_is_found_where_it_stands(tmp_path: Path, shift: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("shift", "shift_range"), [((0, 0), 0.75), ((4, -2), 0.75), ((-6, 6), 0.75), ((2, -12), (0.25, 1.2))]
+)
+def test_displaced_content_is_found_where_it_stands(tmp_path: Path, shift: tuple[int, int], shift_range: Any) -> None:
     big = pairs_of(3, 160)
     at = slice(16, 144)
     moved = (slice(16 - shift[0], 144 - shift[0]), slice(16 - shift[1], 144 - shift[1]))
-    matcher = untrained(big, tmp_path)
+    matcher = untrained(big, tmp_path, shift_range=shift_range)
     distance, found = matcher.distances_and_shifts(
         big.sar_images[:, moved[0], moved[1]], big.optical_images[:, at, at], np.array([[i, i] for i in range(3)])
     )
@@ -240,19 +244,27 @@ def test_crops_must_fit(tmp_path: Path) -> None:
 
 # -- training ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "options", [{}, {"start": "random", "input": "linear", "threshold_loss": 0.0, "speckle": 0.2}], ids=["all", "bare"]
+    "options",
+    [
+        {},
+        {"start": "random", "input": "linear", "threshold_loss": 0.0, "speckle": 0.2, "tolerance_px": 2},
+        {"shift_range": (0.5, 1.0), "border": "crop", "crop_px": (80, 96), "batch_size": 3},
+    ],
+    ids=["all", "bare", "crop"],
 )
 def test_training_repeats_and_its_state_carries_over(tmp_path: Path, options: dict[str, Any]) -> None:
-    view, other = pairs_of(6), pairs_of(2, 90, first=50)
+    options = {**SMALL, **options}
+    sides = list(options["crop_px"])
+    view, other = pairs_of(6, 2 * sides[0]), pairs_of(2, 90, first=50)
     pairs = np.array([[0, 0], [0, 1], [1, 1]])
     found = []
     for name in ("a", "b"):
-        matcher = prepared(view, tmp_path / name, **SMALL, **options)
+        matcher = prepared(view, tmp_path / name, **options)
         facts = fitted(matcher, view, tmp_path / name)
         found.append(matcher.state())
-    assert facts["training_entries"] == 48 and facts["sampling"] == {"from": "patches", "crop_px": [32, 48]}
+    assert facts["training_entries"] >= 48 and facts["sampling"] == {"from": "patches", "crop_px": sides}
     assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])
-    loaded = prepared(view, tmp_path, **SMALL, **options)
+    loaded = prepared(view, tmp_path, **options)
     loaded.load_state(found[0])
     # 90 px was not trained, and has an odd number of features
     again = loaded.score_pairs(other.sar_images, other.optical_images, pairs)

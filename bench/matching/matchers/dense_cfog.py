@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -33,6 +33,9 @@ _DILATIONS = (1, 2, 4)
 _WATCHED = 64  # validation pairs that the curve is drawn of
 _SIZES = (64, 96, 128)
 
+ShiftRange = Annotated[float, Field(ge=0, le=4)]
+NaturalPx = Annotated[int, Field(ge=0)]
+
 
 class DenseCfogOptions(NetworkOptions):
     """Options of `dense-cfog`. The budget `entries` counts crops; `batch_size` those of a batch of the smallest size.
@@ -42,14 +45,16 @@ class DenseCfogOptions(NetworkOptions):
             back; "patches" inside the training patches.
         crop_px: sides of the training crops, even; null: of 64, 96 and 128 px those that fit.
         epoch_crops: about so many crops make an epoch, after which a checkpoint is kept.
-        shift_range: r in floor(r * sqrt(side)), the largest displacement looked at in px, rounded down to even.
-        max_shift_px: this largest displacement instead, for every size.
+        shift_range: r in floor(r * sqrt(side)), the largest displacement looked at in px, rounded down to even; of one
+            number along both axes, of two along rows and columns: relief displaces SAR images along the range alone.
+        max_shift_px: these largest displacements down and across instead, for every size.
         border: "replicate" continues a patch by its outermost pixels; "crop" leaves out features that depend on pixels
             beyond the border.
         start: "cfog" adds the network to CFOG, near zero at first; "random" has the network alone.
         input: whether the network sees pixels or their logarithms.
         threshold_loss: weight of the cross-entropy at the learned threshold; 0 for none.
-        tolerance_px: shifts this near to the true one count as true in training (registration errors of the data).
+        tolerance_px: shifts this near to that of the crops count as true in training; null: all of a true pair do, for
+            data that relief displaces nobody knows how far.
         dim, width: feature channels; channels inside the network.
         tone: strength of a change of tone, drawn for each crop and view: x -> gain x^gamma, both log-normal with this
             deviation, the optical view with a gain for each colour.
@@ -59,13 +64,13 @@ class DenseCfogOptions(NetworkOptions):
     sampling: Literal["patches", "scenes"] = "patches"
     crop_px: tuple[int, ...] | None = None
     epoch_crops: int = Field(4096, ge=2)
-    shift_range: float = Field(0.75, ge=0, le=4)
-    max_shift_px: int | None = Field(None, ge=0)
+    shift_range: tuple[ShiftRange, ShiftRange] | ShiftRange = 0.75
+    max_shift_px: tuple[NaturalPx, NaturalPx] | None = None
     border: Literal["replicate", "crop"] = "replicate"
     start: Literal["cfog", "random"] = "cfog"
     input: Literal["log", "linear"] = "log"
     threshold_loss: float = Field(1.0, ge=0)
-    tolerance_px: int = Field(2, ge=0)
+    tolerance_px: NaturalPx | None = None
     dim: int = Field(16, ge=9)
     width: int = Field(32, ge=4)
     tone: float = Field(0.2, ge=0, le=1)
@@ -116,17 +121,20 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
             residual=o.start == "cfog",
             crop=o.border == "crop",
             ranges={},
-            tolerance=o.tolerance_px // STRIDE,
+            tolerance=None if o.tolerance_px is None else o.tolerance_px // STRIDE,
             threshold_loss=o.threshold_loss,
         )
         if o.channels_last:
             network.use_channels_last()
         return network
 
-    def max_shift(self, side: int) -> int:
-        """Return the shift range in feature px for patches whose shorter side has `side` px."""
-        given = self.options.max_shift_px
-        return (math.floor(self.options.shift_range * math.sqrt(side)) if given is None else given) // STRIDE
+    def reach(self, side: int) -> tuple[int, int]:
+        """Return the shift range down and across in feature px for patches whose shorter side has `side` px."""
+        given, ranges = self.options.max_shift_px, self.options.shift_range
+        if given is not None:
+            return given[0] // STRIDE, given[1] // STRIDE
+        down, across = ranges if isinstance(ranges, tuple) else (ranges, ranges)
+        return math.floor(down * math.sqrt(side)) // STRIDE, math.floor(across * math.sqrt(side)) // STRIDE
 
     def fixed_threshold(self) -> float | None:
         """Return the distance at the learned threshold, once there is one."""
@@ -141,7 +149,8 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         with drawn_from(data.seed):
             network = self._made()
         batches = self._crops(data)
-        network.ranges = {side: reach // STRIDE for side, reach in batches.reaches.items()}
+        # crops are turned, so both axes get the wider range; displaced by the narrower, they leave room for relief
+        network.ranges = {side: max(self.reach(side)) for side in batches.reaches}
         epochs = self.options.epochs_of(batches.entries)
         result = self._train(
             network,
@@ -171,7 +180,7 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
             source, sides = data.scenes, options.crop_px or _SIZES
         else:
             source, sides = PatchSource(data.train, side), options.crop_px or self._fitting(side)
-        reaches = {crop: STRIDE * self.max_shift(crop) for crop in sides}
+        reaches = {crop: STRIDE * min(self.reach(crop)) for crop in sides}
         for crop in sides:
             self._check_size(crop, crop)
         return CropBatches(
@@ -191,7 +200,7 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         """Return the sides of crops that fit into patches of `side` px, displacement included."""
 
         def fits(crop: int) -> bool:
-            return crop + STRIDE * self.max_shift(crop) <= side
+            return crop + STRIDE * min(self.reach(crop)) <= side
 
         usual = tuple(crop for crop in _SIZES if fits(crop))
         return (
@@ -206,7 +215,7 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         return auc_among(n, lambda pairs: self._score_pairs(sar, optical, pairs))
 
     # -- scoring -------------------------------------------------------------------------------------------------------
-    def _check_size(self, height: int, width: int) -> int:
+    def _check_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the shift range in feature px of patches of that size.
 
         Raises:
@@ -215,7 +224,8 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         from bench.matching.matchers.dense_cfog_network import margin_of
 
         side = min(height, width)
-        shift = self.max_shift(side)
+        reach = self.reach(side)
+        shift = max(reach)
         lost = margin_of(_DILATIONS) if self.options.border == "crop" else 0
         features = side // STRIDE - 2 * lost
         if features < max(MIN_FEATURES, 2 * shift):
@@ -224,7 +234,7 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
                 f"dense-cfog needs {need} px a side for shifts up to {STRIDE * shift} px with border:"
                 f" {self.options.border}, and these patches or crops have {height} x {width}; set the shift range lower"
             )
-        return shift
+        return reach
 
     def _score_pairs(self, sar: np.ndarray, optical: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         return self.distances_and_shifts(sar, optical, pairs)[0]
@@ -245,14 +255,14 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         distance, shift = correlate_in_blocks(
             pairs,
             (len(sar), len(optical)),
-            spectrum_bytes(self.options.dim, height // STRIDE + reach, width // STRIDE + reach),
+            spectrum_bytes(self.options.dim, height // STRIDE + reach[0], width // STRIDE + reach[1]),
             lambda rows: self._maps("sar", sar[rows], reach),
             lambda columns: self._maps("optical", optical[columns], reach),
             lambda areas, i, templates, j: _peaks(areas, i, templates, j, reach),
         )
         return distance, STRIDE * shift
 
-    def _maps(self, view: Literal["sar", "optical"], images: np.ndarray, reach: int) -> Map:
+    def _maps(self, view: Literal["sar", "optical"], images: np.ndarray, reach: tuple[int, int]) -> Map:
         import torch
 
         from bench.matching.matchers.overlap import Map, as_map
@@ -266,7 +276,9 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         )
 
 
-def _peaks(sar: Map, i: np.ndarray, optical: Map, j: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+def _peaks(
+    sar: Map, i: np.ndarray, optical: Map, j: np.ndarray, reach: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return distances and best shifts (feature px) of the pairs (SAR map i[k], optical map j[k])."""
     import torch
 
@@ -274,5 +286,5 @@ def _peaks(sar: Map, i: np.ndarray, optical: Map, j: np.ndarray, reach: int) -> 
 
     found = paired_surfaces(sar, torch.from_numpy(i), optical, torch.from_numpy(j), reach).flatten(1)
     top, best = found.max(1)
-    shift = np.stack(np.divmod(best.cpu().numpy(), 2 * reach + 1), axis=1) - reach
+    shift = np.stack(np.divmod(best.cpu().numpy(), 2 * reach[1] + 1), axis=1) - np.array(reach)
     return (1 - top.clamp(0, 1)).cpu().numpy(), shift

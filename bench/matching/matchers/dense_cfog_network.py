@@ -110,9 +110,10 @@ class DenseCfogNetwork(nn.Module):
     """Both branches and the loss.
 
     Args:
-        ranges: side of a crop in px -> shifts looked at on each side, in feature px. tolerance: shifts up to this many
-            feature px beside the true one count as true. crop: whether features that the border has touched are cut
-            off. threshold_loss: weight of the second part of the loss.
+        ranges: side of a crop in px -> shifts looked at on each side, in feature px.
+        tolerance: shifts up to this many feature px beside the true one count as true; None: all of a true pair's.
+        crop: whether features that the border has touched are cut off.
+        threshold_loss: weight of the second part of the loss.
     """
 
     isometry: Tensor
@@ -126,7 +127,7 @@ class DenseCfogNetwork(nn.Module):
         residual: bool,
         crop: bool,
         ranges: dict[int, int],
-        tolerance: int,
+        tolerance: int | None,
         threshold_loss: float,
     ) -> None:
         super().__init__()
@@ -167,7 +168,7 @@ class DenseCfogNetwork(nn.Module):
             batch: sar (n, c, c), optical (n, c, c, 3), shift (n, 2) int64: what the optical crop shows at y, x stands
                 at y + 2 shift[0], x + 2 shift[1] in the SAR crop.
         """
-        reach = self.ranges[int(batch["sar"].shape[-1])]
+        reach = (self.ranges[int(batch["sar"].shape[-1])],) * 2
         sar, optical = gather(self.features("sar", batch["sar"])), gather(self.features("optical", batch["optical"]))
         shift = gather(batch["shift"].float()).long()
         with full_precision(sar.device):
@@ -179,19 +180,22 @@ class DenseCfogNetwork(nn.Module):
         return losses
 
 
-def surface_loss(logits: Tensor, shift: Tensor, tolerance: int) -> Tensor:
+def surface_loss(logits: Tensor, shift: Tensor, tolerance: int | None) -> Tensor:
     """Return the mean over the pairs of -log of the share of exp(logit) that lies at the true pair and shift, once of
     all optical maps for a SAR map, once among all SAR maps for an optical one.
 
     Args:
         logits: (n, n, K, K); pair (i, i) is true, at `shift[i]` from the middle.
+        tolerance: None takes every shift of a true pair for true.
     """
     n, span = len(logits), logits.shape[-1]
-    grid = torch.arange(span, device=logits.device) - span // 2
-    near_y, near_x = ((grid[None] - shift[:, axis : axis + 1]).abs() <= tolerance for axis in (0, 1))
-    true = (near_y[:, :, None] & near_x[:, None, :]).flatten(1)
     rows = torch.arange(n, device=logits.device)
-    won = logits[rows, rows].flatten(1).masked_fill(~true, -torch.inf).logsumexp(1)
+    own = logits[rows, rows].flatten(1)
+    if tolerance is not None:
+        grid = torch.arange(span, device=logits.device) - span // 2
+        near_y, near_x = ((grid[None] - shift[:, axis : axis + 1]).abs() <= tolerance for axis in (0, 1))
+        own = own.masked_fill(~(near_y[:, :, None] & near_x[:, None, :]).flatten(1), -torch.inf)
+    won = own.logsumexp(1)
     each = logits.flatten(2).logsumexp(2)
     return (0.5 * (each.logsumexp(1) + each.logsumexp(0)) - won).mean()
 
