@@ -261,8 +261,11 @@ def test_clean_shows_then_frees_and_keeps_what_is_in_use(waiting: Bench) -> None
     assert "kept (in use): " not in waiting("clean", "finished", "--yes").stdout
     assert not list((waiting.folder / "runs/matching").glob("*seed0*"))
     release(waiting, 1)
-    process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    # the run cannot file the cell that was deleted behind its back: it says so, and the same command repairs it
+    assert process.returncode == 1 and "seed0: its per-sample scores are missing" in stderr, stderr
+    waiting(*RUN)
+    assert fits(waiting) == ["0", "1", "2", "0"]
     assert "deleted " in waiting("clean", "cache", "--yes").stdout
     assert waiting.files("runs/cache") == []
     assert "2 places" in waiting("clean").stdout
