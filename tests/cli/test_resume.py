@@ -268,7 +268,7 @@ def test_clean_shows_then_frees_and_keeps_what_is_in_use(waiting: Bench) -> None
     assert fits(waiting) == ["0", "1", "2", "0"]
     assert "deleted " in waiting("clean", "cache", "--yes").stdout
     assert waiting.files("runs/cache") == []
-    assert "2 places" in waiting("clean").stdout
+    assert "3 places" in waiting("clean").stdout
 
 
 def test_clean_touches_only_what_is_ours(tiny: Bench) -> None:
