@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 # as `bench` sets it, and before NumPy and torch are imported: two test processes with two threads each wait for each other
@@ -13,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from command_line import NET, TINY, Bench
+from filelock import FileLock
 from hypothesis import settings
 
 # no time limit for one example: a first import, or another process of the machine, is no finding
@@ -26,15 +28,41 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Bench], None]) -> Bench:
+    """Return a folder that `make` fills for all test processes of this session: the first that asks makes it, the others
+    wait.
+    """
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    base = factory.getbasetemp() if alone else factory.getbasetemp().parent
+    bench, made = Bench(base / f"shared-{name}"), base / f"shared-{name}.made"
+    with FileLock(base / f"shared-{name}.lock"):
+        if not made.exists():
+            shutil.rmtree(bench.folder, ignore_errors=True)  # of a process that failed half-way
+            bench.folder.mkdir()
+            make(bench)
+            made.touch()
+    return bench
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment under which runs of all test processes share the data that they generate: those of the quickstart
+    take half a minute.
+    """
+    return {"BENCH_CACHE": str(made_once(tmp_path_factory, "cache", lambda bench: None).folder)}
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A finished run of TINY (`tiny.yaml`), pictures included, no network in it. Read only: copy it with `tiny` to
     change it.
     """
-    bench = Bench(tmp_path_factory.mktemp("tiny"))
-    bench.write("tiny.yaml", TINY)
-    bench("run", "--config", "tiny.yaml", "--threads", "1")
-    return bench
+
+    def make(bench: Bench) -> None:
+        bench.write("tiny.yaml", TINY)
+        bench("run", "--config", "tiny.yaml", "--threads", "1")
+
+    return made_once(tmp_path_factory, "tiny", make)
 
 
 @pytest.fixture
@@ -47,7 +75,9 @@ def tiny(tiny_run: Bench, tmp_path: Path) -> Bench:
 @pytest.fixture(scope="session")
 def net_run(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A finished, never interrupted run of NET (`net.yaml`): one ResNet-18 trained for 4 epochs. Read only."""
-    bench = Bench(tmp_path_factory.mktemp("net"))
-    bench.write("net.yaml", NET)
-    bench("run", "--config", "net.yaml", "--threads", "1", "--workers", "0")
-    return bench
+
+    def make(bench: Bench) -> None:
+        bench.write("net.yaml", NET)
+        bench("run", "--config", "net.yaml", "--threads", "1", "--workers", "0")
+
+    return made_once(tmp_path_factory, "net", make)

@@ -6,6 +6,7 @@ a batch is the caller's (`training.EpochBatches`).
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -47,6 +48,7 @@ def make_loader(
         persistent_workers=workers > 0,
         pin_memory=device.type == "cuda",
         collate_fn=_as_it_is,
+        worker_init_fn=_leave_interrupts_to_the_parent,
         generator=torch.Generator(),  # else the loader would draw from the global generator
     )
     return loader, sampler
@@ -135,6 +137,13 @@ def to_device(batch: Any, device: torch.device, channels_last: bool) -> Any:
         return value.to(device, non_blocking=True)
 
     return map_tensors(batch, move)
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches the whole process group. A loading process that ends by it makes torch raise an error of its own in
+    the parent, in the middle of the parent's orderly end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_it_is(batch: Any) -> Any:

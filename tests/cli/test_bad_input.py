@@ -348,7 +348,8 @@ def test_a_checkpoint_of_another_network_and_a_pickle_bomb(bench: Bench) -> None
 
 
 # -- code of others ----------------------------------------------------------------------------------------------------
-def test_plugins_are_named_before_they_run_and_can_be_refused(bench: Bench) -> None:
+def test_plugins_are_named_before_they_run_and_can_be_refused(bench: Bench, shared_cache: dict[str, str]) -> None:
+    bench.env |= shared_cache
     (bench.folder / "mine.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     bench.write("p.yaml", "plugins: [mine.py]\n" + TINY)
     for words in (["plan"], ["run"], ["submit", "x.csv", "--name", "x"], ["data", "pairs", "--out", "pairs.csv"]):

@@ -121,7 +121,9 @@ def test_plan_lists_what_is_missing_and_ends_with_2(bench: Bench) -> None:
     assert done.stdout.count("bench data weights resnet50 --download") == 1 and "darknet53" in done.stdout
 
 
-def test_filters_choose_cells_and_retarget_backbones(bench: Bench) -> None:
+def test_filters_choose_cells_and_retarget_backbones(bench: Bench, shared_cache: dict[str, str]) -> None:
+    bench.env |= shared_cache
+
     def cells(*words: str) -> set[str]:
         lines = bench("plan", "--config", "quickstart", "--cells", *words).stdout.splitlines()
         return {line.split("  ")[1] for line in lines if line.startswith("  ")}

@@ -96,9 +96,10 @@ def with_changes(words: list[str], changes: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def followed(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def followed(tmp_path_factory: pytest.TempPathFactory, shared_cache: dict[str, str]) -> Bench:
     """A folder in which what makes data has been run, as the page says, and another machine's runs lie beside."""
     bench = Bench(tmp_path_factory.mktemp("readme"))
+    bench.env |= shared_cache
     for command in commands():
         if command.startswith("bench data simulate"):
             bench(*with_changes(filled(command, bench), RUN[command][0]))
