@@ -140,8 +140,8 @@ def to_device(batch: Any, device: torch.device, channels_last: bool) -> Any:
 
 
 def _leave_interrupts_to_the_parent(worker: int) -> None:
-    """Ctrl-C reaches the whole process group. A loading process that ends by it makes torch raise an error of its own in
-    the parent, in the middle of the parent's orderly end.
+    """Ctrl-C reaches the whole process group; a loading process that ends by it makes torch raise an error of its own
+    in the parent, in the middle of the parent's orderly end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -136,6 +136,7 @@ def test_trainings_that_are_not_estimated_are_told(tmp_path: Path, capsys: pytes
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_step_times_at_toy_size(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     done = run(

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 import bench
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,6 +28,7 @@ def test_every_example_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_the_examples_are_clean_for_a_strict_type_checker(tmp_path: Path) -> None:
     script = tmp_path / "page.py"
     script.write_text("\n".join(text for language, text in BLOCKS if language == "python"))

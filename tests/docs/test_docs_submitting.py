@@ -20,9 +20,7 @@ COMMANDS = [line for language, text in BLOCKS if not language for line in text.s
 
 
 @pytest.fixture(scope="module")
-def followed(
-    tmp_path_factory: pytest.TempPathFactory, shared_cache: dict[str, str]
-) -> tuple[Bench, dict[str, str]]:
+def followed(tmp_path_factory: pytest.TempPathFactory, shared_cache: dict[str, str]) -> tuple[Bench, dict[str, str]]:
     """A folder in which the guide was followed from top to bottom (without pictures), and what each command printed."""
     bench = Bench(tmp_path_factory.mktemp("guide"))
     bench.env |= shared_cache

@@ -135,6 +135,7 @@ matching:
 """
 
 
+@pytest.mark.slow
 def test_the_histogram_baseline_comes_close_and_same_city_negatives_break_it(written: Path, bench: Bench) -> None:
     bench.write("traps.yaml", SUITE)
     bench("run", "--config", "traps.yaml", "--root", str(written))
