@@ -85,6 +85,11 @@ MATCHERS.add(
     "cfog's channels + a trained residual, correlated as a whole; the strongest row",
 )
 MATCHERS.add(
+    "dense-pyramid",
+    "bench.matching.matchers.dense_cfog:DensePyramid",
+    "as dense-cfog, with all stages of a backbone as the residual, so that its SAR branch may start a detector",
+)
+MATCHERS.add(
     "histogram",
     "bench.matching.matchers.histogram:Histogram",
     "grey-level and colour statistics only: what radiometry alone gives away",

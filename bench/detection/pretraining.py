@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 MATCHING, SAR_BRANCH = "matching", "sar.backbone."
 CHECKPOINT = "checkpoint:"
-DENSE, OSM_DENSE = "dense", "osm-dense"  # the matcher of dense features, and the arms that start from it
+DENSE = ("dense", "dense-pyramid")  # the matchers of dense features on a backbone
+OSM_DENSE = "osm-dense"  # the arms that start from one of them
 # in our matchers, two-branch files, our detectors, mmdet's
 _BRANCHES = (SAR_BRANCH, "sar.", "model.backbone.", "backbone.")
 
@@ -123,11 +124,11 @@ def matching_cell(
         except BenchError as error:
             raise BenchError(f"{where}: pretraining {arm.text!r} finds no row to start from: {error}") from error
         mine = [cell for cell in found if cell.spec["method"]["backbone"] == backbone]
-        fits = [cell for cell in mine if (cell.spec["method"]["matcher"] == DENSE) == arm.dense]
+        fits = [cell for cell in mine if (cell.spec["method"]["matcher"] in DENSE) == arm.dense]
         if mine and not fits and chosen.get("method"):
             raise BenchError(
-                f"{where}: {arm.text!r} starts from {'a' if arm.dense else 'no'} `{DENSE}` matcher, and row"
-                f" {chosen['method'][0]!r} is {mine[0].spec['method']['matcher']!r}; name another under"
+                f"{where}: {arm.text!r} starts from {'a' if arm.dense else 'no'} `{'` or `'.join(DENSE)}` matcher, and"
+                f" row {chosen['method'][0]!r} is {mine[0].spec['method']['matcher']!r}; name another under"
                 f" detection.osm{'.dense' if arm.dense else '.methods'}"
             )
         return [cell for cell in fits if cell.dataset == fits[0].dataset]

@@ -87,9 +87,10 @@ def test_a_row_may_be_named_and_a_shuffled_twin_is_made_where_the_suite_has_none
     assert twin == [cells[2]], "the command of the twin makes the same cell"
 
 
-def test_the_dense_arms_start_from_the_dense_row_and_the_others_never_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("matcher", ["dense", "dense-pyramid"])
+def test_the_dense_arms_start_from_the_dense_row_and_the_others_never_do(tmp_path: Path, matcher: str) -> None:
     def change(raw: dict[str, Any]) -> None:
-        dense = {"dense18": {"matcher": "dense", "backbone": "resnet18", "options": {"epochs": 2}}}
+        dense = {"dense18": {"matcher": matcher, "backbone": "resnet18", "options": {"epochs": 2}}}
         raw["matching"]["methods"] = dense | raw["matching"]["methods"]
         raw["detection"]["methods"]["frcnn"].update(pretrain=["osm", "osm-dense", "osm-dense-shuffled"])
 
@@ -110,12 +111,12 @@ def test_the_dense_arms_start_from_the_dense_row_and_the_others_never_do(tmp_pat
         (
             "osm",
             {"methods": {"resnet18": "dense18"}},
-            "'osm' starts from no `dense` matcher, and row 'dense18' is 'dense'",
+            "'osm' starts from no `dense` or `dense-pyramid` matcher, and row 'dense18' is 'dense'",
         ),
         (
             "osm-dense",
             {"dense": {"resnet18": "bnn18"}},
-            "'osm-dense' starts from a `dense` matcher, and row 'bnn18' is 'bnn'",
+            "'osm-dense' starts from a `dense` or `dense-pyramid` matcher, and row 'bnn18' is 'bnn'",
         ),
     ],
 )

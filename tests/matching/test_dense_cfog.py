@@ -16,8 +16,16 @@ from bench.data.symmetries import all_turned
 from bench.matching.matchers.base import FitData, Scalings, Setup
 from bench.matching.matchers.cfog import Cfog, CfogOptions
 from bench.matching.matchers.crop_batches import CropBatches, PatchSource, Tones, turned_shift
-from bench.matching.matchers.dense_cfog import DenseCfog, DenseCfogOptions
-from bench.matching.matchers.dense_cfog_network import MARGIN, CfogChannels, margin_of, surface_loss, threshold_loss
+from bench.matching.matchers.dense_cfog import DenseCfog, DenseCfogOptions, DensePyramid, ResidualOptions
+from bench.matching.matchers.dense_cfog_network import (
+    MARGIN,
+    Branch,
+    CfogChannels,
+    DenseCfogNetwork,
+    margin_of,
+    surface_loss,
+    threshold_loss,
+)
 from bench.matching.matchers.overlap import as_map, paired_surfaces, surfaces
 
 SIDE = 64
@@ -45,7 +53,9 @@ def untrained(view: ToyView, folder: Path, **options: object) -> DenseCfog:
     return matcher
 
 
-def fitted(matcher: DenseCfog, view: ToyView, folder: Path, pairing: np.ndarray | None = None) -> dict[str, Any]:
+def fitted(
+    matcher: DenseCfog | DensePyramid, view: ToyView, folder: Path, pairing: np.ndarray | None = None
+) -> dict[str, Any]:
     pairing = np.arange(len(view)) if pairing is None else pairing
     return matcher.fit(FitData(view, view, pairing, 0, scaling(view), context(folder)))  # type: ignore[arg-type]
 
@@ -142,13 +152,15 @@ def test_displaced_content_is_found_where_it_stands(tmp_path: Path, shift: tuple
 
 
 def test_with_border_crop_no_pixel_beyond_the_border_counts() -> None:
-    from bench.matching.matchers.dense_cfog_network import DenseCfogNetwork
-
     torch.manual_seed(0)
-    network = DenseCfogNetwork(16, 8, (1, 2, 4), False, True, True, {}, 1, 0.0).eval()
+    dilations = (1, 2, 4)
+    network = DenseCfogNetwork(
+        lambda bands: Branch(bands, 16, 8, dilations, False, True), 16, margin_of(dilations), {}, 1, 0.0
+    ).eval()
     images = torch.rand(1, 96, 96)
     assert margin_of((1, 2, 4)) == 13
     # the standardised pixels differ by the crop's mean and spread, so only CFOG's part is compared
+    assert isinstance(network.sar, Branch)
     torch.nn.init.zeros_(list(network.sar.body.parameters())[-2])
     with torch.no_grad():
         whole, part = network.features("sar", images), network.features("sar", images[:, 8:88, 8:88])
@@ -271,6 +283,47 @@ def test_training_repeats_and_its_state_carries_over(tmp_path: Path, options: di
     assert np.array_equal(again, matcher.score_pairs(other.sar_images, other.optical_images, pairs))
     assert ((again >= 0) & (again <= 1)).all()
     assert (loaded.fixed_threshold() is None) == (options.get("threshold_loss") == 0.0)
+
+
+def pyramid(view: ToyView, folder: Path, **options: object) -> DensePyramid:
+    matcher = DensePyramid(ResidualOptions.model_validate(options))
+    matcher.prepare(Setup("resnet18", scaling(view), context(folder)))
+    return matcher
+
+
+def test_all_of_a_backbone_is_trained_and_serves_other_sizes(tmp_path: Path) -> None:
+    options = {"entries": 8, "epoch_crops": 8, "batch_size": 4, "crop_px": (32,)}
+    view, other = pairs_of(4), pairs_of(2, 90, first=50)
+    pairs = np.array([[0, 0], [0, 1], [1, 1]])
+    matcher, start = pyramid(view, tmp_path, **options), pyramid(view, tmp_path, **options)
+    torch.manual_seed(0)
+    start._network = start._made()
+    before = start.state()
+    fitted(matcher, view, tmp_path)
+    after = matcher.state()
+    unchanged = [name for name in after if "running" not in name and np.array_equal(before[name], after[name])]
+    assert unchanged == ["isometry"] and {name.split(".")[0] for name in after} >= {"sar", "optical", "threshold"}
+    loaded = pyramid(view, tmp_path, **options)
+    loaded.load_state(after)
+    again = loaded.score_pairs(other.sar_images, other.optical_images, pairs)
+    assert np.array_equal(again, matcher.score_pairs(other.sar_images, other.optical_images, pairs))
+
+
+def test_a_backbone_that_adds_nothing_compares_as_cfog_does(tmp_path: Path) -> None:
+    view = pairs_of(3, 96)
+    pairs = np.array([[i, j] for i in range(3) for j in range(3)])
+    found = []
+    for matcher in (pyramid(view, tmp_path), prepared(view, tmp_path)):
+        torch.manual_seed(0)
+        network = matcher._network = matcher._made()
+        with torch.no_grad():
+            for branch in (network.sar, network.optical):
+                if isinstance(branch, Branch):
+                    torch.nn.init.zeros_(list(branch.body.parameters())[-2])
+                else:
+                    branch.scale.zero_()
+        found.append(matcher.score_pairs(view.sar_images, view.optical_images, pairs))
+    assert np.allclose(found[0], found[1], atol=1e-5)
 
 
 def test_an_interrupted_training_ends_in_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,22 @@
-"""`dense-cfog`: `cfog` that learns: features that begin as channels of oriented gradients and are trained where `cfog`
-is weak; compared by correlation over a range of shifts, as `cfog` and `dense` do.
+"""`dense-cfog` and `dense-pyramid`: `cfog` that learns: features that begin as channels of oriented gradients and are
+trained where `cfog` is weak; compared by correlation over a range of shifts, as `cfog` and `dense` do.
 
-What is ours, and what each part brings, is measured in docs/findings.md: features are CFOG plus a small network
-(`dense_cfog_network.py`), a patch is continued by its outermost pixels and compared as a whole (`overlap.py`), training
-takes crops of several sizes anywhere in the training scenes, so that one network serves patches of every size, and the
-loss asks for a peak that means the same for every pair. The loss over shifts and other pairs follows `dense`.
+What is ours, and what each part brings, is measured in docs/findings.md: features are CFOG plus a small network, or the
+stages of a backbone (`dense_cfog_network.py`), a patch is continued by its outermost pixels and compared as a whole
+(`overlap.py`), training takes crops of several sizes anywhere in the training scenes, so that one network serves all
+sizes, and the loss asks for a peak that means the same for every pair. The loss over shifts and other pairs
+follows `dense`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+from typing_extensions import TypeVar
 
 from bench.core.errors import BenchError
 from bench.matching.matchers.base import FitData, check_images
@@ -24,7 +26,7 @@ from bench.matching.matchers.network_matcher import NetworkMatcher, NetworkOptio
 from bench.training.learned import training_facts
 
 if TYPE_CHECKING:
-    from bench.matching.matchers.dense_cfog_network import DenseCfogNetwork
+    from bench.matching.matchers.dense_cfog_network import Branch, DenseCfogNetwork, PyramidBranch
     from bench.matching.matchers.overlap import Map
 
 STRIDE = 2
@@ -37,8 +39,9 @@ ShiftRange = Annotated[float, Field(ge=0, le=4)]
 NaturalPx = Annotated[int, Field(ge=0)]
 
 
-class DenseCfogOptions(NetworkOptions):
-    """Options of `dense-cfog`. The budget `entries` counts crops; `batch_size` those of a batch of the smallest size.
+class ResidualOptions(NetworkOptions):
+    """Options of `dense-cfog` and `dense-pyramid`. The budget `entries` counts crops; `batch_size` those of a batch of
+    the smallest size.
 
     Attributes:
         sampling: "scenes" draws crops anywhere in the whole scenes of the training part, beside what the split holds
@@ -48,14 +51,11 @@ class DenseCfogOptions(NetworkOptions):
         shift_range: r in floor(r * sqrt(side)), the largest displacement looked at in px, rounded down to even; of one
             number along both axes, of two along rows and columns: relief displaces SAR images along the range alone.
         max_shift_px: these largest displacements down and across instead, for every size.
-        border: "replicate" continues a patch by its outermost pixels; "crop" leaves out features that depend on pixels
-            beyond the border.
         start: "cfog" adds the network to CFOG, near zero at first; "random" has the network alone.
-        input: whether the network sees pixels or their logarithms.
         threshold_loss: weight of the cross-entropy at the learned threshold; 0 for none.
         tolerance_px: shifts this near to that of the crops count as true in training; null: all of a true pair do, for
             data that relief displaces nobody knows how far.
-        dim, width: feature channels; channels inside the network.
+        dim: feature channels.
         tone: strength of a change of tone, drawn for each crop and view: x -> gain x^gamma, both log-normal with this
             deviation, the optical view with a gain for each colour.
         speckle: deviation of the noise of mean 1 that SAR pixels are multiplied with.
@@ -66,13 +66,10 @@ class DenseCfogOptions(NetworkOptions):
     epoch_crops: int = Field(4096, ge=2)
     shift_range: tuple[ShiftRange, ShiftRange] | ShiftRange = 0.75
     max_shift_px: tuple[NaturalPx, NaturalPx] | None = None
-    border: Literal["replicate", "crop"] = "replicate"
     start: Literal["cfog", "random"] = "cfog"
-    input: Literal["log", "linear"] = "log"
     threshold_loss: float = Field(1.0, ge=0)
     tolerance_px: NaturalPx | None = None
     dim: int = Field(16, ge=9)
-    width: int = Field(32, ge=4)
     tone: float = Field(0.2, ge=0, le=1)
     speckle: float = Field(0.0, ge=0, le=1)
     batch_size: int = Field(48, ge=2)
@@ -85,7 +82,7 @@ class DenseCfogOptions(NetworkOptions):
     channels_last: bool = True
 
     @model_validator(mode="after")
-    def _fits_together(self) -> DenseCfogOptions:
+    def _fits_together(self) -> Self:
         if self.crop_px is not None:
             if not self.crop_px or len(set(self.crop_px)) < len(self.crop_px):
                 raise ValueError("crop_px is a list of different sides, at least one")
@@ -100,33 +97,54 @@ class DenseCfogOptions(NetworkOptions):
         return self
 
 
-class DenseCfog(NetworkMatcher[DenseCfogOptions]):
-    """Learned residual of `cfog`; distance = 1 - peak correlation, clipped to [0, 1]; a patch without features is at
-    distance 1.
+class DenseCfogOptions(ResidualOptions):
+    """Options of `dense-cfog`, beside those of `ResidualOptions`.
+
+    Attributes:
+        border: "replicate" continues a patch by its outermost pixels; "crop" leaves out features that depend on pixels
+            beyond the border.
+        input: whether the network sees pixels or their logarithms.
+        width: channels inside the network.
     """
 
-    version = 1
-    Options = DenseCfogOptions
-    uses_backbone = False
+    border: Literal["replicate", "crop"] = "replicate"
+    input: Literal["log", "linear"] = "log"
+    width: int = Field(32, ge=4)
 
-    def _made(self) -> DenseCfogNetwork:
+
+OptionsT = TypeVar("OptionsT", bound=ResidualOptions, covariant=True, default=ResidualOptions)
+
+
+class ResidualMatcher(NetworkMatcher[OptionsT]):
+    """Learned residual of `cfog`; distance = 1 - peak correlation, clipped to [0, 1]; a patch without features is at
+    distance 1. A subclass says what a branch is (`_branch`) and how much its border costs (`_margin`).
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[BaseModel]] = ResidualOptions
+
+    def _branch(self, bands: int) -> Branch | PyramidBranch:
+        raise NotImplementedError
+
+    def _border_note(self) -> str:
+        return ""
+
+    def _margin(self) -> int:
+        """Return how many features on each side are cut off."""
+        return 0
+
+    def _build(self, backbone: str) -> DenseCfogNetwork:
         from bench.matching.matchers.dense_cfog_network import DenseCfogNetwork
 
         o = self.options
-        network = DenseCfogNetwork(
+        return DenseCfogNetwork(
+            branch=self._branch,
             dim=o.dim,
-            width=o.width,
-            dilations=_DILATIONS,
-            log=o.input == "log",
-            residual=o.start == "cfog",
-            crop=o.border == "crop",
+            margin=self._margin(),
             ranges={},
             tolerance=None if o.tolerance_px is None else o.tolerance_px // STRIDE,
             threshold_loss=o.threshold_loss,
         )
-        if o.channels_last:
-            network.use_channels_last()
-        return network
 
     def reach(self, side: int) -> tuple[int, int]:
         """Return the shift range down and across in feature px for patches whose shorter side has `side` px."""
@@ -144,10 +162,7 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
 
     # -- training ------------------------------------------------------------------------------------------------------
     def _fit(self, data: FitData) -> dict[str, Any]:
-        from bench.training.randomness import drawn_from
-
-        with drawn_from(data.seed):
-            network = self._made()
+        network = self._initial(data)
         batches = self._crops(data)
         # crops are turned, so both axes get the wider range; displaced by the narrower, they leave room for relief
         network.ranges = {side: max(self.reach(side)) for side in batches.reaches}
@@ -221,18 +236,16 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         Raises:
             BenchError: they are too small.
         """
-        from bench.matching.matchers.dense_cfog_network import margin_of
-
         side = min(height, width)
         reach = self.reach(side)
         shift = max(reach)
-        lost = margin_of(_DILATIONS) if self.options.border == "crop" else 0
+        lost = self._margin()
         features = side // STRIDE - 2 * lost
         if features < max(MIN_FEATURES, 2 * shift):
             need = STRIDE * (max(MIN_FEATURES, 2 * shift) + 2 * lost)
             raise BenchError(
-                f"dense-cfog needs {need} px a side for shifts up to {STRIDE * shift} px with border:"
-                f" {self.options.border}, and these patches or crops have {height} x {width}; set the shift range lower"
+                f"{self.name} needs {need} px a side for shifts up to {STRIDE * shift} px{self._border_note()}, and"
+                f" these patches or crops have {height} x {width}; set the shift range lower"
             )
         return reach
 
@@ -250,7 +263,7 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
         """
         check_images("sar", sar)
         check_images("optical", optical)
-        height, width = common_size("dense-cfog", sar, optical)
+        height, width = common_size(self.name, sar, optical)
         reach = self._check_size(height, width)
         distance, shift = correlate_in_blocks(
             pairs,
@@ -274,6 +287,45 @@ class DenseCfog(NetworkMatcher[DenseCfogOptions]):
             torch.cat([part.energies for part in parts]),
             parts[0].size,
         )
+
+
+class DenseCfog(ResidualMatcher[DenseCfogOptions]):
+    """The residual is a small network at stride 2: minutes of a CPU core."""
+
+    name = "dense-cfog"
+    version = 1
+    Options = DenseCfogOptions
+    uses_backbone = False
+
+    def _backbone(self) -> str:
+        return ""
+
+    def _branch(self, bands: int) -> Branch:
+        from bench.matching.matchers.dense_cfog_network import Branch
+
+        o = self.options
+        return Branch(bands, o.dim, o.width, _DILATIONS, o.input == "log", o.start == "cfog")
+
+    def _margin(self) -> int:
+        from bench.matching.matchers.dense_cfog_network import margin_of
+
+        return margin_of(_DILATIONS) if self.options.border == "crop" else 0
+
+    def _border_note(self) -> str:
+        return f" with border: {self.options.border}"
+
+
+class DensePyramid(ResidualMatcher[ResidualOptions]):
+    """The residual is all stages of a backbone, merged top-down: its SAR branch may start a detector (`osm-dense`)."""
+
+    name = "dense-pyramid"
+    version = 1
+    Options = ResidualOptions
+
+    def _branch(self, bands: int) -> PyramidBranch:
+        from bench.matching.matchers.dense_cfog_network import PyramidBranch
+
+        return PyramidBranch(self._backbone(), bands, self.options.dim, self.options.start == "cfog")
 
 
 def _peaks(

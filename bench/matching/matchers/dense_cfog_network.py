@@ -10,13 +10,15 @@ threshold, whether it is true.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.core.registries import BACKBONES
 from bench.matching.matchers.correlation import LUMINANCE, radius_of
+from bench.matching.matchers.dense_network import PyramidHead
 from bench.matching.matchers.overlap import as_map, surfaces
 from bench.training.parallel import full_precision, gather
 
@@ -27,7 +29,8 @@ _RADIUS, _WIDE = radius_of(GRADIENT_SIGMA), radius_of(SIGMA)
 MARGIN = _RADIUS + 1 + _WIDE  # px that the filters of CFOG reach beyond a pixel
 _ROUNDING = 2e-6  # as in `cfog`: gradients below this share of the grey level are rounding
 _DARK = 1 / 255  # added before the logarithm
-_START = 0.1  # of the last layer's usual weights
+_START = 0.1  # of the last layer's usual weights, and of what a backbone adds
+_BESIDE = 32  # px that a patch is continued by before a backbone, its largest stride
 _TEMPERATURE, _THRESHOLD, _STEEPNESS = 0.04, 0.3, 15.0  # where the learned ones begin
 
 
@@ -105,14 +108,66 @@ class Branch(nn.Module):
         with full_precision(images.device):
             return torch.einsum("dc,nchw->ndhw", isometry, channels) + learned
 
+    def compilable(self) -> list[nn.Module | tuple[nn.Module, str]]:
+        """Return the parts that torch.compile may take."""
+        return [self.body]
+
+
+class PyramidBranch(nn.Module):
+    """One view, with all stages of a backbone, merged top-down, in place of the small network.
+
+    The backbone sees pixels as everywhere else (its own normalisation, SAR as three equal channels), so that it may
+    start from ImageNet weights and start a detector. A patch is continued by its outermost pixels before it.
+
+    Args:
+        backbone: registry name. bands: of an image. dim: feature channels. residual: whether CFOG is added.
+    """
+
+    luminance: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: str, bands: int, dim: int, residual: bool) -> None:
+        super().__init__()
+        facts = BACKBONES.get(backbone)
+        self.residual = residual
+        self.cfog = CfogChannels()
+        self.backbone = facts.build()
+        self.head = PyramidHead(facts, dim)
+        self.scale = nn.Parameter(torch.tensor(_START if residual else 1.0))
+        weights = torch.tensor(LUMINANCE if bands == len(LUMINANCE) else (1.0,)).view(1, -1, 1, 1)
+        for name, values in (("luminance", weights), ("mean", facts.mean), ("std", facts.std)):
+            self.register_buffer(name, torch.as_tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor, isometry: Tensor, memory_format: torch.memory_format) -> Tensor:
+        """(n, bands, h, w) in [0, 1], h and w even -> (n, dim, h / 2, w / 2) fp32."""
+        height, width = (side // STRIDE for side in images.shape[-2:])
+        seen = F.pad((images.expand(-1, 3, -1, -1) - self.mean) / self.std, [_BESIDE] * 4, mode="replicate")
+        stages = self.backbone.forward_stages(seen.contiguous(memory_format=memory_format))
+        cut = _BESIDE // STRIDE
+        learned: Tensor = self.scale * self.head.merged(stages)[:, :, cut : cut + height, cut : cut + width].float()
+        if not self.residual:
+            return learned
+        with full_precision(images.device):
+            with torch.no_grad():
+                channels = self.cfog((images * self.luminance).sum(1, keepdim=True))
+            return torch.einsum("dc,nchw->ndhw", isometry, channels) + learned
+
+    def compilable(self) -> list[nn.Module | tuple[nn.Module, str]]:
+        """Return the part that torch.compile may take, and which of its methods is called."""
+        return [(self.backbone, "forward_stages")]
+
 
 class DenseCfogNetwork(nn.Module):
     """Both branches and the loss.
 
     Args:
+        branch: makes the branch of a view out of its number of bands; a branch turns (n, bands, h, w) in [0, 1], the
+            isometry and a memory format into (n, dim, h / 2, w / 2).
+        dim: feature channels.
         ranges: side of a crop in px -> shifts looked at on each side, in feature px.
         tolerance: shifts up to this many feature px beside the true one count as true; None: all of a true pair's.
-        crop: whether features that the border has touched are cut off.
+        margin: how many features on each side are cut off.
         threshold_loss: weight of the second part of the loss.
     """
 
@@ -120,12 +175,9 @@ class DenseCfogNetwork(nn.Module):
 
     def __init__(
         self,
+        branch: Callable[[int], Branch | PyramidBranch],
         dim: int,
-        width: int,
-        dilations: Sequence[int],
-        log: bool,
-        residual: bool,
-        crop: bool,
+        margin: int,
         ranges: dict[int, int],
         tolerance: int | None,
         threshold_loss: float,
@@ -133,10 +185,9 @@ class DenseCfogNetwork(nn.Module):
         super().__init__()
         self.ranges, self.tolerance, self.threshold_loss = ranges, tolerance, threshold_loss
         self.memory_format = torch.contiguous_format
-        self.margin = margin_of(dilations) if crop else 0
+        self.margin = margin
         self.register_buffer("isometry", torch.linalg.qr(torch.randn(dim, ORIENTATIONS))[0])
-        self.sar = Branch(1, dim, width, dilations, log, residual)
-        self.optical = Branch(len(LUMINANCE), dim, width, dilations, log, residual)
+        self.sar, self.optical = branch(1), branch(len(LUMINANCE))
         self.log_scale = nn.Parameter(torch.tensor(-math.log(_TEMPERATURE)))
         self.threshold = nn.Parameter(torch.tensor(_THRESHOLD))
         self.log_steepness = nn.Parameter(torch.tensor(math.log(_STEEPNESS)))
@@ -146,9 +197,9 @@ class DenseCfogNetwork(nn.Module):
         self.memory_format = torch.channels_last
         self.to(memory_format=torch.channels_last)
 
-    def compilable(self) -> list[nn.Module]:
-        """Return the parts that torch.compile may take."""
-        return [self.sar.body, self.optical.body]
+    def compilable(self) -> list[nn.Module | tuple[nn.Module, str]]:
+        """Return the parts that torch.compile may take, and which of their methods is called."""
+        return [*self.sar.compilable(), *self.optical.compilable()]
 
     def features(self, view: str, images: Tensor) -> Tensor:
         """(n, h, w) SAR or (n, h, w, 3) optical, float32 in [0, 1] -> (n, dim, h / 2 - 2 m, w / 2 - 2 m) fp32, m the

@@ -35,13 +35,17 @@ class PyramidHead(nn.Module):
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """n stages (b, C_i, h_i, w_i) -> (b, dim, h, w), vectors of norm 1."""
+        return F.normalize(self.merged(stages).float(), dim=1)
+
+    def merged(self, stages: list[Tensor]) -> Tensor:
+        """As `forward`, vectors of any length."""
         used = stages if self.pyramid else stages[-1:]
-        merged = self.lateral[-1](used[-1])
+        merged: Tensor = self.lateral[-1](used[-1])
         for lateral, stage in zip(list(self.lateral)[-2::-1], used[-2::-1], strict=True):
             merged = lateral(stage) + F.interpolate(merged, size=stage.shape[-2:], mode="bilinear", align_corners=False)
         if self.up > 1:
             merged = F.interpolate(merged, scale_factor=self.up, mode="bilinear", align_corners=False)
-        return F.normalize(merged.float(), dim=1)
+        return merged
 
 
 class DenseBranch(nn.Module):
