@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt $(STANDIN)/pyproject.toml
 	touch $(STAMP)
 
 $(EXTRAS): $(STAMP)
-	$(INSTALL) -e ".[dev,ultralytics,timm,slurm,geo]"
+	$(INSTALL) -e ".[dev,ultralytics,timm,slurm,imagenet,geo]"
 	touch $(EXTRAS)
 
 demo: setup

@@ -372,8 +372,8 @@ def _weights(args: argparse.Namespace) -> int:
 
     facts = BACKBONES.get(args.name)
     for variant, file in facts.weights.items():
-        print(f"{variant}: {file.file} from {file.url}")
-    if args.download:
+        print(f"{variant}: {file.file} from {file.origin}")
+    if args.download and facts.weight_file().url:  # what only a package carries is found, or the package is named
         print(f"wrote {download_weights(args.name, args.dest)}")
         return 0
     path = find_weights(args.name, os.environ)

@@ -95,4 +95,4 @@ def _prefix(args: argparse.Namespace, file: Path, task: str | None) -> str:
         raise BenchError(f"{file} has no two branches, so --branch {args.branch} does not apply; leave it out")
     if two:
         return BRANCHES[args.branch or "sar"]
-    return first_prefix(keys, ("model.backbone.", "backbone."))
+    return first_prefix(keys, ("model.backbone.network.", "model.backbone.", "backbone."))

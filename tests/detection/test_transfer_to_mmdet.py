@@ -31,8 +31,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> SceneView:
     return ship_scenes(tmp_path_factory.mktemp("scenes"))
 
 
-def network_on(backbone: str) -> DetectorNetwork:
-    if backbone == "darknet53":
+def network_on(backbone: str, yolo: bool = False) -> DetectorNetwork:
+    if backbone == "darknet53" or yolo:
         return YoloV3(YoloV3Options())._build(backbone)
     return FasterRcnn(FasterRcnnOptions(**SMALL))._build(backbone)
 
@@ -66,11 +66,17 @@ def initial_of(detector: Any, data: Any) -> tuple[DetectorNetwork, str]:
     return network, sha256
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "resnet34", "resnet50", "darknet53"])
-def test_the_detectors_backbone_gives_the_activations_of_ours(backbone: str) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "yolo"),
+    [
+        *((name, False) for name in ("resnet18", "resnet34", "resnet50", "darknet53", "efficientnet-lite0")),
+        ("efficientnet-lite0", True),
+    ],
+)
+def test_the_detectors_backbone_gives_the_activations_of_ours(backbone: str, yolo: bool) -> None:
     """Same images in [0, 1]: normalised outside for ours as in pretraining, inside for the detector."""
     ours = trained_looking(backbone, 1)
-    network = network_on(backbone)
+    network = network_on(backbone, yolo)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     sha256 = load_backbone(network, backbone, ours.state_dict())
     assert sha256 == state_sha256(ours.state_dict())

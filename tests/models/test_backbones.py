@@ -17,8 +17,14 @@ from bench.core.registries import BACKBONES
 from bench.models.backbones import RESNET18, BackboneFacts
 from bench.training.randomness import reseed
 
-NAMES = ["darknet53", "resnet18", "resnet34", "resnet50"]
-PARAMETERS = {"resnet18": 11_176_512, "resnet34": 21_284_672, "resnet50": 23_508_032, "darknet53": 40_584_928}
+NAMES = ["darknet53", "efficientnet-lite0", "resnet18", "resnet34", "resnet50"]
+PARAMETERS = {
+    "resnet18": 11_176_512,
+    "resnet34": 21_284_672,
+    "resnet50": 23_508_032,
+    "darknet53": 40_584_928,
+    "efficientnet-lite0": 2_958_848,
+}
 
 
 @functools.cache
@@ -62,7 +68,8 @@ def test_normalisation_is_that_of_the_published_weights(name: str) -> None:
     for weights in facts.weights.values():
         assert (weights.mean, weights.std) == (facts.mean, facts.std)
         assert weights.sha256_prefix or weights.size_bytes
-        assert weights.url.endswith(weights.file) and weights.sha256_prefix in weights.file
+        assert weights.url.endswith(weights.file) if weights.url else weights.package
+        assert weights.sha256_prefix[:8] in weights.file
     assert facts.weight_file() is facts.weights["imagenet"]
     with pytest.raises(BenchError, match="no published weights 'imagnet'; nearest: imagenet"):
         facts.weight_file("imagnet")

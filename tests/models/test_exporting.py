@@ -32,7 +32,10 @@ def lively(name: str, seed: int = 0) -> Any:
     return network
 
 
-@pytest.fixture(scope="module", params=["resnet18", pytest.param("resnet50", marks=pytest.mark.slow), "darknet53"])
+@pytest.fixture(
+    scope="module",
+    params=["resnet18", pytest.param("resnet50", marks=pytest.mark.slow), "darknet53", "efficientnet-lite0"],
+)
 def network(request: pytest.FixtureRequest) -> tuple[str, Any]:
     return request.param, lively(request.param)
 
@@ -66,6 +69,10 @@ def by_timm(name: str, file: Path) -> Callable[[Tensor], list[Tensor]]:
     timm = pytest.importorskip("timm")
     from functools import partial
 
+    if name == "efficientnet-lite0":
+        pyramid = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
+        pyramid.load_state_dict(torch.load(file), strict=True)
+        return pyramid.eval()
     more = {"act_layer": partial(nn.LeakyReLU, negative_slope=0.1)} if name == "darknet53" else {}
     model = timm.create_model(name, num_classes=0, checkpoint_path=str(file), **more).eval()
     if name != "darknet53":

@@ -174,6 +174,7 @@ def test_checkpoint_of_another_network_is_refused(
         ("darknet53", "resnet18.safetensors", "holds a resnet network, not darknet53"),
         ("resnet18", "darknet.safetensors", "holds a darknet network, not resnet18"),
         ("resnet18", "mobile.pth", "holds no resnet18"),
+        ("efficientnet-lite0", "resnet18.safetensors", "holds a resnet network, not efficientnet-lite0"),
     ]
     for backbone, name, message in cases:
         with pytest.raises(BenchError, match=message) as caught:

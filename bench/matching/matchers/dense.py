@@ -8,8 +8,8 @@ for matching of SAR and optical imagery", ISPRS J. 2020) do with pairs and their
 and other pairs at once, true within a tolerance; crops that are displaced at random, so that where a patch ends reveals
 nothing.
 
-Backbone `shallow` is a few convolutions at full detail; a ResNet or Darknet-53 merges all its stages top-down, so that
-its SAR branch is trained as a whole and may start a detector (pretraining arm `osm-dense`).
+Backbone `shallow` is a few convolutions at full detail; a network with a pyramid merges all its stages top-down, so
+that its SAR branch is trained as a whole and may start a detector (pretraining arm `osm-dense`).
 """
 
 from __future__ import annotations

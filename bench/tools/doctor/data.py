@@ -13,7 +13,7 @@ from bench.core.workspace import Workspace
 from bench.data.dataset import Dataset, parse_options, resolve_root, root_variable
 from bench.data.facts import SetFacts
 from bench.models.backbones import BackboneFacts, WeightFile
-from bench.models.weight_files import search_folders, verify_weights
+from bench.models.weight_files import local_file, verify_weights
 from bench.tools.doctor import Finding
 
 DATA, WEIGHTS = "Data sets", "ImageNet weights"
@@ -124,22 +124,18 @@ def examine_weights(workspace: Workspace, quick: bool) -> Iterator[Finding]:
             yield Finding(WEIGHTS, name, "broken", first_line(error), "see Plug-ins")
             continue
         held = {
-            variant: path for variant, file in facts.weights.items() if (path := _path(file, workspace)) is not None
+            variant: path
+            for variant, file in facts.weights.items()
+            if (path := local_file(file, workspace.env)) is not None
         }
         for variant, path in held.items():
             yield _weights(name, facts.weights[variant], path, quick)
         if not held and facts.weights:
             file = facts.weight_file(next(iter(facts.weights)))
-            advice = f"put it into $BENCH_WEIGHTS or ./weights, or run: bench data weights {name} --download"
+            advice = f"put it into $BENCH_WEIGHTS or ./weights, or run: {file.how(name)}"
             yield Finding(
                 WEIGHTS, name, "missing", f"{file.file} not found; needed for init: imagenet", advice, needed=False
             )
-
-
-def _path(file: WeightFile, workspace: Workspace) -> Path | None:
-    return next(
-        (folder / file.file for folder in search_folders(workspace.env) if (folder / file.file).is_file()), None
-    )
 
 
 def _weights(name: str, file: WeightFile, path: Path, quick: bool) -> Finding:
@@ -152,7 +148,7 @@ def _weights(name: str, file: WeightFile, path: Path, quick: bool) -> Finding:
             name,
             "broken",
             text,
-            f"delete it, then: bench data weights {name} --download",
+            f"delete it, then: {file.how_again(name)}",
             needed=False,
             place=str(path),
         )

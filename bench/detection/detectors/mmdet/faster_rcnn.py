@@ -1,4 +1,5 @@
-"""Faster R-CNN with a feature pyramid (Ren et al., NeurIPS 2015; Lin et al., CVPR 2017) on a ResNet, through mmdet.
+"""Faster R-CNN with a feature pyramid (Ren et al., NeurIPS 2015; Lin et al., CVPR 2017) on a ResNet or
+EfficientNet-Lite0, through mmdet.
 
 Beside what `models.py` changes for all: RoIAlign runs through torchvision (`roi_align.py`), with or without a compiled
 mmcv: the same numbers, and channels-last memory is safe. Anchors and proposals that lie by half in a box to ignore are
@@ -42,11 +43,11 @@ class FasterRcnnOptions(MmdetOptions):
 
 
 class FasterRcnn(MmdetDetector[FasterRcnnOptions]):
-    """Faster R-CNN on ResNet-50, ResNet-18 or ResNet-34."""
+    """Faster R-CNN on ResNet-50, ResNet-18, ResNet-34 or EfficientNet-Lite0."""
 
     version = 1
     Options = FasterRcnnOptions
-    backbones = ("resnet50", "resnet18", "resnet34")
+    backbones = ("resnet50", "resnet18", "resnet34", "efficientnet-lite0")
 
     def _build(self, backbone: str | None) -> DetectorNetwork:
         from torch import nn

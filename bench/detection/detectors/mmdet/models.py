@@ -32,6 +32,7 @@ from bench.core.registries import BACKBONES
 from bench.detection.detectors.base import Detections
 from bench.detection.detectors.mmdet import mmcv_bridge
 from bench.detection.detectors.mmdet.heads import SampleCount
+from bench.detection.detectors.mmdet.own_backbone import OwnBackbone
 from bench.detection.detectors.network_tiles import STRIDE_PX, detections, pad_to_stride
 from bench.models import keymaps
 from bench.models.weights import load_renamed
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bench.detection.detectors.mmdet.base import MmdetOptions
 
 DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50}
+DARKNET = "darknet53"  # the other one that mmdet has; any other backbone is ours (`own_backbone.py`)
 
 
 class DetectorNetwork(nn.Module):
@@ -128,15 +130,18 @@ def load_backbone(network: DetectorNetwork, backbone: str, state: Mapping[str, T
     Raises:
         BenchError: a tensor is missing, left over or of another shape.
     """
-    darknet = keymaps.layout_of(state) == "darknet"
+    module = network.model.backbone
+    if isinstance(module, OwnBackbone):
+        return load_renamed(module.network, state, dict, dict, backbone)
+    darknet = backbone == DARKNET
     there = keymaps.darknet_to_mmdet if darknet else keymaps.resnet_to_mmdet
     back = keymaps.darknet_from_mmdet if darknet else keymaps.resnet_from_torchvision
-    return load_renamed(network.model.backbone, state, there, back, backbone)
+    return load_renamed(module, state, there, back, backbone)
 
 
 def base_config(path: str, backbone: str, options: MmdetOptions) -> Any:
     """Return the model part of a configuration file inside mmdet's wheel, `path` below its folder `configs`, with what
-    is changed for every detector; a ResNet and the neck behind it are those of `backbone`.
+    is changed for every detector; backbone and inputs of the neck are those of `backbone`.
 
     Raises:
         BenchError: mmdet is not installed, or is without that file.
@@ -152,16 +157,25 @@ def base_config(path: str, backbone: str, options: MmdetOptions) -> Any:
         raise BenchError(f"mmdet carries no {path} (mmcv served by: {served_by}); install mmdet 3.3.0 from its wheel")
     config = Config.fromfile(str(file)).model
     config.pop("data_preprocessor")
-    config["backbone"].pop("init_cfg")
-    config["backbone"].update(
-        frozen_stages=options.frozen_stages,
-        norm_eval=options.norm == "eval",
-        norm_cfg={"type": "BN", "requires_grad": True},
-    )
+    _set_backbone(config, backbone, options)
+    return config
+
+
+def _set_backbone(config: Any, backbone: str, options: MmdetOptions) -> None:
+    """Put `backbone` into a detector's configuration, and its channels into the neck: finest first in a pyramid, last
+    in YOLOv3's.
+    """
+    stages = len(config["neck"]["in_channels"])
+    kept = {"frozen_stages": options.frozen_stages, "norm_eval": options.norm == "eval"}
+    if backbone in DEPTHS or backbone == DARKNET:
+        config["backbone"].pop("init_cfg")
+        config["backbone"].update(norm_cfg={"type": "BN", "requires_grad": True}, **kept)
+    else:
+        config["backbone"] = {"type": OwnBackbone, "name": backbone, "stages": stages, **kept}
     if backbone in DEPTHS:
         config["backbone"].update(depth=DEPTHS[backbone], zero_init_residual=False)
-        config["neck"].update(in_channels=list(BACKBONES.get(backbone).out_channels))
-    return config
+    channels = list(BACKBONES.get(backbone).out_channels[-stages:])
+    config["neck"].update(in_channels=channels[::-1] if config["neck"]["type"] == "YOLOV3Neck" else channels)
 
 
 def limit(test: Any, options: MmdetOptions) -> None:

@@ -1,4 +1,5 @@
-"""YOLOv3 with its original anchor-based head (Redmon and Farhadi 2018) on Darknet-53, through mmdet.
+"""YOLOv3 with its original anchor-based head (Redmon and Farhadi 2018) on Darknet-53 or EfficientNet-Lite0, through
+mmdet. On the small backbone, neck and head have 96 channels on each level, as in mmdet's own `yolov3_mobilenetv2`.
 
 Beside what `models.py` changes for all: its losses, sums over the images of a GPU in mmdet, are divided by the batch
 size; anchors whose cell has its centre in a box to ignore are no background; its candidates are not cut to the 1,000
@@ -16,6 +17,7 @@ from bench.detection.detectors.mmdet.base import MmdetDetector, MmdetOptions
 if TYPE_CHECKING:
     from bench.detection.detectors.mmdet.models import DetectorNetwork
 
+SMALL_CHANNELS = {"efficientnet-lite0": [96, 96, 96]}  # of neck and head, at stride 32, 16 and 8
 LOSSES = ("loss_cls", "loss_conf", "loss_xy", "loss_wh")
 ALL_CANDIDATES = 1_000_000
 
@@ -55,11 +57,11 @@ class YoloV3Options(MmdetOptions):
 
 
 class YoloV3(MmdetDetector[YoloV3Options]):
-    """YOLOv3 on Darknet-53."""
+    """YOLOv3 on Darknet-53 or EfficientNet-Lite0."""
 
     version = 1
     Options = YoloV3Options
-    backbones = ("darknet53",)
+    backbones = ("darknet53", "efficientnet-lite0")
 
     def _build(self, backbone: str | None) -> DetectorNetwork:
         from bench.detection.detectors.mmdet.heads import hand_on_full_precision
@@ -70,6 +72,10 @@ class YoloV3(MmdetDetector[YoloV3Options]):
         config = base_config("yolo/yolov3_d53_8xb8-ms-608-273e_coco.py", str(backbone), options)
         head, test = config["bbox_head"], config["test_cfg"]
         head.update(type=ignoring_yolo_head(), num_classes=1)
+        if backbone in SMALL_CHANNELS:
+            channels = SMALL_CHANNELS[backbone]
+            config["neck"].update(out_channels=channels)
+            head.update(in_channels=channels, out_channels=channels)
         head["anchor_generator"].update(base_sizes=[[tuple(size) for size in level] for level in options.anchors])
         test.update(nms_pre=ALL_CANDIDATES, conf_thr=options.score_floor)
         limit(test, options)
