@@ -84,7 +84,7 @@ def to_lines(report: Mapping[str, Any], places: Mapping[str, Path]) -> list[str]
         ]
     )
     if report["starts_from"]:
-        out += ["", "starts from the training of"]
+        out += ["", "is made of the predictions of" if report["fused"] else "starts from the training of"]
         for cell in report["starts_from"]:
             out += _required(cell, "  ", report["code"]["versions"])
     used = [_cell(user) for user in report["used_by"]] or ["no cell found"]
@@ -257,7 +257,8 @@ def _required(cell: Mapping[str, Any], indent: str, versions: Mapping[str, Any])
     out = [f"{indent}{_cell(cell)}" + ("" if cell["status"] == "finished" else f"  ({cell['status']})")]
     out += _aligned([*_command(cell), *_own(cell, versions)], indent + "  ")
     for deeper in cell["starts_from"]:
-        out += [f"{indent}  which starts from the training of", *_required(deeper, indent + "    ", versions)]
+        how = "is made of the predictions of" if cell["fused"] else "starts from the training of"
+        out += [f"{indent}  which {how}", *_required(deeper, indent + "    ", versions)]
     return out
 
 

@@ -127,7 +127,8 @@ def _requirements(group: Sequence[Entry]) -> list[str]:
     for entry in group:
         for required in entry.cell.requires:
             row = f"{required.task} {required.method} on {required.dataset}"
-            out[f"{row}, seed by seed" if len(group) > 1 else f"{required.task} {required.describe()}"] = None
+            each = len(group) > 1 and required.seed is not None
+            out[f"{row}, seed by seed" if each else f"{required.task} {required.describe()}"] = None
     return list(out)
 
 
@@ -136,14 +137,13 @@ def _dependants(group: Sequence[Entry], starts: Mapping[tuple[str, str], Sequenc
     cells = [cell for entry in group for cell in starts.get((entry.cell.task, entry.cell.slot), ())]
     if not cells:
         return []
-    methods = {
-        task: [cell.method for cell in cells if cell.task == task]
-        for task in dict.fromkeys(cell.task for cell in cells)
-    }
+    methods: dict[tuple[str, bool], list[str]] = {}
+    for cell in cells:
+        methods.setdefault((cell.task, cell.fused), []).append(cell.method)
     return [
-        f"also the pretraining behind {len(names)} {task} cell{'s' if len(names) > 1 else ''}:"
-        f" {', '.join(dict.fromkeys(names))}"
-        for task, names in methods.items()
+        f"also {'fused into' if fused else 'the pretraining behind'} {len(names)} {task} cell"
+        f"{'s' if len(names) > 1 else ''}: {', '.join(dict.fromkeys(names))}"
+        for (task, fused), names in methods.items()
     ]
 
 
@@ -162,7 +162,8 @@ def _summary(entries: Sequence[Entry]) -> Iterator[str]:
     tasks = list(dict.fromkeys(entry.cell.task for entry in entries))
     if len(tasks) > 1:
         yield from (f"  {task}: {_sum([entry for entry in entries if entry.cell.task == task])}" for task in tasks)
-    shared = Counter((cell.task, cell.slot) for entry in entries for cell in entry.cell.requires)
+    starting = [entry.cell for entry in entries if not entry.cell.fused]
+    shared = Counter((cell.task, cell.slot) for start in starting for cell in start.requires)
     if shared:
         yield (
             f"{len(shared)} cells are shared: their trainings are the pretraining behind {sum(shared.values())} cells"

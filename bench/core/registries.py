@@ -96,6 +96,9 @@ MATCHERS.add(
 )
 MATCHERS.add("random", "bench.matching.matchers.random_scores:RandomScores", "scores drawn at random: the floor")
 MATCHERS.add(
+    "fusion", "bench.matching.fusion:Fusion", "a row made of others: the sum of their calibrated distances; no training"
+)
+MATCHERS.add(
     "submission",
     "bench.matching.submission.submission:Submission",
     "distances of another tool for the drawn pairs (`bench submit`)",
@@ -122,6 +125,11 @@ DETECTORS.add(
     "cfar",
     "bench.detection.detectors.cfar.detector:Cfar",
     "cell-averaging constant-false-alarm-rate detector; no training: the floor",
+)
+DETECTORS.add(
+    "fusion",
+    "bench.detection.fusion:Fusion",
+    "a row made of others: weighted boxes fusion, NMS or soft-NMS of their boxes; no training",
 )
 DETECTORS.add(
     "submission",

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from bench.data.manifest import file_hashes, shared_files
 from bench.suite.data_plan import PARTS, PlannedData
 
+SHARED_FILES = ("test_files_in_training", "pretraining_shares_files")  # what `count_shared_files` counts
+
 
 def count_ships(plan: PlannedData) -> dict[str, int]:
     """Return how many ships that count each part holds."""
@@ -25,7 +27,8 @@ def count_shared_files(plan: PlannedData, pretraining: Sequence[PlannedData]) ->
         for part in PARTS
     }
     seen = [digest for other in pretraining for _, _, digest in other.manifest.files.values()]
-    return {
-        "test_files_in_training": shared_files(of["test"], of["train"] + of["validation"]),
-        "pretraining_shares_files": shared_files(of["test"], seen) if pretraining else None,
-    }
+    counts = (
+        shared_files(of["test"], of["train"] + of["validation"]),
+        shared_files(of["test"], seen) if pretraining else None,
+    )
+    return dict(zip(SHARED_FILES, counts, strict=True))

@@ -83,6 +83,8 @@ class DetectorEntry(MethodEntry):
             with "+compute" behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
     """
 
+    component = "detector"
+
     detector: str
     pretrain: tuple[str, ...] = ("none",)
 

@@ -14,7 +14,7 @@ from bench.core.registries import DETECTORS
 from bench.core.workspace import Workspace
 from bench.data.manifest import file_sha256
 from bench.data.scaling import ScalingParams
-from bench.detection.data import count_shared_files, count_ships
+from bench.detection.data import SHARED_FILES, count_shared_files, count_ships
 from bench.detection.detectors.base import Detector, FitData, Setup
 from bench.detection.expand import ArmRow, arms_of, chosen_backbone, row_labels, with_backbone
 from bench.detection.pretraining import find_initial, initial_weights, matching_cell
@@ -42,6 +42,7 @@ from bench.suite.data_plan import PlannedData, plan_data
 from bench.suite.expansion import MethodRow
 from bench.tasks.base import Inputs, SectionTask
 from bench.tasks.data import LoadedScenes, fit_sar_scaling
+from bench.tasks.fusion import Member
 from bench.tasks.keys import Version
 
 # Of submitted boxes: from so many ships and such an AP50 on, an AP over the IoUs up to 0.95 that is hardly lower says
@@ -103,7 +104,9 @@ class DetectionTask(SectionTask):
     def dataset_spec(self, entry: ShipsEntry) -> dict[str, Any]:
         return {"tiles": entry.tiles.model_dump(mode="json")}
 
-    def method_spec(self, row: ArmRow, required: tuple[Cell, ...]) -> dict[str, Any]:
+    def method_spec(self, row: MethodRow, required: tuple[Cell, ...]) -> dict[str, Any]:
+        if not isinstance(row, ArmRow):  # a fused row
+            return {"pretrain": "none", "pretrained_by": None}
         return {"pretrain": row.arm.label, "pretrained_by": required[0].row_key if required else None}
 
     # -- keys ----------------------------------------------------------------------------------------------------------
@@ -123,6 +126,10 @@ class DetectionTask(SectionTask):
         return {**kept, "predict_version": Version(PREDICT_VERSION)}
 
     def inputs(self, cell: Cell, found: Inputs, workspace: Workspace) -> dict[str, Any]:
+        if cell.fused:
+            return {"files_sha256": {}, "ships": count_ships(found.plan), "pretrained_by": [], "extra_pixels": 0} | {
+                name: max(known) if (known := _known(found.sources, name)) else None for name in SHARED_FILES
+            }
         extra = _extra_pixels(cell, found)
         pretraining = [plan_data(required, workspace) for required in cell.requires] if extra == 0 else []
         return {
@@ -191,6 +198,11 @@ class DetectionTask(SectionTask):
         from bench.detection.predict import predict_submission
 
         return predict_submission(job, data)
+
+    def fuse(self, job: Job, members: Sequence[Member]) -> dict[str, Any]:
+        from bench.detection.fusion import fuse_rows
+
+        return fuse_rows(job, members)
 
     def score(self, folder: Path) -> Scores:
         from bench.detection.scoring.predictions import load_predictions
@@ -270,6 +282,11 @@ def _extra_pixels(cell: Cell, found: Inputs) -> int:
             [f"{cell.describe()}: the cost of {cell.requires[0].describe()} is unknown; give its row an input_px"]
         )
     return int(pixels)
+
+
+def _known(sources: Sequence[Identity], name: str) -> list[int]:
+    """Return one input of the members of a fused row, of those for which it is known."""
+    return [value for source in sources if (value := source.inputs.get(name)) is not None]
 
 
 def _source(cell: Cell, identity: Identity) -> dict[str, Any]:

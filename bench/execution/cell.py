@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Cell:
         dataset, method: labels in the suite; they name the row, and enter no key.
         seed: None for a method whose result does not depend on it.
         spec: everything that defines the measurement, resolved, JSON-able; labels and folders are not in it.
-        requires: cells whose training this one starts from.
+        requires: cells whose training this one starts from, or, of a fused row, whose predictions it is made of.
     """
 
     task: str
@@ -128,6 +128,17 @@ class Cell:
         """Hash of the spec without the seed: entries that share it may be averaged."""
         marked = {"smoke": True} if self.mode.smoke else {}
         return canonical_hash({"task": self.task, "spec": dict(self.spec), "limit": self.mode.limit, **marked})
+
+    @property
+    def fused(self) -> bool:
+        """Whether its predictions are made of those of the cells that it requires (`bench.tasks.fusion`)."""
+        return "fuses" in self.spec.get("method", {})
+
+    def with_required(self) -> Iterator[Cell]:
+        """Yield every cell that this one needs, dependencies before dependants, then itself."""
+        for required in self.requires:
+            yield from required.with_required()
+        yield self
 
     @property
     def command(self) -> str:
@@ -165,7 +176,8 @@ class Identity:
     estimates.
 
     Cells with an equal `data_key` read the same files: what is unreadable for one of them is so for all ("" says
-    nothing). `requires` holds the train keys of the cells whose training this one starts from, by task.
+    nothing). `requires` holds the train keys of the cells that this one requires, by task; `reads` the predict keys of
+    those whose predictions it is made of, where it starts from no model of theirs.
     """
 
     keys: Keys
@@ -173,3 +185,4 @@ class Identity:
     samples: int
     data_key: str = ""
     requires: tuple[tuple[str, str], ...] = ()
+    reads: tuple[tuple[str, str], ...] = ()

@@ -20,6 +20,7 @@ STATES = {
     "score": "reuse predictions; score",
 }
 UNTRAINED = "predict, score"
+MODEL_GONE, PREDICTIONS_GONE = "model", "predictions"
 BLOCKED, UNREADABLE = "something is missing, see below", "its record cannot be read, see below"
 
 
@@ -28,9 +29,9 @@ class PlanItem:
     """One cell of a plan: `state` is "done", or the first stage that has to run; `resumes` says that a checkpoint
     waits.
 
-    `again` has everything computed anew, though it is finished: its model is wanted and was cleaned away. `problem`
-    says that its record cannot be read: the cell fails, and its files stay as they are. `trains`: its method learns;
-    the stage "train" of another one trains nothing.
+    `again` has everything computed anew, though it is finished, and says why: what of it is wanted and was cleaned
+    away, its "model" or its "predictions". `problem` says that its record cannot be read: the cell fails, and its files
+    stay as they are. `trains`: its method learns; the stage "train" of another one trains nothing.
     """
 
     cell: Cell
@@ -38,7 +39,7 @@ class PlanItem:
     folder: Path
     state: str
     resumes: bool = False
-    again: bool = False
+    again: str = ""
     record: Record | None = None
     problem: str = ""
     trains: bool = True
@@ -54,7 +55,8 @@ class PlanItem:
         if self.problem:
             return UNREADABLE
         if self.again:
-            return "train again: its model was cleaned away"
+            gone = f"its {self.again} {'was' if self.again == MODEL_GONE else 'were'} cleaned away"
+            return f"train again: {gone}" if self.trains else f"{UNTRAINED} again: {gone}"
         if self.resumes:
             return "resumes from its last checkpoint"
         return STATES[self.state] if self.training or self.state != "train" else UNTRAINED
@@ -118,20 +120,24 @@ def make_plan(cells: Sequence[Cell], workspace: Workspace, force: bool = False, 
 
 
 def _with_models(items: Sequence[PlanItem], workspace: Workspace) -> list[PlanItem]:
-    """Train a finished cell once more where another has to start from its model and the model was cleaned away."""
-    wanted = {required for item in items if item.state == "train" for required in item.identity.requires}
-    stores = {task: StageStore(workspace.runs, task) for task, _ in wanted}
+    """Compute a finished cell once more where another has to start from its model, or is made of its predictions, and
+    these were cleaned away.
+    """
+    wanted: set[tuple[str, str, str]] = set()  # stage, task, key
+    stores = {task: StageStore(workspace.runs, task) for task in {item.cell.task for item in items}}
     out = []
-    for item in items:
-        required = (item.cell.task, item.identity.keys.train)
-        if (
-            item.state != "train"
-            and required in wanted
-            and stores[required[0]].find("train", required[1], item.folder) is None
-        ):
-            item = replace(item, state="train", again=True, record=None)
+    for item in reversed(items):  # dependants first: what is computed again may need what its own cells left
+        task, keys = item.cell.task, item.identity.keys
+        for stage, key, gone in (("train", keys.train, MODEL_GONE), ("predict", keys.predict, PREDICTIONS_GONE)):
+            settled = item.state in ("done", "score") or (stage, item.state) == ("train", "predict")
+            if settled and (stage, task, key) in wanted and stores[task].find(stage, key, item.folder) is None:
+                item = replace(item, state="train", again=gone, record=None)
+        if item.identity.reads:
+            wanted |= {("predict", *read) for read in item.identity.reads if item.state in ("train", "predict")}
+        elif item.state == "train":
+            wanted |= {("train", *required) for required in item.identity.requires}
         out.append(item)
-    return out
+    return out[::-1]
 
 
 def _plan_item(cell: Cell, identity: Identity, workspace: Workspace, stages: StageStore, force: bool) -> PlanItem:

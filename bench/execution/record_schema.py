@@ -122,6 +122,18 @@ class StatedSummary(Stated):
     sharing_scene_with_test: PerPart | None = None
 
 
+class StatedMember(Stated):
+    """One of `inputs.fused`: a cell whose predictions a fused row is made of."""
+
+    task: Line
+    row: Line
+    cell: Line
+    command: Line
+    train: Hash
+    predict: Hash
+    score: Hash
+
+
 class StatedInputs(Stated):
     """`Record.inputs`, as the views of every task read it."""
 
@@ -132,6 +144,7 @@ class StatedInputs(Stated):
     initial_weights_sha256: Line | None = None
     test_files_in_training: Count | None = None
     pretraining_shares_files: Count | None = None
+    fused: list[StatedMember] | None = None
 
 
 class StatedSpec(Stated):

@@ -253,6 +253,21 @@ def find_model(runs: Path, task: str, train_key: str) -> Path:
     return folder / MODEL
 
 
+def find_predictions(runs: Path, task: str, predict_key: str) -> Path:
+    """Return the folder of a cell with the predictions of `predict_key`, for a row that is made of them.
+
+    Raises:
+        BenchError: no folder holds them; the required cell failed or was cleaned away.
+    """
+    folder = StageStore(runs, task).find("predict", predict_key, runs / task)
+    if folder is None or not (folder / PREDICTIONS).is_file():
+        raise BenchError(
+            f"the {task} predictions {predict_key[:12]} that this row fuses are not under {runs}; run the same command"
+            " again"
+        )
+    return folder
+
+
 def stage_done(folder: Path, stage: str, key: str, whole: bool = True) -> bool:
     """Return whether `folder` holds the finished `stage` with `key`, with `whole` also every file that it left."""
     marker = _marker(folder, stage)

@@ -127,14 +127,16 @@ def _run_item(
 
 
 def not_to_be_run(item: PlanItem, outcome: Outcome, unreadable: Mapping[str, Failure]) -> tuple[Failure, str] | None:
-    """Return why a cell cannot run, and that in words: the training it starts from failed in this run, or its data
-    cannot be read.
+    """Return why a cell cannot run, and that in words: the training it starts from, or a row that it is made of, failed
+    in this run, or its data cannot be read.
     """
-    for _, record in outcome.failed if item.state == "train" and item.identity.requires else ():
-        if (record.task, record.keys["train"]) in item.identity.requires:
-            lost = Failure(
-                stage="requires", message=f"the cell it starts from failed: {record.task} {record.slot}", traceback=""
-            )
+    identity = item.identity
+    for _, record in outcome.failed if item.state in ("train", "predict") else ():
+        fused = (record.task, record.keys["predict"]) in identity.reads
+        started = item.state == "train" and (record.task, record.keys["train"]) in identity.requires
+        if fused or started and not identity.reads:
+            what = "a row that it fuses failed" if fused else "the cell it starts from failed"
+            lost = Failure(stage="requires", message=f"{what}: {record.task} {record.slot}", traceback="")
             return lost, lost.message
     known = unreadable.get(item.identity.data_key)
     if known is not None and item.state != "score" and item.record is None:
@@ -208,7 +210,7 @@ def _execute(item: PlanItem, workspace: Workspace, settings: Settings, run: Run)
 
 def prepare_job(item: PlanItem, workspace: Workspace, settings: Settings) -> Settings:
     """Write what a worker on this machine or another needs to execute a cell; return the settings of its job."""
-    settings = replace(settings, force=settings.force or item.again)
+    settings = replace(settings, force=settings.force or bool(item.again))
     JobFile.of(item.cell, item.identity, workspace, settings).write(item.folder)
     return settings
 

@@ -39,6 +39,8 @@ class MatcherEntry(MethodEntry):
         control: "shuffled" trains on shuffled pairs: on a clean split the row must collapse to chance.
     """
 
+    component = "matcher"
+
     matcher: str
     init: str = "none"
     init_branch: str = ""

@@ -39,6 +39,7 @@ from bench.suite.expansion import MethodRow
 from bench.suite.smoke import find_initial_weights
 from bench.tasks.base import TRAINING_DATA, Inputs, SectionTask
 from bench.tasks.data import LoadedPairs, areas_of, load_training_scenes, scenes_identity
+from bench.tasks.fusion import Member
 from bench.tasks.keys import Version
 from bench.tasks.rows import Methods
 
@@ -193,6 +194,11 @@ class MatchingTask(SectionTask):
         from bench.matching.predict import predict_submission
 
         return predict_submission(job, data)
+
+    def fuse(self, job: Job, members: Sequence[Member]) -> dict[str, Any]:
+        from bench.matching.fusion import fuse_rows
+
+        return fuse_rows(job, members)
 
     def score(self, folder: Path) -> Scores:
         from bench.matching.scoring.predictions import load_predictions

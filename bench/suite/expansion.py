@@ -52,7 +52,7 @@ def expand(suite: Suite, selection: Selection, tasks: Sequence[str], origin: Ori
         section = validate(task.Section, suite.tasks[name], f"{suite.name}: {name}")
         answers.append(_ask(task, suite, section, replace(selection, beside=True), origin))
         for cell in answers[-1].cells:
-            for wanted in (*cell.requires, cell):
+            for wanted in cell.with_required():
                 other = places.setdefault((wanted.task, wanted.slot), wanted)
                 if other is not wanted and other != wanted:
                     clashes.append((other, wanted))
@@ -161,6 +161,7 @@ class MethodRow:
         names: the options of the command line that select the row again.
         places: files that the row names, by the name of their place; null for none.
         where: the entry in the config, for messages: "s1s2: matching.methods.bnn".
+        members: of a fused row, the rows that it is made of (`bench.tasks.fusion`).
     """
 
     label: str
@@ -170,6 +171,21 @@ class MethodRow:
     names: Mapping[str, str]
     places: Mapping[str, str | None]
     where: str
+    members: tuple[MethodRow, ...] = field(default=(), kw_only=True)
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the seed changes the result."""
+        return any(row.seeded for row in self.members) if self.members else bool(self.component.seeded)
+
+    @property
+    def trains(self) -> bool:
+        """Whether it, or a row that it is made of, learns from data."""
+        return any(row.trains for row in self.members) if self.members else bool(self.component.trains)
+
+    def runs_on(self, block: Block) -> bool:
+        """Return whether the row runs on a block: it is not restricted to others, and no row that it is made of is."""
+        return allowed(self.method.datasets, block) and all(row.runs_on(block) for row in self.members)
 
 
 class Sections(Protocol):
@@ -216,8 +232,8 @@ def expand_section(task: Sections, suite: Suite, section: Any, selection: Select
         _cell(task, suite, section, selection, origin, block, row, seed)
         for block in select_blocks(datasets, selection.filters)
         for row in rows
-        if allowed(row.method.datasets, block)
-        for seed in (chosen_seeds(row.method.seeds, suite, selection) if row.component.seeded else (None,))
+        if row.runs_on(block)
+        for seed in (chosen_seeds(row.method.seeds, suite, selection) if row.seeded else (None,))
     ]
 
 
@@ -231,7 +247,11 @@ def _cell(
     row: MethodRow,
     seed: int | None,
 ) -> Cell:
-    required = task.required(row, section, suite, seed, selection, origin)
+    if row.members:
+        parts = [(member, seed if member.seeded else None) for member in row.members]
+        required = tuple(_cell(task, suite, section, selection, origin, block, *part) for part in parts)
+    else:
+        required = task.required(row, section, suite, seed, selection, origin)
     problem = slot_problem(block.label, row.label, seed)
     if problem:
         raise BenchError(f"{suite.name}: {task.name}: {problem}")
@@ -271,6 +291,7 @@ def _spec(task: Sections, section: Any, block: Block, row: MethodRow, required: 
             "options": {key: Path(value).name if key == "results" else value for key, value in row.options.items()},
             "precision": method.precision,
             **task.method_spec(row, required),
+            **({"fuses": [cell.row_key for cell in required]} if row.members else {}),
         },
         "protocol": section.protocol.model_dump(mode="json"),
     }

@@ -30,5 +30,5 @@ def check_roots(workspace: Workspace, cells: Sequence[Cell], suite: Suite) -> No
 
 def _data_names(cells: Iterable[Cell]) -> set[str]:
     """Return the labels and the registry names of the data sets of cells, and of the cells that they need."""
-    every = [one for cell in cells for one in (cell, *cell.requires)]
+    every = [one for cell in cells for one in cell.with_required()]
     return {name for cell in every for name in (cell.dataset.split("/")[0], str(cell.spec["dataset"]["name"]))}

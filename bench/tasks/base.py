@@ -35,6 +35,7 @@ from bench.suite.expansion import MethodRow, expand_section
 from bench.suite.selection import shown
 from bench.suite.smoke import replaced_by
 from bench.tasks.data import load_pairs, load_scenes
+from bench.tasks.fusion import Member, find_members, members_keyed, members_stated, reads
 from bench.tasks.keys import KeyParts, Version
 from bench.tasks.record_schema import SectionParts
 from bench.tasks.rows import Methods, select_methods, with_compared
@@ -171,6 +172,7 @@ class SectionTask(Task):
             **plan.losses(),
             **plan.audited(cell.spec["dataset"]["split"]),
             **self.inputs(cell, found, workspace),
+            **members_stated(cell, found.sources),
         }
         plugin = plugin_sha256(self.component_of(cell), workspace)
         if plugin is not None:
@@ -183,7 +185,8 @@ class SectionTask(Task):
         replaced = replaced_by(found.files.get("initial"))
         if replaced is not None:
             inputs["replaced_weights"] = replaced
-        return Identity(keys, inputs, self.size(cell, found), plan.data_key(), requires)
+        read = reads(cell, found.sources)
+        return Identity(keys, inputs, self.size(cell, found), plan.data_key(), requires, read)
 
     def train_parts(self, cell: Cell, inputs: Mapping[str, Any], requires: Sequence[str]) -> dict[str, Any]:
         """Return what the train key of a cell is made of: what its record keeps, and version constants of the code.
@@ -206,7 +209,7 @@ class SectionTask(Task):
     def predict_parts(self, cell: Cell, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the predict key is made of besides the train key, which may stand for other data."""
         tested = {"data": inputs["data"]} if TRAINING_DATA in inputs else {}
-        return {**tested, **self.predict_identity(cell)}
+        return {**tested, **members_keyed(inputs), **self.predict_identity(cell)}
 
     def score_parts(self, cell: Cell) -> dict[str, Any]:
         """Return what the score key is made of besides the predict key."""
@@ -289,13 +292,15 @@ class SectionTask(Task):
 
     # -- stages --------------------------------------------------------------------------------------------------------
     def prepare(self, job: Job) -> None:
+        if job.cell.fused:
+            return  # it is made of predictions, so no image is read
         lost = left_out_line(job.identity.inputs.get("left_out", {}))
         if lost:
             job.context.log(lost)
         self.load(job)
 
     def train(self, job: Job) -> dict[str, Any]:
-        if self.is_submitted(job.cell):
+        if self.is_submitted(job.cell) or job.cell.fused:
             return {"outputs": {}}  # nothing is trained, so no image is read
         data = self.load(job)
         scaling = self.fit_scaling(job.cell, data)
@@ -309,6 +314,8 @@ class SectionTask(Task):
         return {**facts, "scaling": self.scaling_to_json(scaling), "outputs": outputs}
 
     def predict(self, job: Job) -> dict[str, Any]:
+        if job.cell.fused:
+            return self.fuse(job, find_members(job))
         data = self.load(job)
         if self.is_submitted(job.cell):
             return self.predict_submission(job, data)
@@ -368,3 +375,7 @@ class SectionTask(Task):
     def predict_submission(self, job: Job, data: Any) -> dict[str, Any]:
         """Write the predictions file from what another tool handed in; return facts for the record."""
         raise BenchError(f"the task {self.name} takes no predictions of other tools")
+
+    def fuse(self, job: Job, members: Sequence[Member]) -> dict[str, Any]:
+        """Write the predictions file of a fused row from its members'; return facts for the record."""
+        raise BenchError(f"the task {self.name} fuses no rows")

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.core.errors import NotSelected
 from bench.core.registries import BACKBONES
 from bench.execution.cell import Selection
 from bench.suite.selection import check_known
+from bench.tasks.fusion import fused_rows
+from bench.tasks.section import FUSION
 
 if TYPE_CHECKING:
     from bench.suite.config import Suite
@@ -50,6 +53,8 @@ def _with_components(task: SectionTask, methods: Methods, wanted: Sequence[str])
     out = {label: found for label, found in methods.items() if names[label] in wanted}
     for name in wanted:
         task.registry.entry(name)
+        if name == FUSION and name not in names.values():
+            raise NotSelected("no row of this suite is fused; a config names the members of such a row")
         if name not in names.values():
             label, entry = task.default_row(name, [method for method, _ in methods.values()])
             out[label] = (entry, {task.component: name})
@@ -82,6 +87,8 @@ def with_compared(
     """
 
     def rows_of(label: str, entry: tuple[Any, dict[str, str]], chosen_by: Selection) -> list[MethodRow]:
+        if entry[0].fusion is not None:
+            return fused_rows(task, suite, section, label, entry[1], chosen_by)
         return task.rows_of(label, *entry, f"{suite.name}: {task.name}.methods.{label}", chosen_by)
 
     selected = {label: rows_of(label, entry, selection) for label, entry in chosen.items()}
@@ -96,7 +103,7 @@ def with_compared(
     for label, entry in entries.items():
         whole, wanted = rows_of(label, entry, replace(selection, filters={})), selected.get(label, [])
         first = whole[0].label if wanted and reference not in [row.label for row in whole] else reference
-        names = {first, *(row.label for row in wanted), *(row.label for row in whole if not row.component.trains)}
+        names = {first, *(row.label for row in wanted), *(row.label for row in whole if not row.trains)}
         out += [row for row in whole if row.label in names]
         out += [row for row in wanted if row.label not in [one.label for one in whole]]
     return out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.core.validation import Spec, check_seeds
 from bench.data.split_spec import SplitSpec
+
+FUSION = "fusion"  # the registry name of what fuses rows, in every task that can, and the key of a fused row's entry
 
 
 class DatasetEntry(Spec):
@@ -30,21 +32,46 @@ class DatasetEntry(Spec):
 
 
 class MethodEntry(Spec):
-    """One row of the board; a task adds the key that names the component.
+    """One row of the board; a task adds the key that names the component, and says which it is (`component`) where its
+    rows may be fused.
 
     Attributes:
         backbone: registry name, for components with a network.
         options: the component's own.
         precision: arithmetic of training (docs/many-gpus.md, section 2); predictions are fp32 always.
         datasets: run on these only (labels "data set" or "data set/split"); null means all.
-        seeds: null means the suite's.
+        seeds: null means the suite's; of a fused row, those that its members share.
+        fusion: the row is made of the stored predictions of others: `of`, their labels, and the options of the task's
+            fusion (`bench.tasks.fusion`). Beside it stand `datasets` and `seeds` alone.
     """
+
+    component: ClassVar[str] = ""
 
     backbone: str | None = None
     options: dict[str, Any] = {}
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     datasets: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
+    fusion: dict[str, Any] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_fusion(cls, values: Any) -> Any:
+        named = values.get(cls.component) if isinstance(values, dict) else None
+        if not isinstance(values, dict) or (named != FUSION and values.get("fusion") is None):
+            return values
+        if not cls.component:
+            raise ValueError("rows of this task are not fused; remove fusion")
+        if values.get("fusion") is None:
+            raise ValueError(
+                f"a fused row names its members; write fusion: {{of: [ROW, ROW]}}, not {cls.component}: {FUSION}"
+            )
+        others = sorted(set(values) - {"fusion", "datasets", "seeds", *([cls.component] if named == FUSION else [])})
+        if others:
+            raise ValueError(
+                f"{others[0]} does not go with fusion, which takes datasets and seeds beside it; remove it"
+            )
+        return {**values, cls.component: FUSION}
 
     @field_validator("seeds")
     @classmethod

@@ -30,6 +30,7 @@ from bench.execution.records import (
     output_hashes,
 )
 from bench.execution.task import get_task
+from bench.tasks.fusion import FUSED, changed_members
 
 RUNS = "runs"  # stands for a board's name in the name of a row that is on none
 SHORTEST_PREFIX = 4
@@ -222,7 +223,8 @@ def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boar
     ]
     problems += dict.fromkeys(problem for source in found if (problem := _wrong(source)))
     required = [required_cell(record, key, sources) for key in record.requires]
-    problems += _other_starts(record, required)
+    left = [cell["weights"].get("predictions_sha256") if cell["found"] else None for cell in required]
+    problems += [*_other_starts(record, required), *changed_members(record, left)]
     key = f"{record.task}:{record.keys['train']}"
     users = {source.record.fingerprint: source.record for source in sources if key in source.record.requires}
     return {
@@ -261,9 +263,7 @@ def _wrong(source: Source) -> str:
 
 
 def _other_starts(record: Record, required: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what is wrong where a cell that was found has produced another model since: it was trained again, perhaps
-    on another machine.
-    """
+    """Return what is wrong where a cell that was found has left another model since: it was trained again."""
     start = _initial(record).get("initial_sha256")
     models = [
         cell["weights"].get("weights_sha256") for cell in required if cell["found"] and cell["status"] == "finished"
@@ -277,7 +277,7 @@ def _other_starts(record: Record, required: Sequence[dict[str, Any]]) -> list[st
 
 
 def required_cell(record: Record, key: str, sources: Sequence[Source], levels: int = LEVELS) -> dict[str, Any]:
-    """Return what is known of the cell whose training `record` starts from.
+    """Return what is known of a cell that `record` starts from or is made of.
 
     Args:
         key: "task:train key", one of `record.requires`.
@@ -286,9 +286,8 @@ def required_cell(record: Record, key: str, sources: Sequence[Source], levels: i
         Its own lineage where its record was found, else what `record` holds of it, with `found` saying which.
     """
     task, _, train = key.partition(":")
-    noted: dict[str, Any] = next(
-        (cell for cell in record.inputs.get("pretrained_by") or [] if cell.get("train") == train), {}
-    )
+    stated = [cell for name in ("pretrained_by", FUSED) for cell in record.inputs.get(name) or []]
+    noted: dict[str, Any] = next((cell for cell in stated if cell.get("train") == train), {})
     mine = [source.record for source in sources if source.record.task == task and source.record.keys["train"] == train]
     mine.sort(key=lambda other: (other.fingerprint != noted.get("score"), other.status != "finished"))
     if not mine:
@@ -341,6 +340,7 @@ def _own(record: Record) -> dict[str, Any]:
         },
         "weights": {**_initial(record), **output_hashes(record)},
         "files_sha256": {name: sha for name, sha in (inputs.get("files_sha256") or {}).items() if name != "initial"},
+        "fused": bool(inputs.get(FUSED)),
     }
 
 

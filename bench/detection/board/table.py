@@ -18,6 +18,7 @@ from bench.boards.comparisons import (
 )
 from bench.boards.costs import cost_section
 from bench.boards.evidence import Evidence, RowComparison
+from bench.boards.fused import fused_note, is_fused
 from bench.boards.reading import see
 from bench.boards.tables import (
     DIFFERENCE,
@@ -192,7 +193,7 @@ def _paper(
 
 
 def _untrained(records: Sequence[Record]) -> TableCell | None:
-    return None if records[0].spec["method"]["backbone"] else aggregate(records, MAIN)
+    return None if records[0].spec["method"]["backbone"] or is_fused(records[0]) else aggregate(records, MAIN)
 
 
 def _everything(block: ShipBlock, main: RowComparison, alone: bool) -> Section:
@@ -205,7 +206,7 @@ def _everything(block: ShipBlock, main: RowComparison, alone: bool) -> Section:
     note = f"Every definition of AP, and F1 ({see('All metrics')})."
     columns = (_ALL[0], *comparison_columns(main, "AP"), *_ALL[1:])
     said = f"{_size(block)} {note}".strip() if alone else note
-    lead, after = comparison_note(main, "AP", block.cluster), sources(main, block.cluster)
+    lead, after = comparison_note(main, "AP", block.cluster), (*fused_note(block.rows), *sources(main, block.cluster))
     return Section(block.label, "all metrics", said, columns, tuple(out), lead=lead, after=after)
 
 

@@ -18,6 +18,7 @@ from bench.boards.comparisons import (
 )
 from bench.boards.costs import cost_section
 from bench.boards.evidence import Evidence, RowComparison, RowEvidence
+from bench.boards.fused import fused_note
 from bench.boards.reading import see
 from bench.boards.tables import (
     Block,
@@ -116,7 +117,10 @@ def _leading(block: PairBlock, by_accuracy: RowComparison) -> Section:
             cells |= comparison_cells(comparison, row.label)
         cells[THRESHOLD_COST] = _threshold_cost(row.records, block.evidence)
         rows.append(table_row(row, cells, evidence))
-    lead, after = comparison_note(main, first.label, block.cluster), (*_compared(block), *sources(main, block.cluster))
+    lead, after = (
+        comparison_note(main, first.label, block.cluster),
+        (*_compared(block), *fused_note(block.rows), *sources(main, block.cluster)),
+    )
     note = f"{_size(block)} ({see(LEADING_EXPLAINED)})." if block.finished else ""
     return Section(block.label, LEADING, note, (*shown, *accuracy), tuple(rows), lead=lead, after=after)
 
