@@ -25,10 +25,12 @@ from bench.data.scaling import VERSION as SCALING_VERSION
 from bench.data.scaling import SarScale, ScalingParams, check_scaling
 from bench.detection.detectors.base import Detections, Detector, Setup
 from bench.detection.detectors.cfar.detector import Cfar
+from bench.detection.fusion import Fusion
 from bench.detection.spec import Merging, Tiles
 from bench.detection.submission.submission import Submission
 from bench.execution.records import CHANGED, MODEL, TRAIN, Record, file_state, output_hashes
 from bench.models.states import load_state
+from bench.tasks.fusion import FUSED
 
 _STATE = "what its pixels are is never guessed: state that they are amplitude, intensity or db"
 
@@ -252,6 +254,9 @@ def from_cell(folder: Path, record: Record) -> Predictor:
     cls: type[Detector] = DETECTORS.get(method["detector"])
     if issubclass(cls, Submission):
         raise BenchError(f"{name} holds boxes that another tool submitted; there is no detector to run")
+    if issubclass(cls, Fusion):
+        rows = ", ".join(member["cell"] for member in record.inputs.get(FUSED) or [])
+        raise BenchError(f"{name} is made of the predictions of other rows; give the cell of one of them: {rows}")
     train = read_json(folder / TRAIN)
     sha256 = output_hashes(record).get("weights_sha256")
     model = folder / MODEL
@@ -293,6 +298,8 @@ def without_training(detector: str, settings: Mapping[str, Any], gsd_m: float | 
         raise BenchError(f"detector {detector} has to be trained; give a finished cell instead")
     if issubclass(cls, Submission):
         raise BenchError("detector submission holds boxes of another tool; there is no detector to run")
+    if issubclass(cls, Fusion):
+        raise BenchError("detector fusion is made of the predictions of other rows; there is no detector to run")
     options = parse_options(cls.Options, settings, f"detector {detector}")
     check_overridden(options, f"detector {detector}")
     return Predictor(detector, detector, options.model_dump(mode="json"), gsd_m=gsd_m)
