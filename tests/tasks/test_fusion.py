@@ -127,7 +127,7 @@ def test_a_pretrained_member_brings_what_it_starts_from(tmp_path: Path) -> None:
     assert [cell.method for cell in cells] == ["frcnn/none", "nce", "frcnn/osm", "both"]
 
 
-WRONG = {
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "fewer than two": ({"x": {"fusion": {"of": ["cfog"]}}}, "two or more labels of rows are needed"),
     "none": ({"x": {"fusion": {"method": "sum"}}}, "two or more labels of rows are needed"),
     "no list": ({"x": {"fusion": {"of": "cfog, random"}}}, "two or more labels of rows are needed"),
