@@ -17,7 +17,12 @@ from bench.detection.scoring.score import score_predictions
 
 A = Detections(np.array([[0.0, 0, 10, 10], [50, 50, 70, 60], [100, 0, 130, 8]]), np.array([0.9, 0.6, 0.25]))
 B = Detections(A.boxes + 200.0, np.array([0.8, 0.5, 0.3]))
-METHODS: tuple[dict[str, Any], ...] = ({"method": "wbf"}, {"method": "nms"}, {"method": "soft-nms"}, {"method": "soft-nms", "sigma": 0.5})
+METHODS: tuple[dict[str, Any], ...] = (
+    {"method": "wbf"},
+    {"method": "nms"},
+    {"method": "soft-nms"},
+    {"method": "soft-nms", "sigma": 0.5},
+)
 
 
 def fused(found: Sequence[Detections], weights: Sequence[float] | None = None, **options: Any) -> Detections:
