@@ -122,10 +122,14 @@ def _main(argv: Sequence[str] | None) -> int:
     except SystemExit as done:  # argparse has shown a help text or the version
         return int(done.code or 0)
     except (MemoryError, OSError, RuntimeError, ImportError) as error:
-        lack = memory_lack(error)
-        if lack is None:
+        message = memory_lack(error)
+        if (
+            message is None and isinstance(error, OSError) and error.filename is not None
+        ):  # too long a name, no permission
+            message = f"cannot read or write {str(error.filename)[:200]}: {error.strerror}"
+        if message is None:
             raise
-        print(f"bench: error: {lack}", file=sys.stderr)
+        print(f"bench: error: {message}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
 

@@ -6,6 +6,7 @@ handed in) and times nothing for the record.
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ class Progress:
         self, log: Callable[[str], None] | None = None, stream: TextIO | None = None, interval_s: float = 10.0
     ) -> None:
         self.log = log
-        stream = sys.stderr if stream is None else stream
+        stream = sys.stderr or io.StringIO() if stream is None else stream  # a process may have no stderr
         self.stream: TextIO = getattr(stream, "inner", stream)  # a bar draws by control characters
         self.interval_s = interval_s
 

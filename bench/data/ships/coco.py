@@ -216,9 +216,9 @@ def _corners(item: Mapping[str, Any]) -> list[float]:
         or len(box) != 4
         or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in box)
     ):
-        raise BenchError(f"bbox {str(box)[:60]} is no list of four numbers x, y, width, height")
+        raise BenchError(f"bbox {repr(box)[:60]} is no list of four numbers x, y, width, height")
     if not all(abs(v) < 1e9 and math.isfinite(v) for v in box):
-        raise BenchError(f"bbox {str(box)[:60]} is not finite, or beyond any image")
+        raise BenchError(f"bbox {repr(box)[:60]} is not finite, or beyond any image")
     x, y, width, height = box
     return [x, y, x + width, y + height]
 
