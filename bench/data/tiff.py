@@ -7,6 +7,7 @@ tiles that were never written. What becomes of missing pixels, and which types a
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ _GDAL_METADATA, _GDAL_NODATA = 42112, 42113
 _ITEM = re.compile(r"<Item\b([^>]*)>([^<]*)</Item>")
 _ATTRIBUTE = re.compile(r"(\w+)\s*=\s*[\"']([^\"']*)[\"']")
 _REDUCED, _MASK = 1, 4  # bits of the tag NewSubfileType
+# tag Compression -> bytes of pixels that one stored byte can stand for, at most: none, LZW (reset at 4,096 codes),
+# DEFLATE (two names), PackBits; others have no bound
+_EXPANSION = {1: 1, 5: 2000, 8: 1100, 32946: 1100, 32773: 64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +83,7 @@ def read_tiff(path: Path, fallback: Callable[[Path], np.ndarray], stack: bool = 
         axes = _axes(tiff, path, stack)
         nodata = _declared_nodata(tiff, path)
         _check_unwritten(tiff, nodata, path)
+        _check_extent(tiff.pages[0], path)
         masked = _mask(tiff, path)
         rescaled = _rescaled(tiff)
         try:
@@ -197,12 +202,31 @@ def _check_unwritten(tiff: TiffFile, nodata: float | None, path: Path) -> None:
         )
 
 
+def _check_extent(page: Any, path: Path) -> None:
+    """Raise BenchError where the sides that a header states want more strips or tiles, or more bytes, than are stored:
+    a decoder would fill in the rest, for minutes and gigabytes.
+    """
+    wanted, listed = math.prod(page.chunked), len(page.dataoffsets)
+    written = [count for count in page.databytecounts if count]
+    bits = math.prod(page.chunks) * page.bitspersample
+    edge = 0 if page.is_tiled else bits  # the last strip of a band may be shorter
+    needed = ((len(written) * bits) - edge * int(page.samplesperpixel)) // 8
+    stored = min(sum(written), page.parent.filehandle.size)
+    if wanted > listed or needed > stored * _EXPANSION.get(int(page.compression), math.inf):
+        height, width = page.imagelength, page.imagewidth
+        raise BenchError(
+            f"{path} states {height} x {width} px (height x width), which its {listed} strips or tiles of {stored}"
+            " bytes cannot hold: truncated or damaged; fetch the file again"
+        )
+
+
 def _mask(tiff: TiffFile, path: Path) -> np.ndarray | None:
     """Return where an internal mask hides pixels, (H, W) bool; None without a mask."""
     first: Any = tiff.pages[0]
     for page in list(tiff.pages)[1:]:
         kind = int(getattr(page, "subfiletype", 0))
         if kind & _MASK and not kind & _REDUCED and page.shape[:2] == (first.imagelength, first.imagewidth):
+            _check_extent(page, path)
             try:
                 hidden: np.ndarray = page.asarray() == 0
             except (ValueError, KeyError, ImportError) as error:

@@ -44,6 +44,11 @@ VERBS: dict[str, tuple[tuple[str, ...], ...]] = {
 }  # fmt: skip
 
 
+def take_finished(suites: Mapping[str, str], run: Sequence[str], folder: Path) -> None:
+    """Let `finished_folder` copy a folder that other tests have made already."""
+    _MADE.setdefault((tuple(suites), "|".join(run)), folder)
+
+
 def finished_folder(target: Path, suites: Mapping[str, str], run: Sequence[str] = (), hand_out: str = "") -> Path:
     """Leave a folder with suites, those of `run` finished and filed, and what a tool would hand in for the task
     `hand_out`; made once in a process, then copied.

@@ -149,7 +149,11 @@ def weights(folder: Path) -> Run:
 
     place = folder / "input"
     place.mkdir()
-    state = {"conv1.weight": np.ones((4, 3, 2, 2), np.float32), "bn1.bias": np.zeros(4), "count": np.array([3])}
+    state: dict[str, np.ndarray] = {
+        "conv1.weight": np.ones((4, 3, 2, 2), np.float32),
+        "bn1.bias": np.zeros(4),
+        "count": np.array([3]),
+    }
     save_state(place / "a.safetensors", state)
     torch.save({name: torch.from_numpy(value) for name, value in state.items()}, place / "a.pth")
     torch.save({"state_dict": {"backbone.conv1.weight": torch.ones(2, 2)}, "meta": {"epoch": 1}}, place / "b.pth")

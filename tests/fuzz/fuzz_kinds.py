@@ -166,7 +166,7 @@ def other_arrays(rng: Random, whole: bytes, folder: Path) -> bytes:
                 array[None],
                 array.reshape(-1),
                 np.array(0),
-                array[..., :1],
+                array[..., :1] if array.ndim else array,
                 np.zeros((0, 3)),
                 array.repeat(2, 0) if array.ndim else array,
             )
@@ -187,6 +187,11 @@ def other_arrays(rng: Random, whole: bytes, folder: Path) -> bytes:
     return scratch.read_bytes()
 
 
+def reader(path: Path) -> Callable[[Record], Any]:
+    """Return what reads per-sample scores from one path, whatever the record."""
+    return lambda record: read_samples(path, record.task)
+
+
 def samples_kind(folder: Path) -> Run:
     """Per-sample scores of both tasks, read and recomputed."""
     (folder / "input").mkdir()
@@ -194,15 +199,13 @@ def samples_kind(folder: Path) -> Run:
     for number, (record, samples) in enumerate(entries()):
         save_arrays(folder / "input" / f"{number}.npz", samples)
         kept.append((record, (folder / "input" / f"{number}.npz").read_bytes()))
-        assert not check_records(
-            [record], lambda r, n=number: read_samples(folder / "input" / f"{n}.npz", r.task)
-        ).problems  # type: ignore[misc]
+        assert not check_records([record], reader(folder / "input" / f"{number}.npz")).problems
 
     def run(rng: Random, where: Path) -> None:
         record, whole = rng.choice(kept)
         path = where / "input" / "changed.npz"
         path.write_bytes(other_arrays(rng, whole, where))
-        if check_records([record], lambda r: read_samples(path, r.task)).problems:
+        if check_records([record], reader(path)).problems:
             raise Refused
 
     return run
@@ -235,8 +238,10 @@ def merge_kind(folder: Path) -> Run:
 
 def predictions_kind(folder: Path) -> Run:
     """Predictions files of both tasks, read and scored."""
-    place = finished_folder(folder / "input", {"tiny.yaml": TINY, "ships.yaml": SHIPS}, run=("tiny.yaml", "ships.yaml"))
-    kept = [(path.parts[-3], path.read_bytes()) for path in sorted(place.rglob("predictions.npz"))]
+    kept = []
+    for name, text in (("tiny.yaml", TINY), ("ships.yaml", SHIPS)):
+        place = finished_folder(folder / "input" / name, {name: text}, run=(name,))
+        kept += [(path.parts[-3], path.read_bytes()) for path in sorted(place.rglob("predictions.npz"))]
 
     def run(rng: Random, where: Path) -> None:
         task, whole = rng.choice(kept)

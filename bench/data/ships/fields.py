@@ -51,7 +51,7 @@ def _bare(name: str) -> str:
 def with_known_names(item: Any, known: frozenset[str], guarded: Collection[str] = ()) -> dict[str, Any]:
     """Return a JSON object with its known fields in lower case. Raises BenchError as `spelled`, or for no object."""
     if not isinstance(item, dict):
-        raise BenchError(f"expected an object, found {str(item)[:40]}")
+        raise BenchError(f"expected an object, found {repr(item)[:40]}")
     other = spelled(tuple(item), known, frozenset(guarded))
     return {other.get(name, name): value for name, value in item.items()} if other else item
 
