@@ -17,6 +17,7 @@ from typing import Any
 from bench.boards.checks import check_records, unsettled_note
 from bench.boards.entries import entry_samples, file_entries, load_entries, prune_entries, with_failures
 from bench.boards.evidence import Evidence
+from bench.boards.pictures import PICTURES, pictures_of
 from bench.boards.rendering import to_csv, to_markdown
 from bench.boards.tables import Table
 from bench.core.errors import BenchError, nearest
@@ -166,7 +167,7 @@ def build_boards(
     cost: bool = False,
     only: Callable[[list[str]], list[str]] = list,
 ) -> Boards:
-    """Rebuild `<task>.md` and `<task>.csv` of one suite from its entries.
+    """Rebuild `<task>.md`, `<task>.csv` and their pictures of one suite from its entries.
 
     Args:
         write: False leaves the files as they are. cost: add what each row cost.
@@ -211,9 +212,19 @@ def build_boards(
         problems += [problem for problem in evidence.problems if problem not in problems]
         tables[folder / f"{name}.md"] = table
         if write:
-            write_text(folder / f"{name}.md", to_markdown(table))
-            write_text(folder / f"{name}.csv", to_csv(table))
+            _write_board(folder, name, table)
     return Boards(tables, tuple(problems))
+
+
+def _write_board(folder: Path, task: str, table: Table) -> None:
+    pictures = pictures_of(table, task)
+    write_text(folder / f"{task}.md", to_markdown(table, {name: words for name, (words, _) in pictures.items()}))
+    write_text(folder / f"{task}.csv", to_csv(table))
+    for name, (_, svg) in pictures.items():
+        write_text(folder / name, svg)
+    for name in PICTURES:
+        if name.format(task) not in pictures:
+            (folder / name.format(task)).unlink(missing_ok=True)
 
 
 def _tasks_of(records: Sequence[Record], damaged: Mapping[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.boards.entries import entry_path
 from bench.boards.evidence import RowEvidence
@@ -14,9 +14,15 @@ from bench.core.escaping import code_lines, label, link_target, one_line, prose,
 from bench.submissions.request import reference_link
 
 
-def to_markdown(table: Table) -> str:
-    """Return the board as GitHub-flavoured Markdown: title, description, sections, footnotes, commands."""
+def to_markdown(table: Table, pictures: Mapping[str, str] | None = None) -> str:
+    """Return the board as GitHub-flavoured Markdown: title, pictures, description, sections, footnotes, commands.
+
+    Args:
+        pictures: name of a file beside the board -> what it shows.
+    """
     out = [f"# {label(table.title)}", ""]
+    for name, words in (pictures or {}).items():
+        out += [f"![{label(words)}]({link_target(name)})", ""]
     if table.description:
         out += [prose(table.description), ""]
     used: set[str] = set()

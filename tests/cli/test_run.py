@@ -44,9 +44,10 @@ def test_a_run_leaves_record_predictions_pictures_and_board(tiny_run: Bench) -> 
                 set(record["cost"]) == {"train", "predict", "score"}
                 and record["cost"]["train"]["peak_memory_bytes"] > 0
             )
-    assert tiny_run.files("leaderboards/tiny")[-3:] == [
+    assert tiny_run.files("leaderboards/tiny")[-4:] == [
         "leaderboards/tiny/matching.csv",
         "leaderboards/tiny/matching.md",
+        "leaderboards/tiny/matching.svg",
         "leaderboards/tiny/suite.json",
     ]
     board = (tiny_run.folder / "leaderboards/tiny/matching.md").read_text()

@@ -141,8 +141,11 @@ RECORDS = [
 def test_a_board_is_a_pure_function_of_its_entries(tmp_path: Path) -> None:
     folder = filed(tmp_path / "boards", RECORDS)
     board, csv = (folder / "matching.md").read_bytes(), (folder / "matching.csv").read_bytes()
-    text = board.decode()
-    assert text.startswith("# A suite\n\nWords.\n\nA note.\n\n## toy/grouped: do true pairs come first?\n")
+    text, picture = board.decode(), "![Headline numbers with 95 % intervals, best first](matching.svg)"
+    assert (folder / "matching.svg").is_file()
+    assert text.startswith(
+        f"# A suite\n\n{picture}\n\nWords.\n\nA note.\n\n## toy/grouped: do true pairs come first?\n"
+    )
     links = ", ".join(f"[{seed}](entries/matching--toy-grouped--net--seed{seed}.json)" for seed in (0, 1, 10))
     assert f"3 ({links})" in text and "[record](entries/matching--toy-grouped--cfog--once.json)" in text
     assert not re.search(r"\d\d:\d\d|20\d\d-|seconds| s\b \|", text) and b"seconds" not in csv
@@ -164,7 +167,7 @@ def test_a_board_is_a_pure_function_of_its_entries(tmp_path: Path) -> None:
 def test_the_committed_boards_are_what_their_entries_give(tmp_path: Path, name: str) -> None:
     shutil.copytree(BOARDS / name, tmp_path / name)
     build_boards(tmp_path, name)
-    for path in [*(BOARDS / name).glob("*.md"), *(BOARDS / name).glob("*.csv")]:
+    for path in [*(BOARDS / name).glob("*.md"), *(BOARDS / name).glob("*.csv"), *(BOARDS / name).glob("*.svg")]:
         assert (tmp_path / name / path.name).read_bytes() == path.read_bytes(), f"bench leaderboard {name}"
 
 
