@@ -39,7 +39,7 @@ class TrainingOptions(MethodOptions):
         epochs: length of the training where no budget is given.
         batch_size: samples a step.
         optimizer, lr, momentum, weight_decay: torch.optim.SGD or AdamW (which takes no momentum).
-        schedule: "constant"; "cosine" to zero over all epochs; "step", where a task offers it.
+        schedule: "constant"; "cosine" to zero over all epochs; "cosine-steps" or "step", where a task offers it.
         warmup_epochs: linear warm-up over the first epochs.
         clip_norm: largest gradient norm; null for none.
         channels_last: memory format of the convolutions; changes speed, and the last digits.
@@ -51,7 +51,7 @@ class TrainingOptions(MethodOptions):
     lr: Positive = 0.005
     momentum: Momentum
     weight_decay: NotNegative
-    schedule: Literal["constant", "cosine", "step"]
+    schedule: Literal["constant", "cosine", "cosine-steps", "step"]
     warmup_epochs: NotNegative
     clip_norm: Positive | None
     channels_last: bool = False

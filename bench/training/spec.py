@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad")
-SCHEDULES = ("constant", "cosine", "step")
+SCHEDULES = ("constant", "cosine", "cosine-steps", "step")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 EpochRow = dict[str, float | None]
@@ -34,7 +34,8 @@ class TrainSpec:
             refused.
         optimizer: {"type": one of OPTIMIZERS, "lr": ..., and further arguments of torch.optim's class}.
         schedule: "constant"; "cosine": lr * (1 + cos(pi e / epochs)) / 2 in epoch e = 0, 1, ...; "step": times
-            `step_factor` from each epoch of `step_epochs` on. Constant within an epoch.
+            `step_factor` from each epoch of `step_epochs` on. Constant within an epoch, but for "cosine-steps": the
+            same curve, iteration by iteration.
         step_epochs: finished epochs after which the rate drops, for "step" only.
         step_factor: what the rate is multiplied with there.
         warmup_epochs: over this many first epochs (a fraction is allowed) the rate also rises linearly, iteration by
@@ -84,6 +85,8 @@ class TrainSpec:
         factor = 1.0
         if self.schedule == "cosine":
             factor = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        elif self.schedule == "cosine-steps":
+            factor = (1 + math.cos(math.pi * iteration / (self.epochs * per_epoch))) / 2
         elif self.schedule == "step":
             factor = self.step_factor ** sum(epoch >= e for e in self.step_epochs)
         warm = math.ceil(self.warmup_epochs * per_epoch)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmdet_toys import SMALL, batch_of, total
 
+from bench.core.options import option_values
 from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOptions
 from bench.detection.detectors.mmdet.models import DetectorNetwork
 from bench.detection.detectors.mmdet.yolov3 import YoloV3, YoloV3Options
@@ -34,6 +35,20 @@ def test_every_parameter_trains_and_both_modes_see_one_scale(detector: str) -> N
     assert len(network.eval().detect(batch["image"])) == 2
     assert len(seen) == 2 and torch.equal(seen[0], seen[1])
     assert seen[0].shape[2:] == batch["image"].shape[1:], "neither training nor test resamples a tile"
+
+
+def test_anchors_at_stride_64_can_be_left_out_and_the_default_keeps_its_keys() -> None:
+    for levels, strides in ((5, [4, 8, 16, 32, 64]), (4, [4, 8, 16, 32])):
+        network = built("faster-rcnn", levels=levels).train()
+        head = network.model.rpn_head
+        assert [stride[0] for stride in head.prior_generator.strides] == strides
+        edges = [float((base[:, 2] - base[:, 0])[1]) for base in head.prior_generator.base_anchors]
+        assert edges == [SMALL["anchor_scales"][0] * stride for stride in strides]
+        assert len(network.model.extract_feat(network._inputs(torch.rand(1, 64, 64)))) == levels
+        assert torch.isfinite(total(network.loss(batch_of([[SHIP]]))))
+        assert len(network.eval().detect(torch.rand(1, 64, 64))) == 1
+    assert "levels" not in option_values(FasterRcnnOptions())
+    assert option_values(FasterRcnnOptions(levels=4))["levels"] == 4
 
 
 def test_frozen_parts_stay_and_norms_keep_their_statistics() -> None:

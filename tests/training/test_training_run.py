@@ -239,6 +239,10 @@ def test_learning_rate_known_values() -> None:
     assert [cosine.learning_rate(i, 10) for i in (0, 9, 20, 39)] == pytest.approx(
         [0.8, 0.8, 0.4, 0.8 * 0.1464466], rel=1e-6
     )
+    steps = TrainSpec(4, BATCH, optimizer, "cosine-steps")
+    assert [steps.learning_rate(i, 10) for i in (0, 10, 20, 39)] == pytest.approx(
+        [0.8, 0.8 * 0.8535534, 0.4, 0.8 * 0.0015413], rel=1e-4
+    )
     step = TrainSpec(4, BATCH, optimizer, "step", step_epochs=(1, 3))
     assert [step.learning_rate(i, 10) for i in (9, 10, 29, 30)] == pytest.approx([0.8, 0.08, 0.08, 0.008])
     warm = TrainSpec(4, BATCH, optimizer, warmup_epochs=0.3)

@@ -45,7 +45,8 @@ class NetworkOptions(DetectorOptions, TrainingOptions):
             every tile once, or `per_epoch` of them.
         samples: training budget in tiles; when given, it sets the number of epochs (rounded up) instead of `epochs`.
         batch_size: tiles a step (the last one of an epoch may be smaller).
-        schedule: also "step": a tenth of the rate from each share `step_at` of the epochs on.
+        schedule: also "cosine-steps": "cosine" iteration by iteration instead of epoch by epoch, for trainings of few
+            epochs; "step": a tenth of the rate from each share `step_at` of the epochs on.
         warmup_epochs: a fraction is allowed; at most the whole training.
         sampling, ship_share, empty_share, augment: which tiles are trained on (`bench.detection.tiles.batches`).
         crop_px: edge of a training tile; null for that of the data set's tiles.
@@ -60,7 +61,7 @@ class NetworkOptions(DetectorOptions, TrainingOptions):
     batch_size: BatchSize = 4
     momentum: Momentum = 0.9
     weight_decay: NotNegative = 0.0001
-    schedule: Literal["constant", "cosine", "step"] = "cosine"
+    schedule: Literal["constant", "cosine", "cosine-steps", "step"] = "cosine"
     step_at: tuple[float, ...] = ()
     warmup_epochs: NotNegative = 0.5
     clip_norm: Positive | None = 35.0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from bench.core.options import later
 from bench.detection.detectors.mmdet.base import MmdetDetector, MmdetOptions
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class FasterRcnnOptions(MmdetOptions):
     Attributes:
         fpn_channels, rpn_channels: of the pyramid, and of the convolution of the region proposal network.
         roi_fc: width of the two linear layers of the RoI head.
+        levels: of the pyramid that the region proposal network looks at, finest first; 4 leaves out the anchors at
+            stride 64.
         anchor_scales: edge of the anchors of a level in units of its stride (4, 8, 16, 32, 64 px).
         anchor_ratios: height by width of the anchors.
         train_proposals, test_proposals: proposals an image that reach the RoI head (before sampling, in training).
@@ -34,6 +37,7 @@ class FasterRcnnOptions(MmdetOptions):
     fpn_channels: int = Field(default=256, ge=8)
     rpn_channels: int = Field(default=256, ge=8)
     roi_fc: int = Field(default=1024, ge=8)
+    levels: int = later(5, ge=4, le=5)
     anchor_scales: tuple[float, ...] = Field(default=(8.0,), min_length=1)
     anchor_ratios: tuple[float, ...] = Field(default=(0.5, 1.0, 2.0), min_length=1)
     train_proposals: int = Field(default=1000, ge=1)
@@ -60,9 +64,11 @@ class FasterRcnn(MmdetDetector[FasterRcnnOptions]):
         options = self.options
         config = base_config("_base_/models/faster-rcnn_r50_fpn.py", str(backbone), options)
         rpn, roi, train, test = config["rpn_head"], config["roi_head"], config["train_cfg"], config["test_cfg"]
-        config["neck"].update(out_channels=options.fpn_channels)
+        config["neck"].update(out_channels=options.fpn_channels, num_outs=options.levels)
         rpn.update(in_channels=options.fpn_channels, feat_channels=options.rpn_channels)
-        rpn["anchor_generator"].update(scales=list(options.anchor_scales), ratios=list(options.anchor_ratios))
+        anchors = rpn["anchor_generator"]
+        anchors.update(scales=list(options.anchor_scales), ratios=list(options.anchor_ratios))
+        anchors.update(strides=anchors["strides"][: options.levels])
         roi["bbox_roi_extractor"].update(out_channels=options.fpn_channels)
         roi["bbox_roi_extractor"]["roi_layer"].update(use_torchvision=True)
         roi["bbox_head"].update(num_classes=1, in_channels=options.fpn_channels, fc_out_channels=options.roi_fc)
@@ -78,8 +84,8 @@ class FasterRcnn(MmdetDetector[FasterRcnnOptions]):
             ImageParallelRoIAlign(each.output_size, each.spatial_scale, each.sampling_ratio)
             for each in extractor.roi_layers
         )
-        anchors, regions = SampleCount.of_anchors(model.rpn_head), SampleCount.of_regions(head)
+        tried, regions = SampleCount.of_anchors(model.rpn_head), SampleCount.of_regions(head)
         for part in (model.neck, model.rpn_head, head):
             hand_on_full_precision(part)
-        losses = {"loss_rpn_cls": anchors, "loss_rpn_bbox": anchors, "loss_cls": regions, "loss_bbox": regions}
+        losses = {"loss_rpn_cls": tried, "loss_rpn_bbox": tried, "loss_cls": regions, "loss_bbox": regions}
         return DetectorNetwork(model, str(backbone), options, {**losses, "acc": None})
