@@ -62,6 +62,18 @@ def rows_by_id(table: Path) -> dict[str, dict[str, str]]:
     return rows
 
 
+def numbers_by_value(table: Path, column: str) -> dict[str, frozenset[int]]:
+    """Return value of `column` -> the numbers that the ids of its rows are, for `ShipDataset.columns`.
+
+    Raises:
+        BenchError: as `rows_by_id`.
+    """
+    found: dict[str, set[int]] = {}
+    for name, row in rows_by_id(table).items():
+        found.setdefault(row[column], set()).add(int(name))
+    return {value: frozenset(numbers) for value, numbers in found.items()}
+
+
 def place_of(row: dict[str, str], path: Path) -> tuple[float, float, float, float] | None:
     """Return (x_min, y_min, x_max, y_max) in metres from a row's `x_min_m` ... columns; None where the columns are
     absent or blank.

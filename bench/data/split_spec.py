@@ -34,6 +34,8 @@ class SplitSpec(BaseModel):
         stratify: of kind "folds": columns whose values (together: the stratum) are spread evenly over the folds.
         guard_m: training and validation pairs whose place has a gap to any test place smaller than this are dropped,
             then training pairs near a validation place. 0 drops nothing, not even overlapping places.
+        labelled: share of the training part that stays, in whole groups of `validation_by` (default `by`); the rest
+            counts as without labels and is dropped. Test and validation are those without this key.
         require: only pairs whose columns have these values; others are dropped.
         seed: of the chance.
         path: the CSV of kind "file".
@@ -53,6 +55,7 @@ class SplitSpec(BaseModel):
     folds: int | None = Field(default=None, ge=2)
     fold: int | None = Field(default=None, ge=0)
     stratify: tuple[str, ...] = ()
+    labelled: float | None = Field(default=None, gt=0, lt=1)
     guard_m: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     require: dict[str, CellText] = {}
     seed: int = Field(default=0, ge=0)
@@ -97,9 +100,10 @@ class SplitSpec(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave the keys of kind "folds" out of the dump of other kinds: they are younger than committed records."""
+        """Leave the keys that are younger than committed records out of the dump where they are not used."""
         out: dict[str, Any] = dump(self)
-        return out if self.kind == "folds" else {key: value for key, value in out.items() if key not in FOLD_KEYS}
+        unused = {key for key in FOLD_KEYS if self.kind != "folds"} | ({"labelled"} if self.labelled is None else set())
+        return {key: value for key, value in out.items() if key not in unused}
 
     def shares(self) -> tuple[Fraction, Fraction, Fraction]:
         """Return the exact shares (train, validation, test) of all pairs.

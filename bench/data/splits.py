@@ -25,7 +25,7 @@ from bench.data.csv_files import read_csv
 from bench.data.folds import by_chance, deal_folds
 from bench.data.index import Sampled, default_groups
 from bench.data.places import overlapping, within
-from bench.data.split_spec import SplitSpec
+from bench.data.split_spec import SplitSpec, exact
 
 PARTS = ("train", "validation", "test", "dropped")
 TRAIN, VALIDATION, TEST, DROPPED = range(4)
@@ -75,6 +75,8 @@ def make_split(index: Sampled, spec: SplitSpec) -> Split:
         _split_grouped(index, spec, parts, groups)
     if spec.guard_m > 0:
         reasons |= _apply_guard(index, spec.guard_m, parts)
+    if spec.labelled is not None:
+        reasons["unlabelled"] = _drop_unlabelled(index, spec, parts, groups)
     wanted = spec.validation_groups is not None or spec.validation_share() > 0
     return _finish(index, parts, groups, reasons, wanted)
 
@@ -163,6 +165,16 @@ def _apply_require(index: Sampled, spec: SplitSpec, parts: np.ndarray) -> int:
             raise BenchError(f"no {index.noun} of {index.where} has {column} = {value!r}{nearest(value, cells)}")
         parts[[cell != value for cell in cells]] = DROPPED
     return int((parts == DROPPED).sum())
+
+
+def _drop_unlabelled(index: Sampled, spec: SplitSpec, parts: np.ndarray, groups: tuple[str, ...]) -> int:
+    """Drop all of the training part but the share that is labelled; return how many samples went."""
+    inner = tuple(index.column(spec.validation_by)) if spec.validation_by else groups
+    target = exact(float(spec.labelled or 1)) * int((parts == TRAIN).sum())
+    kept = _chosen(inner, parts, target, spec.seed, spec.validation_by or spec.by or "scene", 1)
+    gone = (parts == TRAIN) & ~kept
+    parts[gone] = DROPPED
+    return int(gone.sum())
 
 
 def _split_random(index: Sampled, spec: SplitSpec, parts: np.ndarray) -> None:

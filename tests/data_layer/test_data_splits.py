@@ -195,6 +195,23 @@ def test_require_drops() -> None:
         make_split(index, SplitSpec(require={"sure": "true"}))
 
 
+@pytest.mark.parametrize("more", [{"test": 0.3}, {"test_groups": ["s1"], "validation_by": "place"}])
+def test_a_share_of_the_training_part_keeps_its_labels(more: dict[str, Any]) -> None:
+    scenes = [f"s{n % 20}" for n in range(400)]
+    index = index_of(scenes, place=[f"{scene}-{n % 3}" for n, scene in enumerate(scenes)])
+    whole = make_split(index, SplitSpec(kind="grouped", validation=0.2, **more))
+    part = make_split(index, SplitSpec(kind="grouped", validation=0.2, labelled=0.25, **more))
+    assert np.array_equal(part.test, whole.test) and np.array_equal(part.validation, whole.validation)
+    assert set(part.train) < set(whole.train) and is_partition(part, 400)
+    column = index.column("place" if "validation_by" in more else "scene")
+    kept, gone = ({column[i] for i in positions} for positions in (part.train, part.dropped))
+    assert not kept & gone and abs(len(part.train) - 0.25 * len(whole.train)) <= 20
+    assert part.summary["dropped"]["unlabelled"] == len(part.dropped)
+    other = make_split(index, SplitSpec(kind="grouped", validation=0.2, labelled=0.25, seed=1, **more))
+    assert set(other.train) != set(part.train)
+    assert "labelled" not in SplitSpec(kind="grouped", test=0.3).model_dump()
+
+
 def test_written_split_comes_back(tmp_path: Path) -> None:
     index = index_of([f"s{i % 6}" for i in range(60)], tile=["x,y"] * 60)
     for spec in (SplitSpec(), SplitSpec(kind="grouped"), SplitSpec(validation=0), SplitSpec(by="tile")):

@@ -250,6 +250,14 @@ def test_the_facts_tell_both_counts_and_the_unknown_scenes(bench: Bench) -> None
     assert "  ssdd " in bench("list", "datasets").stdout
 
 
+def test_groups_hold_every_image_once_and_join_what_was_found_equal() -> None:
+    groups = {name: Ssdd.columns_of(name)["group"] for name in Ssdd.known()}
+    assert len(groups) == 1160 and len(set(groups.values())) == 322
+    assert all(groups[group] == group for group in groups.values()), "a group is named by its first image"
+    for one, other in (("000001", "000093"), ("000033", "000637"), ("000451", "000003"), ("000029", "000565")):
+        assert groups[one] == groups[other]
+
+
 @pytest.mark.skipif(not NAMES.is_file(), reason="set BENCH_DATA to the folder that holds ssdd_names")
 def test_the_rule_of_the_split_against_the_list_of_all_images() -> None:
     with NAMES.open() as stream:
