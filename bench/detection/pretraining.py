@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.core.errors import BenchError, nearest
 from bench.core.validation import validate
 from bench.core.workspace import Workspace
-from bench.detection.spec import ARMS, COMPUTE, OSM_ARMS, OsmSource
+from bench.detection.spec import ARMS, COMPUTE, IMAGENET_ARMS, OSM_ARMS, OsmSource
 from bench.execution.cell import Cell, Origin, Selection
 from bench.execution.task import get_task
 from bench.suite.config import Suite
@@ -38,7 +38,7 @@ class Arm:
 
     Attributes:
         text: as the user wrote it.
-        start: "none", "imagenet", "checkpoint", or one of OSM_ARMS.
+        start: "none", "checkpoint", or one of IMAGENET_ARMS or OSM_ARMS.
         path: of a checkpoint.
         compute: train longer by what the OSM pretraining cost.
     """
@@ -183,7 +183,7 @@ def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
         BenchError: the file is missing; the message names it, where to put it, and the command that downloads it.
     """
     start, backbone = cell.spec["method"]["pretrain"], cell.spec["method"]["backbone"]
-    if start.removesuffix(COMPUTE) == "imagenet":
+    if start.removesuffix(COMPUTE) in IMAGENET_ARMS:
         return find_initial_weights(backbone, cell, workspace)
     if "pretrain" not in cell.origin.places:
         return None
@@ -196,9 +196,9 @@ def find_initial(cell: Cell, workspace: Workspace) -> Path | None:
     return path
 
 
-def initial_weights(path: Path | None) -> InitialWeights | None:
-    """Return the file with the prefix under which the backbone stands in it: the SAR branch of a two-branch file, a
-    detector's backbone.
+def initial_weights(path: Path | None, pretrain: str) -> InitialWeights | None:
+    """Return the file with the prefix under which the backbone stands in it (the SAR branch of a two-branch file, a
+    detector's backbone), and whether the arm `pretrain` permutes what stands there.
     """
     from bench.detection.detectors.base import InitialWeights
     from bench.models.weights import first_prefix, load_weights
@@ -206,4 +206,4 @@ def initial_weights(path: Path | None) -> InitialWeights | None:
     if path is None:
         return None
     state, _ = load_weights(path)
-    return InitialWeights(path, first_prefix(state, _BRANCHES))
+    return InitialWeights(path, first_prefix(state, _BRANCHES), pretrain.removesuffix(COMPUTE) == IMAGENET_ARMS[1])

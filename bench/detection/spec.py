@@ -18,7 +18,8 @@ PREDICT_VERSION = 1  # raise when tiling or merging change: every cell is then p
 METRICS_VERSION = 1  # raise when a metric's definition changes: every cell is then scored again, none is trained again
 
 OSM_ARMS = ("osm", "osm-shuffled", "osm-dense", "osm-dense-shuffled")
-ARMS = ("none", "imagenet", *OSM_ARMS)  # further: checkpoint:PATH, and any arm with "+compute" behind it
+IMAGENET_ARMS = ("imagenet", "imagenet-shuffled")
+ARMS = ("none", *IMAGENET_ARMS, *OSM_ARMS)  # further: checkpoint:PATH, and any arm with "+compute" behind it
 COMPUTE = "+compute"
 
 
@@ -79,8 +80,8 @@ class DetectorEntry(MethodEntry):
 
     Attributes:
         detector: registry name. backbone: null for the detector's first.
-        pretrain: arms: "none", "imagenet", "osm", "osm-shuffled", "osm-dense", "osm-dense-shuffled", "checkpoint:PATH";
-            with "+compute" behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
+        pretrain: arms: "none", "imagenet", "imagenet-shuffled", "osm", "osm-shuffled", "osm-dense",
+            "osm-dense-shuffled", "checkpoint:PATH"; with "+compute" behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
     """
 
     component = "detector"

@@ -181,7 +181,7 @@ class DetectionTask(SectionTask):
         return detector
 
     def fit(self, component: Detector, job: Job, data: LoadedScenes, scaling: ScalingParams) -> dict[str, Any]:
-        initial = initial_weights(_start(job))
+        initial = initial_weights(_start(job), job.cell.spec["method"]["pretrain"])
         seed, precision = job.cell.seed or 0, job.cell.spec["method"]["precision"]
         extra = int(job.identity.inputs["extra_pixels"])
         facts = component.fit(FitData(data.train, data.validation, seed, initial, precision, extra))

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bench.core.errors import BenchError, first_line
 from bench.core.registries import BACKBONES
 from bench.core.store import atomic_write, canonical_json
@@ -170,6 +172,21 @@ def load_initial_weights(backbone: str, source: Path, branch: str = "", heads: I
         if not torch.isfinite(value).all():
             raise BenchError(f"{source}: {key} holds NaN or infinity; the file is damaged or its training diverged")
     return {key: state[key] for key in wanted}
+
+
+def permuted_within_layers(state: Mapping[str, Tensor], seed: int) -> State:
+    """Return the state with the numbers of each tensor in another order: what is left of training is each layer's scale
+    and distribution. The vectors of a layer (those of a batch norm) share one order, so that they stay consistent.
+    """
+    import torch
+
+    out: State = {}
+    for name, tensor in state.items():
+        layer = name.rpartition(".")[0] if tensor.ndim <= 1 else name
+        words = np.frombuffer(hashlib.sha256(layer.encode()).digest(), dtype=np.uint32)
+        order = np.random.default_rng([seed, *words.tolist()]).permutation(tensor.numel())
+        out[name] = tensor.reshape(-1)[torch.from_numpy(order)].reshape(tensor.shape)
+    return out
 
 
 def first_prefix(keys: Iterable[str], prefixes: Iterable[str]) -> str:

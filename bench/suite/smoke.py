@@ -167,7 +167,7 @@ def _published(cells: Iterable[Cell]) -> list[str]:
     for cell in cells:
         method = cell.spec.get("method", {})
         start = str(method.get("init") or method.get("pretrain") or "")
-        if start.split("+")[0] == "imagenet" and method.get("backbone"):
+        if start.startswith("imagenet") and method.get("backbone"):
             found[str(method["backbone"])] = None
         found |= dict.fromkeys(_published(cell.requires))
     return list(found)

@@ -229,8 +229,11 @@ def test_the_backbone_is_found_in_files_of_matchers_detectors_and_backbones(tmp_
     state = BACKBONES.get("resnet18").build().state_dict()
     beside = {"head.weight": torch.zeros(2)} if branch else {}
     save_weights(tmp_path / "file.safetensors", {branch + key: value for key, value in state.items()} | beside)
-    found = initial_weights(tmp_path / "file.safetensors")
-    assert found is not None and found.branch == branch
+    found = initial_weights(tmp_path / "file.safetensors", "osm")
+    assert found is not None and found.branch == branch and not found.permuted
+    for arm in ("imagenet-shuffled", "imagenet-shuffled+compute"):
+        permuted = initial_weights(tmp_path / "file.safetensors", arm)
+        assert permuted is not None and permuted.permuted
     assert load_initial_weights("resnet18", found.path, found.branch).keys() == state.keys()
     with pytest.raises(BenchError, match="holds a resnet network, not darknet53"):
         load_initial_weights("darknet53", found.path, found.branch)
@@ -329,8 +332,9 @@ def test_what_is_missing_of_both_tasks_is_told_at_once(tmp_path: Path) -> None:
     assert any("nowhere.pth does not exist" in text for text in error.value.messages)
 
 
-def test_imagenet_offline_names_the_file_and_the_command(tmp_path: Path, workspace: Workspace) -> None:
-    (cell,) = cells_of(tmp_path, SUITE, seeds=(0,), filters={"method": ("frcnn",), "pretrain": ("imagenet",)})
+@pytest.mark.parametrize("arm", ["imagenet", "imagenet-shuffled"])
+def test_imagenet_offline_names_the_file_and_the_command(tmp_path: Path, workspace: Workspace, arm: str) -> None:
+    (cell,) = cells_of(tmp_path, SUITE, seeds=(0,), filters={"method": ("frcnn",), "pretrain": (arm,)})
     with pytest.raises(MissingInputs, match="resnet18-.*bench data weights resnet18 --download"):
         get_task("detection").identify(cell, workspace)
 

@@ -21,7 +21,7 @@ from bench.detection.detectors.mmdet.faster_rcnn import FasterRcnn, FasterRcnnOp
 from bench.detection.detectors.mmdet.models import DetectorNetwork, load_backbone
 from bench.detection.detectors.mmdet.yolov3 import YoloV3, YoloV3Options
 from bench.matching.matchers.networks import InfoNceNetwork
-from bench.models.weights import save_weights, state_sha256
+from bench.models.weights import permuted_within_layers, save_weights, state_sha256
 
 TOLERANCE = 1e-5
 
@@ -116,6 +116,24 @@ def test_the_sar_branch_of_a_matcher_becomes_the_backbone(tmp_path: Path, scenes
     with torch.inference_mode():
         seen = matcher.eval().sar.backbone((images[:, None].expand(-1, 3, -1, -1) - matcher.sar.mean) / matcher.sar.std)
         assert torch.allclose(backbone_features(network.eval(), images)[-1], seen, atol=TOLERANCE, rtol=TOLERANCE)
+
+
+def test_a_permuted_start_keeps_the_numbers_of_each_layer_and_nothing_else(tmp_path: Path, scenes: SceneView) -> None:
+    path, whole = tmp_path / "backbone.safetensors", trained_looking("resnet18", 6).state_dict()
+    save_weights(path, whole)
+    detector = faster_rcnn(context_of(tmp_path))
+    states = [permuted_within_layers(whole, seed) for seed in (4, 4, 5)]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in whole)
+    for key, tensor in whole.items():
+        assert torch.equal(tensor.flatten().sort()[0], states[0][key].flatten().sort()[0])
+        assert tensor.numel() < 32 or not torch.equal(tensor, states[0][key])
+        assert tensor.numel() < 32 or not torch.equal(states[2][key], states[0][key])
+    order = [
+        whole[f"bn1.{name}"].argsort()[states[0][f"bn1.{name}"].argsort().argsort()] for name in ("weight", "bias")
+    ]
+    assert torch.equal(*order), "the vectors of a batch norm stay together"
+    _, sha256 = initial_of(detector, fit_data(scenes, seed=4, initial=InitialWeights(path, permuted=True)))
+    assert sha256 == state_sha256(states[0]) != state_sha256(whole)
 
 
 def test_arms_differ_in_the_backbone_alone(tmp_path: Path, scenes: SceneView) -> None:

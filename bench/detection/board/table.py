@@ -43,6 +43,7 @@ MAIN = "scene.ap_area"
 _ARMS = {
     "none": "none (random start)",
     "imagenet": "ImageNet",
+    "imagenet-shuffled": "ImageNet, permuted within layers (control)",
     "osm": "OSM",
     "osm-shuffled": "OSM, shuffled pairs (control)",
     "osm-dense": "OSM, dense",

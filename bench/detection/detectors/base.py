@@ -69,12 +69,13 @@ class ScenePrediction:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Where a detector's backbone starts from: a local file, and the prefix under which the backbone stands in it (""
-    for all).
+    """Where a detector's backbone starts from: a local file, the prefix under which the backbone stands in it (""
+    for all), and whether the numbers of each tensor are permuted, by the cell's seed.
     """
 
     path: Path
     branch: str = ""
+    permuted: bool = False
 
 
 @dataclass(frozen=True)

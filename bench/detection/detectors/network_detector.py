@@ -127,7 +127,7 @@ class NetworkDetector(NetworkMethod[NetworkT], TiledDetector[NetworkT]):
         of that start, None without a backbone.
         """
         from bench.core.registries import BACKBONES
-        from bench.models.weights import load_initial_weights
+        from bench.models.weights import load_initial_weights, permuted_within_layers
 
         backbone = self._backbone()
         self._check_start(data)
@@ -137,6 +137,7 @@ class NetworkDetector(NetworkMethod[NetworkT], TiledDetector[NetworkT]):
             return network, None
         if data.initial is not None:
             state = load_initial_weights(backbone, data.initial.path, data.initial.branch)
+            state = permuted_within_layers(state, data.seed) if data.initial.permuted else state
         else:
             with drawn_from(data.seed):
                 state = BACKBONES.get(backbone).build().state_dict()  # as the backbone starts in pretraining
