@@ -81,7 +81,8 @@ class DetectorEntry(MethodEntry):
     Attributes:
         detector: registry name. backbone: null for the detector's first.
         pretrain: arms: "none", "imagenet", "imagenet-shuffled", "osm", "osm-shuffled", "osm-dense",
-            "osm-dense-shuffled", "checkpoint:PATH"; with "+compute" behind it, the same start is trained longer by what the `osm` arm's pretraining cost.
+            "osm-dense-shuffled", "checkpoint:PATH"; with "+compute" behind it, the same start is trained longer by what
+            the `osm` arm's pretraining cost.
     """
 
     component = "detector"
