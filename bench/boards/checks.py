@@ -55,7 +55,7 @@ def check_records(records: Iterable[Record], load: Callable[[Record], Samples | 
             try:
                 samples = load(record)
                 if samples is None:
-                    raise BenchError(f"{record.task} {record.slot}: its per-sample scores are missing; {ADVICE}")
+                    raise BenchError(scores_missing(record))
                 problem, open_ = wrong_numbers(record, samples)
                 problem = problem or twins.add(record, samples)
             except BenchError as error:
@@ -65,6 +65,11 @@ def check_records(records: Iterable[Record], load: Callable[[Record], Samples | 
         else:
             unsettled |= {name: unsettled.get(name, 0) + 1 for name in open_}
     return Checked(problems, unsettled)
+
+
+def scores_missing(record: Record) -> str:
+    """Return the sentence that nothing is there by which a record's numbers could be computed again."""
+    return f"{record.task} {record.slot}: its per-sample scores are missing; {ADVICE}"
 
 
 def wrong_identity(record: Record) -> str:
@@ -94,7 +99,7 @@ def wrong_numbers(record: Record, samples: Samples) -> tuple[str, tuple[str, ...
     """
     found = recompute(record, samples)
     moved = [name for name, value in found.metrics.items() if not agree(record.metrics.get(name), value)]
-    moved_facts = [name for name, value in found.facts.items() if not _same_fact(record.facts.get(name), value)]
+    moved_facts = [name for name, value in found.facts.items() if not same_fact(record.facts.get(name), value)]
     problem = ""
     if moved or moved_facts:
         recorded, now = (record.metrics, found.metrics) if moved else (record.facts, found.facts)
@@ -124,7 +129,8 @@ def agree(recorded: float | None, value: float | None) -> bool:
     return math.isclose(recorded, value, rel_tol=0, abs_tol=AGREE)
 
 
-def _same_fact(recorded: Any, value: Any) -> bool:
+def same_fact(recorded: Any, value: Any) -> bool:
+    """Return whether a fact of a record is the one that was computed again, numbers but for rounding."""
     number = isinstance(value, float) and isinstance(recorded, int | float) and not isinstance(recorded, bool)
     return agree(recorded, value) if number else bool(recorded == value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +28,10 @@ class AuditReport(Protocol):
     @property
     def ok(self) -> bool:
         """Whether the audited split shares nothing between train and test."""
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """Each image file that could not be read, and why."""
 
     def lines(self) -> list[str]:
         """Return the report for the terminal."""
@@ -80,10 +84,10 @@ def audit(args: argparse.Namespace, dataset: Dataset, spec: dict[str, Any], agai
         against_options: options of the data set that `--against` names.
 
     Returns:
-        0 where nothing is shared, 1 where the split leaks.
+        0 where nothing is shared, 1 where the split leaks or an image could not be read.
 
     Raises:
-        BenchError: bad options, unreadable data.
+        BenchError: bad options, data without an index.
     """
     from bench.data.ships.dataset import ShipDataset
     from bench.data.split_spec import SplitSpec
@@ -101,12 +105,14 @@ def audit(args: argparse.Namespace, dataset: Dataset, spec: dict[str, Any], agai
         report = _audit_scenes(args, dataset, split_spec, against_options)
     for line in report.lines():
         print(line)
+    for problem in report.damaged.values():
+        print(f"PROBLEM not compared: {problem}")
     if args.out is not None:
         tables = report.write_tables(args.out)
         write_json(args.out / "report.json", report.to_json())
         for name in (*tables, "report.json"):
             print(f"wrote {args.out}/{name}")
-    return 0 if report.ok else 1
+    return 0 if report.ok and not report.damaged else 1
 
 
 def _audit_pairs(args: argparse.Namespace, dataset: PairDataset, spec: SplitSpec) -> AuditReport:

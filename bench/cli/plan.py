@@ -180,7 +180,7 @@ def _left_out(entries: Sequence[Entry]) -> list[str]:
     lines: dict[str, None] = {}
     for entry in entries:
         inputs = {} if entry.item is None else entry.item.identity.inputs
-        lost = left_out_line(inputs.get("left_out", {}), most=8)
+        lost = left_out_line(inputs.get("left_out", {}), 8, inputs.get("left_out_by"))
         dropped = (inputs.get("split_summary") or {}).get("dropped") or {}
         by = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items() if count)
         split = f"the split puts {sum(dropped.values())} samples into no part: {by}" if by else ""

@@ -11,13 +11,15 @@ rounding, or when a file cannot be read.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bench.boards.checks import Twins, agree, recompute, wrong_identity, wrong_numbers
+from bench.boards.checks import Twins, agree, recompute, same_fact, wrong_identity, wrong_numbers
 from bench.boards.entries import read_samples
+from bench.boards.equal_scores import EQUAL_SCORES
 from bench.core.errors import BenchError, first_line
 from bench.core.workspace import user_path
 from bench.execution.records import CHANGED, PREDICTIONS, RECORD, Record, file_state, load_record, output_hashes
@@ -130,6 +132,10 @@ def from_predictions(folder: Path, record: Record) -> Rescored:
     moved = [name for name, value in scores.metrics.items() if record.metrics.get(name) != value]
     moved += [name for name in record.metrics if name not in scores.metrics]
     problem = wrong_identity(record)
+    facts = json.loads(json.dumps({name: scores.facts.get(name) for name in (*scores.facts, EQUAL_SCORES)}))
+    other = [name for name, value in facts.items() if name in record.facts and not same_fact(record.facts[name], value)]
+    if other and not moved and not problem:
+        problem = f"{other[0]} is {record.facts[other[0]]} in the record but {facts[other[0]]} by its predictions"
     sha256 = output_hashes(record).get("predictions_sha256")
     if sha256 is not None and file_state(folder / PREDICTIONS, sha256) == CHANGED:
         problem = f"{PREDICTIONS} is not the file that its record was made of"

@@ -144,9 +144,11 @@ class Dataset(ABC):
         """
 
     def left_out(self) -> Mapping[str, tuple[int, int]]:
-        """Return what the options leave out, once the index was made: scene -> (samples left out, samples in all), of
-        the scenes that lose any.
-        """
+        """Return scene -> (samples that the options leave out, all), of scenes that lose any, once it is indexed."""
+        return {}
+
+    def left_out_by(self) -> Mapping[str, int]:
+        """Return rule -> how many samples in `left_out` it is the first to take."""
         return {}
 
     @abstractmethod
@@ -166,9 +168,7 @@ class Dataset(ABC):
         return build_manifest(self.root, self._file_names(), self.cache, self.declared())
 
     def declared(self) -> str:
-        """Return how the user declares that three unequal channels are read, "" for the set's own declaration: a part
-        of the manifest, since the same files are other images then.
-        """
+        """Return how the user declares that three unequal channels are read, "" for the set's own way: other images."""
         for name in ("channels", "sar_channels"):
             field = type(self.options).model_fields.get(name)
             if field is not None and getattr(self.options, name) != field.default:

@@ -7,6 +7,7 @@ Image rows go down while the metres of y decrease: row 0 lies at y_max.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -71,6 +72,7 @@ class ScenePairs(PairDataset):
     def __init__(self, root: Path, options: Any, cache: Path | None = None) -> None:
         super().__init__(root, options, cache)
         self._left_out: dict[str, tuple[int, int]] = {}
+        self._left_out_by: dict[str, int] = {}
 
     @classmethod
     def lacks(cls, folder: Path, options: Any) -> list[str]:
@@ -142,6 +144,9 @@ class ScenePairs(PairDataset):
     def left_out(self) -> Mapping[str, tuple[int, int]]:
         return self._left_out
 
+    def left_out_by(self) -> Mapping[str, int]:
+        return self._left_out_by
+
     def _grid(self, size: tuple[int, int]) -> int:
         """Return the number of windows of a scene before any is rejected."""
         return len(window_grid(*size, self.options.patch_px, self.options.overlap_px))
@@ -201,7 +206,7 @@ class ScenePairs(PairDataset):
         if not self.options.reject.active:
             return {p.id: window_grid(*sizes[p.id], self.options.patch_px, self.options.overlap_px) for p in pairs}
         if self.cache is None:
-            return {p.id: self._judge(p) for p in pairs}
+            return self._with_rules({p.id: self._judge(p) for p in pairs})
         names = [self.root / name for p in pairs for name in (p.optical, p.sar)]
         key = canonical_hash(
             {
@@ -212,16 +217,27 @@ class ScenePairs(PairDataset):
                 "reject": self.options.reject.model_dump(),
             }
         )
-        store = self.cache / "windows" / f"{key[:32]}.json"
+        store = self.cache / "windows" / f"{key[:32]}-rules.json"
         with folder_lock(store.parent):
             found = _read_windows(store, pairs)
             if found is None:
                 found = {p.id: self._judge(p) for p in pairs}
                 write_json(store, found)
-        return found
+        return self._with_rules(found)
 
-    def _judge(self, pair: FilePair) -> list[Window]:
-        return [window for window, _, _, reason in self.judged_windows(pair) if reason is None]
+    def _with_rules(self, judged: Mapping[str, tuple[list[Window], dict[str, int]]]) -> dict[str, list[Window]]:
+        """Return the windows to use of each scene; remember how many each rule rejects."""
+        total: Counter[str] = Counter()
+        for _, rules in judged.values():
+            total.update(rules)
+        self._left_out_by = dict(total.most_common())
+        return {name: windows for name, (windows, _) in judged.items()}
+
+    def _judge(self, pair: FilePair) -> tuple[list[Window], dict[str, int]]:
+        """Return the windows of a scene that no rule rejects, and rule -> windows that it rejects."""
+        judged = [(window, reason) for window, _, _, reason in self.judged_windows(pair)]
+        rules = Counter(reason[0] for _, reason in judged if reason is not None)
+        return [window for window, reason in judged if reason is None], dict(rules)
 
 
 def window_place(
@@ -240,10 +256,16 @@ def window_place(
     return x_min + x0 * x_step, y_max - (y0 + height) * y_step, x_min + (x0 + width) * x_step, y_max - y0 * y_step
 
 
-def _read_windows(store: Path, pairs: tuple[FilePair, ...]) -> dict[str, list[Window]] | None:
-    """Return a stored choice of windows; None where it is missing or damaged."""
+def _read_windows(store: Path, pairs: tuple[FilePair, ...]) -> dict[str, tuple[list[Window], dict[str, int]]] | None:
+    """Return a stored choice of windows, as `_judge` does; None where it is missing or damaged."""
     try:
         value = json.loads(store.read_bytes())
-        return {p.id: [(int(y), int(x), int(h), int(w)) for y, x, h, w in value[p.id]] for p in pairs}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {
+            p.id: (
+                [(int(y), int(x), int(h), int(w)) for y, x, h, w in value[p.id][0]],
+                {str(rule): int(count) for rule, count in value[p.id][1].items()},
+            )
+            for p in pairs
+        }
+    except (AttributeError, IndexError, OSError, ValueError, KeyError, TypeError):
         return None

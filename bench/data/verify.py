@@ -324,7 +324,7 @@ def verify(dataset: PairDataset, limit: int | None = None, progress: OnCount | N
             mismatched.append(f"{pair.optical} is {shapes}")
     images = [name for pair in scan.pairs for name in (pair.optical, pair.sar)]
     of_index = () if scan.unpaired or scan.problems else tuple(index_problems(dataset))
-    lost = left_out_line(dataset.left_out())
+    lost = left_out_line(dataset.left_out(), by=dataset.left_out_by())
     return VerifyReport(
         **shared_findings(dataset, images, [one for pair in seen for one in pair], sizes),
         checked=len(chosen),

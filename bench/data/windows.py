@@ -68,16 +68,19 @@ def window_grid(height: int, width: int, patch_px: int, overlap_px: int) -> list
     return [(y0, x0, patch_px, patch_px) for y0 in rows for x0 in columns]
 
 
-def left_out_line(left_out: Mapping[str, Sequence[int]], most: int | None = None) -> str:
+def left_out_line(
+    left_out: Mapping[str, Sequence[int]], most: int | None = None, by: Mapping[str, int] | None = None
+) -> str:
     """Return what `Dataset.left_out` says in one line, "" where nothing is left out; of more than `most` scenes the
-    first.
+    first; `by`: rule -> windows that it rejects (`Dataset.left_out_by`).
     """
     if not left_out:
         return ""
     gone, every = (sum(pair[place] for pair in left_out.values()) for place in (0, 1))
     each = [f"{scene} {lost} of {count}" for scene, (lost, count) in left_out.items()]
     more = f", and {len(each) - most} more scenes" if most is not None and len(each) > most else ""
-    return f"{gone} of the {every} windows of {len(each)} scenes are left out: {', '.join(each[:most])}{more}"
+    rules = "; by " + ", ".join(f"{rule} {count}" for rule, count in by.items()) if by else ""
+    return f"{gone} of the {every} windows of {len(each)} scenes are left out: {', '.join(each[:most])}{more}{rules}"
 
 
 def read_window(image: np.ndarray, window: Window) -> np.ndarray:

@@ -62,11 +62,15 @@ class PlannedData:
         return {name: len(self.part(name)) for name in PARTS}
 
     def losses(self) -> dict[str, Any]:
-        """Return, under "left_out", what the options of the data set leave out of each scene (`Dataset.left_out`);
-        nothing where all is used.
+        """Return, under "left_out", what the options of the data set leave out of each scene (`Dataset.left_out`), and
+        under "left_out_by" by which rule; nothing where all is used.
         """
         lost = self.dataset.left_out()
-        return {"left_out": {scene: list(counts) for scene, counts in lost.items()}} if lost else {}
+        if not lost:
+            return {}
+        rules = dict(self.dataset.left_out_by())
+        scenes = {scene: list(counts) for scene, counts in lost.items()}
+        return {"left_out": scenes, **({"left_out_by": rules} if rules else {})}
 
     def identity(self) -> dict[str, Any]:
         """Return what stands for the data in a key: no path, no time."""

@@ -294,7 +294,8 @@ class SectionTask(Task):
     def prepare(self, job: Job) -> None:
         if job.cell.fused:
             return  # it is made of predictions, so no image is read
-        lost = left_out_line(job.identity.inputs.get("left_out", {}))
+        inputs = job.identity.inputs
+        lost = left_out_line(inputs.get("left_out", {}), by=inputs.get("left_out_by"))
         if lost:
             job.context.log(lost)
         self.load(job)

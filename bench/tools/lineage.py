@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.boards.checks import wrong_identity, wrong_numbers
+from bench.boards.checks import scores_missing, wrong_identity, wrong_numbers
 from bench.boards.entries import ENTRIES, ENTRY_FILES, read_samples
 from bench.core.errors import BenchError, nearest
 from bench.core.untrusted import is_regular
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def samples(self) -> Path:
-        """The file of its per-sample scores, which may be absent."""
+        """The file of its per-sample scores; a failed cell has none."""
         return self.path.with_suffix(".npz") if self.board else self.path.parent / SCORES
 
 
@@ -253,11 +253,12 @@ def explain(found: Sequence[Source], sources: Sequence[Source], runs: Path, boar
 
 def _wrong(source: Source) -> str:
     """Return what in a record does not follow from what it says of itself or from its per-sample scores."""
-    problem = wrong_identity(source.record)
-    if problem or source.record.status != "finished" or not os.path.lexists(source.samples):
+    record, problem = source.record, wrong_identity(source.record)
+    if problem or record.status != "finished":
         return problem
     try:
-        return wrong_numbers(source.record, read_samples(source.samples, source.record.task))[0]
+        there = os.path.lexists(source.samples)
+        return wrong_numbers(record, read_samples(source.samples, record.task))[0] if there else scores_missing(record)
     except BenchError as error:
         return str(error)
 

@@ -118,6 +118,11 @@ def test_a_file_that_changed_and_a_model_that_was_cleaned_away(tmp_path: Path) -
         return {file["file"]: file["state"] for file in lineage(tmp_path, record.fingerprint)["files"]}
 
     assert states() == {"predictions.npz": "unchanged", "model.safetensors": "unchanged", "per-sample scores": "there"}
+    kept = (folder / "scores.npz").read_bytes()
+    (folder / "scores.npz").unlink()
+    assert states()["per-sample scores"] == "missing"
+    assert "per-sample scores are missing" in lineage(tmp_path, record.fingerprint)["problems"][0]
+    write(folder / "scores.npz", kept)
     (folder / "model.safetensors").unlink()
     assert states()["model.safetensors"] == "cleaned away" and lineage(tmp_path, record.fingerprint)["problems"] == []
     write(folder / "predictions.npz", b"other")

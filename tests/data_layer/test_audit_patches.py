@@ -13,6 +13,7 @@ from audit_toys import FOLDERS, PatchSet, found_pairs, grid, groups, opened, sce
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.cli.main import main
 from bench.core.errors import BenchError
 from bench.data.audit.patches import audit_pairs
 from bench.data.audit.report import PatchReport
@@ -207,9 +208,35 @@ def test_bad_sets_end_in_one_line(tmp_path: Path) -> None:
     write_image(tmp_path / "set" / FOLDERS[1] / "4", np.zeros((20, 20), dtype=np.uint8))
     with pytest.raises(BenchError, match=r"4.png is 20 x 20 px of uint8, while sar_256_oc_0.2/1.png is 16 x 16 px"):
         audited(tmp_path / "set", SplitSpec(validation=0))
-    (tmp_path / "set" / FOLDERS[1] / "4.png").write_bytes(b"no image")
-    with pytest.raises(BenchError, match=r"4.png is not an image"):
+    for name in sorted((tmp_path / "set" / FOLDERS[1]).iterdir()):
+        name.write_bytes(b"no image")
+    with pytest.raises(BenchError, match=r"no SAR image can be read: .*1.png is not an image"):
         audited(tmp_path / "set", SplitSpec(validation=0))
+
+
+def test_damaged_files_are_named_and_the_others_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three_cities().write(tmp_path / "set", seed=0)
+    spec = SplitSpec(validation=0, test=0.5)
+    whole = audited(tmp_path / "set", spec)
+    assert whole.damaged == {} and whole.to_json()["damaged"] == {}
+    optical, sar = (tmp_path / "set" / folder for folder in FOLDERS)
+    for path in [*sorted(sar.iterdir())[:2], *sorted(optical.iterdir())]:  # the first of all too
+        path.write_bytes(path.read_bytes()[:60])
+    report = audited(tmp_path / "set", spec)
+    lost = {str(path.relative_to(tmp_path / "set")) for path in sorted(sar.iterdir())[:2]}
+    assert lost < set(report.damaged) and all(" cannot be decoded" in why for why in report.damaged.values())
+    gone = [i for i, sample in enumerate(report.index.samples) if sample.sar in lost]
+
+    def pairs(of: PatchReport) -> set[tuple[int, int]]:
+        return set(zip(of.overlaps.a.tolist(), of.overlaps.b.tolist(), strict=True))
+
+    assert pairs(report) == {pair for pair in pairs(whole) if not set(gone) & set(pair)} < pairs(whole)
+    monkeypatch.chdir(tmp_path)
+    words = ["data", "audit", "qxs-saropt", "--root", str(tmp_path / "set"), "--spec", "validation: 0"]
+    assert main(words) == 1
+    assert capsys.readouterr().out.count("PROBLEM not compared: ") >= 2
 
 
 def test_the_option_gsd_m_gives_the_metres_of_an_audit(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from ship_files import coco
 
+from bench.cli.main import main
 from bench.core.errors import BenchError
 from bench.data.audit.duplicates import Overlap, find_overlaps, shared
 from bench.data.audit.scene_report import SceneReport
@@ -227,6 +228,29 @@ def test_without_scene_names_the_pixels_still_tell(tmp_path: Path) -> None:
     assert "not known: the set names none" in "\n".join(report.lines())
     alone = report_on(open_set(tmp_path / "set"), kind="grouped", by="id", test_groups=("c",))
     assert alone.ok and len(alone.of("file")) == 1  # equal files inside the training part are a fact, no leak
+
+
+def test_damaged_images_are_named_and_the_others_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = acquisition(1, ground(30, 300))
+    names = ("a", "b", "c", "d")
+    write_set(tmp_path / "set", {name: crop(scene, (25 * i, 25 * i + 120, 0, 120)) for i, name in enumerate(names)})
+    for name in ("a", "c"):
+        path = tmp_path / "set" / "images" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:200])
+    report = report_on(open_set(tmp_path / "set"), kind="grouped", by="id", test_groups=("b",))
+    assert sorted(Path(name).name for name in report.damaged) == ["a.png", "c.png"]
+    assert [(link.first, link.second) for link in report.of("pixels")] == [(1, 3)]
+    assert all("cannot be decoded" in why for why in report.to_json()["damaged"].values())
+    clean = report_on(open_set(tmp_path / "set"), kind="grouped", by="id", test_groups=("a",))
+    assert clean.ok and len(clean.damaged) == 2  # shares nothing that could be seen, and yet is not whole
+    monkeypatch.chdir(tmp_path)
+    words = ["data", "audit", "coco-folder", "--root", str(tmp_path / "set"), "--option", "sar_scale: uint8"]
+    for text in ("kind: grouped", "by: id", "test_groups: [a]", "validation: 0"):
+        words += ["--spec", text]
+    assert main(words) == 1
+    assert capsys.readouterr().out.count("PROBLEM not compared: ") == 2
 
 
 def test_content_that_a_pretraining_saw(tiles: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from command_line import Bench
 from bench.api import run
 from bench.core.errors import BenchError
 from bench.core.options import option_values
+from bench.data.dataset import open_dataset
 from bench.data.datasets.coco_folder import CocoFolder
 from bench.data.datasets.s1s2_scenes import S1S2Scenes
 from bench.data.images import write_image
@@ -43,7 +44,7 @@ def test_windows_that_are_left_out_are_counted_by_scene(make_scenes: MakeScenes)
     some = S1S2Scenes.at(root, **REJECT)
     assert len(some.index()) == 16 and some.left_out() == {"001": (2, 6)}
     report = verify(S1S2Scenes.at(root, **REJECT))
-    assert report.notes == ("2 of the 6 windows of 1 scenes are left out: 001 2 of 6",)
+    assert report.notes == ("2 of the 6 windows of 1 scenes are left out: 001 2 of 6; by max_blank_fraction 2",)
     assert any(line.startswith("note") and "001 2 of 6" in line for line in report.summary)
 
 
@@ -61,6 +62,20 @@ def test_a_scene_that_loses_all_is_an_error_unless_it_is_allowed(make_scenes: Ma
     allowed = S1S2Scenes.at(root, **REJECT, empty_scenes="drop")
     assert set(allowed.index().scenes) == {"000"}
     assert allowed.left_out()["001"] == (6, 6)
+
+
+def test_each_rule_is_counted_where_it_is_the_first_and_from_the_cache_alike(make_scenes: MakeScenes) -> None:
+    root = make_scenes(((40, 50), (40, 50), (40, 50)))
+    optical = np.random.default_rng(0).integers(1, 256, (40, 50, 3), np.uint8)
+    optical[:16, :16], optical[:16, 16:32], optical[16:32, :16] = 0, 9, 9  # blank, and without texture twice
+    write_image(root / "opt" / "001", optical)
+    options: Any = {"patch_px": 16, "reject": {"max_blank_fraction": 0.2, "min_std": 1.0}}
+    for _ in range(2):  # judged, then read from the cache
+        some = open_dataset("s1s2-scenes", options, root, root / "cache")
+        assert some.left_out_by() == {} and len(some.index()) == 15
+        assert some.left_out_by() == {"min_std": 2, "max_blank_fraction": 1}
+    assert len(list((root / "cache" / "windows").glob("*.json"))) == 1
+    assert S1S2Scenes.at(root, patch_px=16).left_out_by() == {}
 
 
 def test_the_option_enters_no_key_unless_it_is_used() -> None:
@@ -93,12 +108,13 @@ def test_plan_log_and_record_say_what_is_left_out(make_scenes: MakeScenes, bench
     stretched(root, "003")
     shutil.move(root, bench.folder / "scenes")
     bench.write("scenes.yaml", SCENES)
-    line = "6 of the 6 windows of 1 scenes are left out: 003 6 of 6"
+    line = "6 of the 6 windows of 1 scenes are left out: 003 6 of 6; by max_blank_fraction 6"
     assert f"mine/places: {line}" in bench.printed("plan", "--config", "scenes.yaml", "--root", "scenes")
     with contextlib.chdir(bench.folder):
         run("scenes.yaml", roots={"": "scenes"}, figures=False, in_process=True, device="cpu")
     record = json.loads((bench.cell("random") / "record.json").read_text())
     assert record["inputs"]["left_out"] == {"003": [6, 6]}
+    assert record["inputs"]["left_out_by"] == {"max_blank_fraction": 6}
     assert line in (bench.cell("random") / "log.txt").read_text()
     counts = record["inputs"]["split_counts"]
     assert counts["validation"] and record["facts"]["samples_total"] == sum(counts.values()) == 24

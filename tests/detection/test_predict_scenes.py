@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -101,6 +103,17 @@ def test_pictures_and_bands(tmp_path: Path) -> None:
     for band, message in ((None, "has 2 bands; say which one"), (3, "no band 3"), (0, "no band 0")):
         with pytest.raises(BenchError, match=message), open_scene(path, band=band):
             pass
+
+
+@pytest.mark.parametrize("name", ["pipe.tif", "pipe.npy", "scene.tif.aux.xml", "scene.tif.msk", "scene.tfw"])
+def test_a_pipe_is_refused_and_never_waited_for(tmp_path: Path, name: str) -> None:
+    tifffile.imwrite(tmp_path / "scene.tif", np.ones((8, 8), np.float32))
+    os.mkfifo(tmp_path / name)
+    given = tmp_path / name if name.startswith("pipe") else tmp_path / "scene.tif"
+    with pytest.raises(BenchError, match=rf"{name}: it is no regular file"):
+        for path in find_scenes([given]).values():
+            with open_scene(path):
+                pass
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ def test_ways_to_name_an_image_in_a_table(tmp_path: Path, column: str, name: str
     assert [len(each) for each in found.detections] == [0, 1, 0]
 
 
+@pytest.mark.parametrize("number", ["11", "11.0", "P1"])
+@pytest.mark.parametrize("name", ["P1", "P1.png", "images/P1.png", "/elsewhere/images/P1.png"])
+def test_number_and_file_name_that_mean_one_image(tmp_path: Path, number: str, name: str) -> None:
+    (tmp_path / "x.csv").write_text(f"image_id,file_name,x1,y1,x2,y2,score\n{number},{name},1,2,3,4,0.5\n")
+    found = read(tmp_path / "x.csv")
+    assert [len(each) for each in found.detections] == [0, 1, 0]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     boxes=st.lists(
@@ -212,6 +220,11 @@ BAD: dict[str, tuple[str, str]] = {
     "corners as sizes": ("image_id,x,y,width,height,score\n" + "10,150,80,190,95,1\n" * 9, "looks like x1, y1, x2, y2"),
     "both kinds": ("image_id,x1,y1,x2,y2,x,y,width,height,score\n10,1,2,3,4,1,2,2,2,1\n", "more than one of x1 y1 x2 y2 /"),
     "two images": ("image_id,scene,x1,y1,x2,y2,score\n10,P0,1,2,3,4,1\n", "more than one of image_id / file_name / scene"),
+    "two names": ("image_id,file_name,x1,y1,x2,y2,score\n11,P1.png,1,2,3,4,1\n10,P1.png,1,2,3,4,1\n",
+                  "row 3: file_name 'P1.png' of image_id '10', "),
+    "another's number": ("image_id,file_name,x1,y1,x2,y2,score\n10,P1.png,1,2,3,4,1\n",
+                         "row 2: file_name 'P1.png' of image_id '10', but that file is image_id 11; correct one"),
+    "half a pair": ("image_id,file_name,x1,y1,x2,y2,score\n10,,1,2,3,4,1\n", "row 2: the file_name is empty"),
     "no image": ("x1,y1,x2,y2,score\n1,2,3,4,1\n", "none of image_id / file_name / scene"),
     "no corner": ("image_id,x1,y1,x2,score\n10,1,2,3,1\n", "has no column 'y2'"),
     "misspelt": ("image_id,x1,y1,x2,y2,score,categroy_id\n10,1,2,3,4,1,1\n", "unknown column 'categroy_id'; nearest: cat"),

@@ -13,13 +13,15 @@ import pytest
 from evaluator_toys import as_scenes, random_scenes
 from lineage_toys import DETECTION
 
+from bench.boards.checks import wrong_numbers
 from bench.boards.equal_scores import EQUAL_SCORES, MARK, order_note
 from bench.boards.tables import FOOTNOTES, group_rows
+from bench.core.errors import BenchError
 from bench.detection.detectors.base import Detections
 from bench.detection.scoring.evaluator import BoxTable, ap_from_matches, match, mean_ap_from_matches
 from bench.detection.scoring.predictions import DetectionPredictions, build_part, whole_scenes
 from bench.detection.scoring.score import score_predictions
-from bench.detection.scoring.ties import order_spread
+from bench.detection.scoring.ties import order_spread, stated_spread
 
 SHIPS = np.array([[0.0, 0, 10, 10], [50, 50, 70, 70]])
 NONE = np.zeros(2, dtype=bool)
@@ -63,6 +65,27 @@ def test_the_spread_lies_within_what_all_orders_give() -> None:
                 continue
             assert low - 1e-12 <= found[name][0] <= found[name][1] <= high + 1e-12
             assert found[name][1] == pytest.approx(high, abs=0.05) and found[name][0] == pytest.approx(low, abs=0.3)
+
+
+def test_a_record_that_says_otherwise_is_found() -> None:
+    truth, found = random_scenes(3, scenes=4, levels=2)
+    part = build_part(as_scenes(truth), whole_scenes(found))
+    scores = score_predictions(DetectionPredictions(build_part((), ()), part))
+    facts = json.loads(json.dumps(dict(scores.facts)))
+    record = DETECTION.model_copy(update={"facts": facts, "metrics": dict(scores.metrics)})
+
+    def problem(stated: object) -> str:
+        return wrong_numbers(record.model_copy(update={"facts": {**facts, EQUAL_SCORES: stated}}), scores.samples)[0]
+
+    spread = facts[EQUAL_SCORES]
+    assert problem(spread) == ""
+    low, high = spread["ap_area"]
+    for stated in ({**spread, "detections": spread["detections"] + 1}, {**spread, "ap_area": [high + 0.01, 1.0]}):
+        assert "equal_scores" in problem(stated)
+    with pytest.raises(BenchError, match="damaged"):
+        problem({"detections": 3})
+    apart = stated_spread(facts, np.arange(9.0), scores.metrics)
+    assert apart == {EQUAL_SCORES: None} and stated_spread({}, np.ones(9), scores.metrics) == {}
 
 
 def test_a_record_says_it_and_a_board_marks_it(tmp_path: Path) -> None:

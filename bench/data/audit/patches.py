@@ -20,7 +20,8 @@ from bench.data.audit.overlaps import Overlaps, agree, find_overlaps, spans
 from bench.data.audit.report import Implied, OpticalCheck, PatchReport
 from bench.data.audit.spool import Spool, read_grey
 from bench.data.dataset import PairDataset
-from bench.data.index import PairIndex
+from bench.data.index import PairIndex, PairSample
+from bench.data.reading import PairReading
 from bench.data.split_spec import SplitSpec
 from bench.data.splits import make_split
 
@@ -44,7 +45,7 @@ def audit_pairs(
         report: called with (what, steps done, steps in all).
 
     Raises:
-        BenchError: fewer than two pairs, unreadable or unequal images, a split that cannot be made, a full disk.
+        BenchError: fewer than two pairs, no readable image, unequal images, a split that cannot be made, a full disk.
     """
     index = dataset.index()
     if len(index) < 2:
@@ -55,6 +56,7 @@ def audit_pairs(
         overlaps = find_overlaps(spool, MODES[match], report)
         layout = lay_out(len(index), overlaps)
         overlaps, implied = _completed(spool, overlaps, layout, MODES[match][-1])
+        damaged = dict(spool.damaged)
     layout = lay_out(len(index), overlaps)
     grouped: Grouped | None = None
     grouped_leak: Leak | None = None
@@ -70,7 +72,7 @@ def audit_pairs(
         overlaps=overlaps,
         layout=layout,
         implied=implied,
-        optical=_optical(index, dataset.root, overlaps),
+        optical=_optical(index, dataset.root, overlaps, damaged),
         modes=MODES[match],
         gsd_m=gsd_m,
         spec=spec,
@@ -80,6 +82,7 @@ def audit_pairs(
         grouped_leak=grouped_leak,
         why_not=why_not,
         plain=placed(index, layout, overlaps.shape, gsd_m),
+        damaged=damaged,
     )
 
 
@@ -96,16 +99,21 @@ def _completed(spool: Spool, overlaps: Overlaps, layout: Layout, mode: Mode) -> 
     return overlaps.with_pairs(np.array(agreeing, dtype=np.int64)), Implied(len(agreeing), len(table) - len(agreeing))
 
 
-def _optical(index: PairIndex, root: Path, overlaps: Overlaps) -> OpticalCheck | None:
-    """Compare the optical images of a spread of overlaps; None where nothing overlaps."""
+def _optical(index: PairIndex, root: Path, overlaps: Overlaps, damaged: dict[str, str]) -> OpticalCheck | None:
+    """Compare the optical images of a spread of overlaps; None where nothing overlaps. Those that cannot be read are
+    passed over, and added to `damaged`.
+    """
     if not len(overlaps):
         return None
     chosen = np.unique(np.linspace(0, len(overlaps) - 1, _OPTICAL_PAIRS).astype(int))
     rows = np.stack([overlaps.a, overlaps.b, overlaps.dy, overlaps.dx], axis=1)[chosen].tolist()
-    related, unrelated, equal = [], [], 0
+    related, unrelated, equal, compared = [], [], 0, 0
     before: np.ndarray | None = None
     for a, b, dy, dx in rows:
-        one, two = (read_grey(index.samples[i], root, index.reading) for i in (a, b))
+        one, two = (_grey_or_none(index.samples[i], root, index.reading, damaged) for i in (a, b))
+        if one is None or two is None:
+            continue
+        compared += 1
         if one.shape != overlaps.shape or two.shape != overlaps.shape:
             raise BenchError(
                 f"{index.samples[a].optical} or {index.samples[b].optical} differs in size from its SAR partner"
@@ -116,7 +124,15 @@ def _optical(index: PairIndex, root: Path, overlaps: Overlaps) -> OpticalCheck |
         if before is not None:
             unrelated.append(_pearson(before[ay, ax], two[by, bx]))
         before = one
-    return OpticalCheck(len(rows), equal, _median(related), _median(unrelated))
+    return OpticalCheck(compared, equal, _median(related), _median(unrelated))
+
+
+def _grey_or_none(sample: PairSample, root: Path, reading: PairReading, damaged: dict[str, str]) -> np.ndarray | None:
+    try:
+        return read_grey(sample, root, reading)
+    except BenchError as error:
+        damaged.setdefault(sample.optical, str(error))
+        return None
 
 
 def _pearson(one: np.ndarray, two: np.ndarray) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class PatchReport:
         spec, split, leak: the audited split. grouped, grouped_leak: the one that leaks nothing, None with `why_not`
             where none can be made.
         plain: index with places but no blocks, for the table where there is no grouped split.
+        damaged: file that cannot be read, and was compared with none -> why.
     """
 
     name: str
@@ -77,6 +78,7 @@ class PatchReport:
     grouped_leak: Leak | None
     why_not: str
     plain: PairIndex
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -207,6 +209,7 @@ class PatchReport:
             "kind": "patches",
             "dataset": self.name,
             "patches": len(self.index),
+            "damaged": dict(self.damaged),
             "patch_px": list(self.overlaps.shape),
             "gsd_m": self.gsd_m,
             "match": {"modes": list(self.modes), "least_strip_px": strip, "least_corner_px": corner},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -126,6 +126,7 @@ class SceneReport:
         links: everything that two images have in common, whatever their parts.
         windows: how many images state their crop window in their names.
         against: the comparison with another set, None where none was given.
+        damaged: file that cannot be read, whose pixels were compared with none -> why.
     """
 
     name: str
@@ -137,6 +138,7 @@ class SceneReport:
     links: tuple[Link, ...]
     windows: int
     against: Against | None = None
+    damaged: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -262,6 +264,7 @@ class SceneReport:
             "kind": "scenes",
             "dataset": self.name,
             "images": len(self.ids),
+            "damaged": dict(self.damaged),
             "split": {"spec": self.spec.model_dump(mode="json"), "sha256": self.split_sha256, **parts},
             "scenes": {
                 "known": sum(scene is not None for scene in self.scenes),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.errors import BenchError
 from bench.core.progress import OnStage
 from bench.data.audit.duplicates import Overlap, find_overlaps
 from bench.data.audit.scene_report import Against, Link, SceneReport
@@ -28,6 +29,7 @@ GSD_TOLERANCE = 0.05
 share.
 """
 
+_BLACK_PX = 64
 _WINDOW = re.compile(r"(.+)_(\d+)_(\d+)_(\d+)_(\d+)")
 
 
@@ -44,7 +46,8 @@ def audit_scenes(
         progress: called with (what is done, steps done, steps in all).
 
     Raises:
-        BenchError: a set that cannot be read, or a split that cannot be made.
+        BenchError: a set that cannot be indexed, or a split that cannot be made. Images that cannot be decoded are
+            named in the report.
     """
     index = dataset.index()
     split = make_split(index, spec)
@@ -53,7 +56,8 @@ def audit_scenes(
         part[getattr(split, name)] = name
     files = [(dataset.root / item.image, index.reading) for item in index.items]
     hashes = file_hashes(dataset.manifest(), [item.image for item in index.items])
-    found = find_overlaps(_reader(files), len(files), None, _for_stage(progress, "compare images"))
+    damaged: dict[str, str] = {}
+    found = _readable(files, damaged, None, _for_stage(progress, "compare images"))
     links = [*_equal(hashes), *named_windows(index), *(_link(overlap) for overlap in found)]
     return SceneReport(
         name=dataset.facts.name,
@@ -64,7 +68,8 @@ def audit_scenes(
         split_sha256=split.sha256,
         links=tuple(links),
         windows=sum(window is not None for window in _windows(index)),
-        against=None if against is None else _compare(dataset, index, split.test, hashes, against, progress),
+        against=None if against is None else _compare(dataset, index, split.test, hashes, against, progress, damaged),
+        damaged=damaged,
     )
 
 
@@ -72,14 +77,26 @@ def _for_stage(progress: OnStage | None, what: str) -> Callable[[int, int], None
     return None if progress is None else lambda done, total: progress(what, done, total)
 
 
-def _reader(files: Sequence[tuple[Path, SarReading]]) -> Callable[[int], np.ndarray]:
-    """Return what decodes the SAR file at a position."""
+def _readable(
+    files: Sequence[tuple[Path, SarReading]],
+    damaged: dict[str, str],
+    between: np.ndarray | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[Overlap]:
+    """Return the overlaps of the SAR files that can be decoded; add the others to `damaged`."""
+    lost: set[int] = set()
 
     def read(position: int) -> np.ndarray:
         path, reading = files[position]
-        return reading.read(path)
+        try:
+            return reading.read(path)
+        except BenchError as error:
+            damaged[str(path)] = str(error)
+            lost.add(position)
+            return np.zeros((_BLACK_PX, _BLACK_PX), np.float32)  # without texture, so nothing is found in it
 
-    return read
+    found = find_overlaps(read, len(files), between, progress)
+    return [overlap for overlap in found if not lost & {overlap.first, overlap.second}]
 
 
 def _link(overlap: Overlap) -> Link:
@@ -138,6 +155,7 @@ def _compare(
     hashes: Sequence[str],
     against: Dataset,
     progress: OnStage | None,
+    damaged: dict[str, str],
 ) -> Against:
     """Hold the test images against every SAR image of another set."""
     others, reading = _sar_images(against)
@@ -150,7 +168,7 @@ def _compare(
     files = [(dataset.root / index.items[i].image, index.reading) for i in test.tolist()]
     files += [(against.root / name, reading) for name in others]
     side = np.arange(len(files)) < len(test)
-    found = find_overlaps(_reader(files), len(files), side, _for_stage(progress, f"compare with {against.facts.name}"))
+    found = _readable(files, damaged, side, _for_stage(progress, f"compare with {against.facts.name}"))
     shared = tuple((index.ids[int(test[item.first])], others[item.second - len(test)], item) for item in found)
     return Against(**facts, searched=True, shared=shared)
 

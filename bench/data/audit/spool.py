@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,14 +34,16 @@ class Spool:
 
     Attributes:
         shape: (height, width) of every patch. dtype: their pixel type.
+        damaged: file that cannot be read -> why; its patches count as black, in which no overlap is looked for.
 
     Raises:
-        BenchError: an unreadable image, unequal sizes or pixel types (both files are named), a full disk.
+        BenchError: no readable image, unequal sizes or pixel types (both files are named), a full disk.
     """
 
     def __init__(self, index: PairIndex, root: Path, folder: Path, report: OnStage | None = None) -> None:
         self._index, self._root = index, Path(root)
-        first = read_sar(index.samples[0], self._root, index.reading)
+        self.damaged: dict[str, str] = {}
+        self._first, first = self._first_readable()
         self.shape: tuple[int, int] = (first.shape[0], first.shape[1])
         self.dtype = first.dtype
         self._row_bytes = self.shape[1] * self.dtype.itemsize
@@ -77,11 +79,24 @@ class Spool:
         raw = os.pread(self._stream.fileno(), (y1 - y0) * self._row_bytes, i * self._patch_bytes + y0 * self._row_bytes)
         return np.frombuffer(raw, dtype=self.dtype).reshape(y1 - y0, self.shape[1])
 
+    def _first_readable(self) -> tuple[PairSample, np.ndarray]:
+        for sample in self._index.samples:
+            if sample.sar not in self.damaged:
+                try:
+                    return sample, read_sar(sample, self._root, self._index.reading)
+                except BenchError as error:
+                    self.damaged[sample.sar] = str(error)
+        raise BenchError(f"no SAR image can be read: {next(iter(self.damaged.values()))}")
+
     def _fill(self, report: OnStage | None) -> None:
         done = 0
         try:
             for patch in _decoded(self._index.samples, self._root, self._index.reading):
-                self._check(patch, self._index.samples[done])
+                sample = self._index.samples[done]
+                if isinstance(patch, BenchError):
+                    self.damaged.setdefault(sample.sar, str(patch))
+                    patch = np.zeros(self.shape, self.dtype)
+                self._check(patch, sample)
                 self._stream.write(np.ascontiguousarray(patch).data)
                 done += 1
                 if report is not None:
@@ -94,7 +109,7 @@ class Spool:
 
     def _check(self, patch: np.ndarray, sample: PairSample) -> None:
         if patch.shape != self.shape or patch.dtype != self.dtype:
-            first = self._index.samples[0]
+            first = self._first
             raise BenchError(
                 f"{sample.sar} is {patch.shape[0]} x {patch.shape[1]} px of {patch.dtype}, while {first.sar} is"
                 f" {self.shape[0]} x {self.shape[1]} px of {self.dtype}; an audit compares patches of one size and"
@@ -117,12 +132,17 @@ def _cut(image: np.ndarray, sample: PairSample) -> np.ndarray:
     return image if sample.window is None else read_window(image, sample.window)
 
 
-def _decoded(samples: tuple[PairSample, ...], root: Path, reading: PairReading) -> Iterator[np.ndarray]:
-    """Yield the SAR patches in order; each run of samples out of one file decodes it once, several files at a time."""
+def _decoded(samples: tuple[PairSample, ...], root: Path, reading: PairReading) -> Iterator[np.ndarray | BenchError]:
+    """Yield the SAR patches in order, or why one cannot be read; each run of samples out of one file decodes it once,
+    several files at a time.
+    """
     runs = [list(run) for _, run in itertools.groupby(samples, key=lambda sample: sample.sar)]
 
-    def read(run: list[PairSample]) -> list[np.ndarray]:
-        image = reading.sar.read(root / run[0].sar)
+    def read(run: list[PairSample]) -> Sequence[np.ndarray | BenchError]:
+        try:
+            image = reading.sar.read(root / run[0].sar)
+        except BenchError as error:
+            return [error] * len(run)
         return [_cut(image, sample) for sample in run]
 
     for patches in read_ahead(read, runs, each=8):

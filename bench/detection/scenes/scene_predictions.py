@@ -7,6 +7,7 @@ or option is never mixed with: it is refused.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from bench.core.arrays import load_arrays
 from bench.core.errors import BenchError, first_line
 from bench.core.progress import Progress
 from bench.core.store import read_json, save_arrays, write_json
-from bench.data.manifest import file_sha256
+from bench.data.manifest import file_sha256, regular
 from bench.data.scaling import SarScale
 from bench.detection.detectors.base import Detections, Detector
 from bench.detection.scenes.predictor import Predictor
@@ -67,6 +68,8 @@ def find_scenes(given: Sequence[Path]) -> dict[str, Path]:
             paths += inside
         elif path.is_file():
             paths.append(path)
+        elif os.path.lexists(path):
+            regular(path)  # a pipe, a device or a link that leads nowhere is named as such
         else:
             raise BenchError(f"cannot read {path}: no such file or folder")
     full = [path.resolve() for path in paths]

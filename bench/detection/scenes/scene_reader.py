@@ -8,6 +8,7 @@ read by `bench.data.images`.
 
 from __future__ import annotations
 
+import glob
 import logging
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 
 from bench.core.errors import BenchError, first_line
 from bench.data.images import as_sar, file_head, is_value, read_image
+from bench.data.manifest import regular
 from bench.data.mapped import forget_pages
 from bench.data.reading import check_values
 from bench.data.scaling import SarScale
@@ -187,6 +189,9 @@ def _raster(path: Path, band: int | None, nodata: float | None) -> Iterator[Scen
         from rasterio.errors import NotGeoreferencedWarning, RasterioError
     except ImportError as error:
         raise BenchError(f"{path}: {_GEO}") from error
+    for beside in path.resolve().parent.glob(f"{glob.escape(path.resolve().stem)}*"):
+        if not beside.is_dir():  # GDAL reads files of this name too (.aux.xml, .msk, .tfw), and would wait for a pipe
+            regular(beside)
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES), warnings.catch_warnings(), _said_by_gdal() as said:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:

@@ -36,7 +36,7 @@ from bench.detection.scoring.evaluator import (
     overlapping,
 )
 from bench.detection.scoring.predictions import DetectionPredictions, PartPredictions
-from bench.detection.scoring.ties import order_spread
+from bench.detection.scoring.ties import order_spread, stated_spread
 from bench.execution.records import Record
 from bench.execution.task import Scores, Settled
 
@@ -209,6 +209,7 @@ def settled(record: Record, samples: Mapping[str, np.ndarray]) -> Settled:
     """Return the metrics of a record, and the counts behind them, by its per-sample arrays.
 
     The threshold is the record's: the validation scenes that it was chosen on stand in the predictions file alone.
+    How far equal scores move a number only the boxes say; here, that some are equal, and that the range holds it.
     Entries of early releases hold no arrays of tiles: their `tile.*` is not settled.
 
     Raises:
@@ -221,7 +222,7 @@ def settled(record: Record, samples: Mapping[str, np.ndarray]) -> Settled:
         some = samples[f"{TILE}ships"].shape[-1] > 0
         tile_metrics, tile_facts = score_tiles(matches_from_samples(samples, TILE) if some else None)
         metrics, facts = metrics | tile_metrics, facts | tile_facts
-    return Settled(metrics, facts)
+    return Settled(metrics, facts | stated_spread(record.facts, samples["score"], metrics))
 
 
 def matches_from_samples(samples: Mapping[str, np.ndarray], of: str = "") -> tuple[Matches, Matches]:

@@ -7,6 +7,7 @@ give.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from bench.detection.scoring.evaluator import (
 )
 
 _IOU = 0.5
+_ROUNDING = 1e-9
 
 
 def order_spread(table: BoxTable, ap_area: float | None, ap_coco: float | None) -> dict[str, Any]:
@@ -36,8 +38,8 @@ def order_spread(table: BoxTable, ap_area: float | None, ap_coco: float | None) 
     Args:
         ap_area, ap_coco: as reported, in the order of the table.
     """
-    _, group, size = np.unique(table.score, return_inverse=True, return_counts=True)
-    shared = int((size[group] > 1).sum())
+    _, group = np.unique(table.score, return_inverse=True)
+    shared = _shared(table.score)
     if not shared or ap_area is None or ap_coco is None:
         return {}
     overlap = _best_overlap(table, overlapping(table, min(_IOU, *IOUS)))
@@ -50,6 +52,33 @@ def order_spread(table: BoxTable, ap_area: float | None, ap_coco: float | None) 
         spread[name] = [min(values), max(values)]
     matters = any(high - low > 1e-12 for low, high in (spread["ap_area"], spread["ap_coco"]))
     return {EQUAL_SCORES: spread} if matters else {}
+
+
+def stated_spread(facts: Mapping[str, Any], score: np.ndarray, metrics: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return a record's own EQUAL_SCORES as far as it can be: None where no scores are equal, else with the number of
+    detections counted anew, and ranges that hold the AP; {} where the record states nothing.
+
+    Args:
+        facts: of the record. score: (n,) of its detections. metrics: as computed from its per-sample scores.
+    """
+    stated = facts.get(EQUAL_SCORES)
+    if stated is None:
+        return {}
+    shared = _shared(score)
+    spread: dict[str, Any] = {"detections": shared}
+    for name in ("ap_area", "ap_coco"):
+        ap, (low, high) = float(metrics[f"scene.{name}"] or 0), stated[name]
+        spread[name] = [min(low, ap), max(high, ap)]
+        if not low - _ROUNDING <= ap <= high + _ROUNDING:
+            return {EQUAL_SCORES: spread}
+        spread[name] = stated[name]
+    return {EQUAL_SCORES: spread if shared else None}
+
+
+def _shared(score: np.ndarray) -> int:
+    """Return how many of the scores (n,) stand more than once."""
+    _, size = np.unique(score, return_counts=True)
+    return int(size[size > 1].sum())
 
 
 def _best_overlap(table: BoxTable, pairs: Pairs) -> np.ndarray:

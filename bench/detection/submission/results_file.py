@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     import pandas
 
 FAR = 1e9  # pixels; no scene is so large
-IMAGES = ("image_id", "file_name", "scene")  # any of them may name the image, in any way that `SceneFinder` knows
+IMAGES = ("image_id", "file_name", "scene")  # each may name the image, in any way that `SceneFinder` knows
+BOTH = ("image_id", "file_name")  # of which a table may have both, where they name one image
 CORNERS, SIZES = "x1 y1 x2 y2", "x y width height"
 COLUMNS = (
-    f"the columns are one of {', '.join(IMAGES)}; x1, y1, x2, y2 or x, y, width, height; score; and, where wanted,"
-    f" category_id, {MADE_FOR}"
+    f"the columns are one of {', '.join(IMAGES)}, or {' and '.join(BOTH)}; x1, y1, x2, y2 or x, y, width, height;"
+    f" score; and, where wanted, category_id, {MADE_FOR}"
 )
 
 _SUSPECT = 0.25  # share of boxes that must make sense as corners only; ships all over an image give three quarters
@@ -48,6 +49,7 @@ class Results:
         categories: (n,) names of the boxes' categories, None where they have none.
         looked_at: images that the file says were looked at besides.
         complete: the file lists every image that was looked at, so that a box in another one is a mistake.
+        agreeing: an image's number and its file name must mean one scene; else the number may be the tool's own.
     """
 
     sheet: Sheet
@@ -58,6 +60,7 @@ class Results:
     categories: Sequence[str] | None
     looked_at: Sequence[Called] = ()
     complete: bool = False
+    agreeing: bool = False
 
     @property
     def path(self) -> Path:
@@ -93,12 +96,17 @@ def read_box_table(path: Path) -> Results:
         BenchError: other columns than `COLUMNS`, no row, or a field that is no finite number.
     """
     sheet = read_sheet(path, "annotations", "the columns image_id, x1, y1, x2, y2, score")
-    sheet.check_columns((IMAGES, (CORNERS, SIZES), ("score",)), ("category_id", MADE_FOR), COLUMNS)
+    both = all(name in sheet.table for name in BOTH)
+    images = tuple(name for name in IMAGES if not (both and name == "file_name"))
+    further = ("category_id", MADE_FOR, *(("file_name",) if both else ()))
+    sheet.check_columns((images, (CORNERS, SIZES), ("score",)), further, COLUMNS)
     column = next(name for name in IMAGES if name in sheet.table)
-    empty = np.flatnonzero(sheet.table[column].isna())
-    if len(empty):
-        raise BenchError(f"{sheet.where(int(empty[0]))}: the image is empty; {COLUMNS}")
-    return results_of(sheet, column)
+    for name in BOTH if both else (column,):
+        empty = np.flatnonzero(sheet.table[name].isna())
+        if len(empty):
+            what = f"the {name}" if both else "the image"
+            raise BenchError(f"{sheet.where(int(empty[0]))}: {what} is empty; {COLUMNS}")
+    return replace(results_of(sheet, column), agreeing=both)
 
 
 def results_of(sheet: Sheet, image: str, looked_at: Sequence[Called] = (), complete: bool = False) -> Results:
@@ -170,7 +178,7 @@ def lay_on_scenes(results: Results, scenes: Sequence[ShipScene], category: int |
     def where(i: int) -> str:
         return f"{results.path}: image {i} of its list" if i < listed else results.where(i - listed)
 
-    found, own_numbers = find_scenes([*results.looked_at, *results.images], where, scenes)
+    found, own_numbers = find_scenes([*results.looked_at, *results.images], where, scenes, results.agreeing)
     scene = found[listed:]
     mentioned = np.zeros(len(scenes), dtype=bool)
     for at in found[:listed].tolist():

@@ -137,17 +137,18 @@ class _Numbering:
 
 
 def find_scenes(
-    called: Sequence[Called], where: Callable[[int], str], scenes: Sequence[ShipScene]
+    called: Sequence[Called], where: Callable[[int], str], scenes: Sequence[ShipScene], agreeing: bool = False
 ) -> tuple[np.ndarray, bool]:
     """Return the position of the scene that each entry of a file means, (n,) int64, and whether the file has numbers of
     its own, others than ours.
 
     Args:
         where: entry -> the beginning of a message about it.
+        agreeing: a number and the file name beside it must mean one scene.
 
     Raises:
-        BenchError: an unknown or ambiguous image, a number with two file names or a file name with two numbers, a
-            number alone in a file whose numbers are its own.
+        BenchError: an unknown or ambiguous image, a number that means another scene where it must not, a number with
+            two file names or a file name with two numbers, a number alone in a file whose numbers are its own.
     """
     finder, own = SceneFinder(scenes), _Numbering()
     first: dict[Hashable, int] = {}
@@ -160,6 +161,11 @@ def find_scenes(
             found[key] = finder.find_file(called[i], where(i))
             own.add(called[i], found[key], where(i))
             if called[i].by is not None and not _agrees(finder, called[i], found[key]):
+                if agreeing:
+                    number = scenes[found[key]].image_id
+                    raise BenchError(
+                        f"{where(i)}: {called[i]}, but that file is image_id {number}; correct one of them"
+                    )
                 own.foreign = own.foreign or called[i]
     for key, i in first.items():
         one = called[i]
