@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.boards.evidence import RowComparison, RowEvidence
 from bench.boards.reading import see
-from bench.boards.tables import DIFFERENCE, RANK, Block, Column, Section, TableCell, aggregate, table_row
+from bench.boards.tables import DIFFERENCE, RANK, REFERENCE, Block, Column, Section, TableCell, aggregate, table_row
 from bench.execution.records import Record
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def comparison_cells(comparison: RowComparison, label: str) -> dict[str, TableCe
     cells[comparison.metric + RANK] = TableCell(found.rank)
     gap = found.difference
     if gap is None:
-        cells[comparison.metric + DIFFERENCE] = TableCell(None, note="reference")
+        cells[comparison.metric + DIFFERENCE] = TableCell(None, note=REFERENCE)
     elif gap.value is not None:
         cells[comparison.metric + DIFFERENCE] = TableCell(
             gap.value, interval=_bounds(gap.interval), marked=found.marked, note=gap.reason

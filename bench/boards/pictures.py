@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from bench.boards.tables import Column, Section, Table, TableRow
+from bench.boards.tables import DIFFERENCE, REFERENCE, Column, Section, Table, TableRow, best_first
 from bench.core.escaping import one_line
 from bench.core.store import canonical_hash
 
@@ -102,11 +102,9 @@ def _panel(drawing: _Drawing, section: Section, known: Sequence[TableRow], top: 
     """Draw one block below `top`; return where it ends."""
     column = section.columns[0]
     cells = {row.label: row.cells[column.key] for row in known}
-    best_first = sorted(known, key=lambda row: _order(column, row))
-    others = [row for row in section.rows if row.label not in cells]
     ends = [value for cell in cells.values() for value in (cell.value, *(cell.interval or ())) if value is not None]
     scale = _Scale.linear(column.scale * min(ends), column.scale * max(ends), _LABELS, WIDTH - _RIGHT)
-    rows = [*best_first, *others]
+    rows = best_first(section)
     bottom = top + _HEAD + _ROW * len(rows)
     drawing.text(8, top + 18, f"{one_line(section.block)}: {_named(column)}", size=14, weight="bold")
     for tick, words in scale.ticks:
@@ -135,8 +133,8 @@ def _ends(scale: _Scale, column: Column, interval: tuple[float, float], y: float
 
 
 def _is_reference(section: Section, row: TableRow) -> bool:
-    difference = row.cells.get(f"{section.columns[0].key}:difference")
-    return difference is not None and difference.note == "reference"
+    difference = row.cells.get(section.columns[0].key + DIFFERENCE)
+    return difference is not None and difference.note == REFERENCE
 
 
 def budget_picture(table: Table) -> str | None:
@@ -240,11 +238,6 @@ class _Scale:
         ]
         ticks = tuple((value, f"{value:,.0f}") for value in values if low <= value <= high)
         return cls(low, high, at, to, True, ticks)
-
-
-def _order(column: Column, row: TableRow) -> float:
-    value = row.cells[column.key].value or 0.0
-    return value if column.higher_better is False else -value
 
 
 def _named(column: Column) -> str:

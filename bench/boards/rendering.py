@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bench.boards.entries import entry_path
 from bench.boards.evidence import RowEvidence
-from bench.boards.reading import for_terminal
-from bench.boards.tables import FOOTNOTES, Column, Section, Table, TableCell, TableRow, aggregate
+from bench.boards.reading import for_terminal, see
+from bench.boards.tables import (
+    DIFFERENCE,
+    FOOTNOTES,
+    REFERENCE,
+    Column,
+    Section,
+    Table,
+    TableCell,
+    TableRow,
+    aggregate,
+    best_first,
+)
 from bench.core.errors import BenchError
 from bench.core.escaping import code_lines, label, link_target, one_line, prose, sentence, spreadsheet_text
 from bench.submissions.request import reference_link
 
 
 def to_markdown(table: Table, pictures: Mapping[str, str] | None = None) -> str:
-    """Return the board as GitHub-flavoured Markdown: title, pictures, description, sections, footnotes, commands.
+    """Return the board as GitHub-flavoured Markdown: title, pictures, a short table of each block, the description;
+    then every section, folded but for those with a paper's values; footnotes, commands.
 
     Args:
         pictures: name of a file beside the board -> what it shows.
@@ -23,27 +36,71 @@ def to_markdown(table: Table, pictures: Mapping[str, str] | None = None) -> str:
     out = [f"# {label(table.title)}", ""]
     for name, words in (pictures or {}).items():
         out += [f"![{label(words)}]({link_target(name)})", ""]
+    headed = [section for section in table.sections if section.headline and section.rows]
+    for section in headed:
+        out += _headline(section)
+    if headed:
+        out += [f"Best first; Δ to the marked reference, `*` where significant ({see('Values and differences')}).", ""]
     if table.description:
         out += [prose(table.description), ""]
-    used: set[str] = set()
-    for section in table.sections:
-        out += [f"## {label(section.title)}", ""]
-        for text in (section.note, section.lead):
-            out += [sentence(text), ""] if text else []
-        header = [label(text) for text in _header(section)]
-        out.append("| " + " | ".join(header) + " |")
-        out.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|")
-        for row in section.rows:
-            used |= set(row.marks)
-            out.append("| " + " | ".join(_row_cells(section, row)) + " |")
-        out.append("")
-        out += [*(f"- {sentence(line)}" for line in section.after), ""] if section.after else []
+    open_ = [section for section in table.sections if section.reported or not headed]
+    for section in open_:
+        out += _section(section)
+    for block in dict.fromkeys(section.block for section in table.sections if section not in open_):
+        sections = [section for section in table.sections if section.block == block and section not in open_]
+        out += _folded(f"All numbers of {label(block)}", [line for each in sections for line in _section(each)])
+    used = {mark for section in table.sections for row in section.rows for mark in row.marks}
     if used:
         out += [f"{mark} {FOOTNOTES[mark]}  " for mark in FOOTNOTES if mark in used] + [""]
     commands = list(dict.fromkeys(row.command for section in table.sections for row in section.rows if row.command))
     if commands:
-        out += ["## Reproduce", "", *code_lines(commands), ""]
+        reproduce = ["## Reproduce", "", *code_lines(commands), ""]
+        out += _folded("Commands that reproduce each row", reproduce) if headed else reproduce
     return "\n".join(out)
+
+
+def _folded(summary: str, lines: Sequence[str]) -> list[str]:
+    return [f"<details><summary>{summary}</summary>", "", *lines, "</details>", ""]
+
+
+def _headline(section: Section) -> list[str]:
+    """Return the short table of a block, best first: spreads, further intervals and links to records are in the whole
+    one.
+    """
+    known = {column.key: column for column in section.columns}
+    columns = [known[key] for key in section.headline if key in known]
+    first = columns[0]
+    lines = [[label(text) for text in (section.head, "seeds", *map(_arrow, columns))]]
+    for row in best_first(section):
+        name = label(row.label) + _label(row).removeprefix(row.label)
+        difference = row.cells.get(first.key + DIFFERENCE)
+        reference = difference is not None and difference.note == REFERENCE
+        cells = [sentence(_in_short(row, column, column is first)).replace("|", "\\|") for column in columns]
+        lines.append([f"**{name}**" if reference else name, row.seeds.split(" ")[0], *cells])
+    head, *rows = ["| " + " | ".join(line) + " |" for line in lines]
+    rule = "|" + "|".join("---" if i == 0 else "---:" for i in range(len(lines[0]))) + "|"
+    return [f"## {label(section.block)}", "", head, rule, *rows, ""]
+
+
+def _in_short(row: TableRow, column: Column, with_interval: bool) -> str:
+    """Return a number of the short table: without its spread, and marked where its own difference is."""
+    cell, difference = row.cells[column.key], row.cells.get(column.key + DIFFERENCE)
+    marked = cell.marked or (not with_interval and difference is not None and difference.marked)
+    interval = cell.interval if with_interval else None
+    return format_cell(replace(cell, spread=None, interval=interval, marked=marked), column)
+
+
+def _section(section: Section) -> list[str]:
+    """Return a section with its notes and the whole table."""
+    out = [f"## {label(section.title)}", ""]
+    for text in (section.note, section.lead):
+        out += [sentence(text), ""] if text else []
+    header = [label(text) for text in _header(section)]
+    out.append("| " + " | ".join(header) + " |")
+    out.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|")
+    out += ["| " + " | ".join(_row_cells(section, row)) + " |" for row in section.rows]
+    out.append("")
+    return out + ([*(f"- {sentence(line)}" for line in section.after), ""] if section.after else [])
 
 
 def to_text(table: Table, width: int | None = None) -> str:

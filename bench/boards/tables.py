@@ -84,6 +84,7 @@ class Section:
             terminal too.
         reported: titles of the columns with the paper's values. head: title of the column with the rows' labels.
         after: what is said below the table, a line each.
+        headline: keys of the columns that the short table on top of the board shows; without any there is none.
     """
 
     block: str
@@ -95,6 +96,7 @@ class Section:
     head: str = "method"
     lead: str = ""
     after: tuple[str, ...] = ()
+    headline: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -174,7 +176,19 @@ class Column:
     signed: bool = False
 
 
+def best_first(section: Section) -> list[TableRow]:
+    """Return the rows by their first number, those without one last."""
+    column = section.columns[0]
+
+    def order(row: TableRow) -> tuple[bool, float]:
+        value = row.cells[column.key].value
+        return value is None, (0.0 if value is None else value if column.higher_better is False else -value)
+
+    return sorted(section.rows, key=order)
+
+
 DIFFERENCE, RANK = ":difference", ":rank"  # behind a metric's name: the columns that a comparison of rows adds
+REFERENCE = "reference"  # note of the difference of the row that the others are compared with
 NO_SEEDS = "–"  # of a method without training
 _TYPES = {"n": "Int64", "rank": "Int64", "marked": "boolean"}  # in a DataFrame; other numbers are float64
 

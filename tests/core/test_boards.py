@@ -143,9 +143,11 @@ def test_a_board_is_a_pure_function_of_its_entries(tmp_path: Path) -> None:
     board, csv = (folder / "matching.md").read_bytes(), (folder / "matching.csv").read_bytes()
     text, picture = board.decode(), "![Headline numbers with 95 % intervals, best first](matching.svg)"
     assert (folder / "matching.svg").is_file()
-    assert text.startswith(
-        f"# A suite\n\n{picture}\n\nWords.\n\nA note.\n\n## toy/grouped: do true pairs come first?\n"
+    assert text.startswith(f"# A suite\n\n{picture}\n\n## toy/grouped\n\n| method | seeds | AUC ↑ |")
+    assert (
+        "\n\nWords.\n\nA note.\n\n<details><summary>All numbers of toy/grouped</summary>\n\n## toy/grouped: do" in text
     )
+    assert text.count("<details>") == text.count("\n</details>\n") == 3
     links = ", ".join(f"[{seed}](entries/matching--toy-grouped--net--seed{seed}.json)" for seed in (0, 1, 10))
     assert f"3 ({links})" in text and "[record](entries/matching--toy-grouped--cfog--once.json)" in text
     assert not re.search(r"\d\d:\d\d|20\d\d-|seconds| s\b \|", text) and b"seconds" not in csv
@@ -181,7 +183,8 @@ def test_rows_stand_in_the_order_of_the_suite_and_a_selection_keeps_it(tmp_path:
     first, second = record(None, method="zebra"), record(None, method="ant")
     folder = filed(tmp_path / "boards", [first, second])
     board = (folder / "matching.md").read_text()
-    assert board.index("| zebra") < board.index("| ant")
+    whole = board[board.index("<details>") :]
+    assert whole.index("| zebra") < whole.index("| ant")
     filed(tmp_path / "boards", [second])
     assert (folder / "matching.md").read_text() == board
     assert [row[2] for row in read_json(folder / "suite.json")["order"]] == ["zebra", "ant"]

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.boards.pictures import PICTURES, pictures_of
+from bench.boards.rendering import to_markdown
 from bench.boards.tables import Column, Section, Table, TableCell, TableRow
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -69,6 +70,37 @@ def test_marks_and_intervals_stand_at_their_values() -> None:
     assert ends[0] == pytest.approx((x(0.7), x(0.9)), abs=0.1) and ends[2] == pytest.approx((x(0.1), x(0.3)), abs=0.1)
     (reference,) = [e for e in svg.iter(f"{SVG}line") if e.get("stroke-dasharray")]
     assert float(str(reference.get("x1"))) == pytest.approx(x(0.5), abs=0.1)
+
+
+def test_the_short_table_stands_on_top_best_first_with_marks_and_six_columns_at_most() -> None:
+    columns = (AUC, Column("auc:difference", "Δ AUC to ref", None, signed=True), Column("f", "FPR95", False))
+
+    def cells(value: float, change: float | None, f: float) -> dict[str, TableCell]:
+        difference = TableCell(None, note="reference") if change is None else TableCell(change, marked=change > 0.1)
+        found = {"auc": TableCell(value, 0.01, 2, interval=(value - 0.1, value + 0.1)), "auc:difference": difference}
+        return {**found, "f": TableCell(f, 0.2, 2, interval=(0, 1)), "f:difference": TableCell(-0.2, marked=f < 0.1)}
+
+    rows = [
+        TableRow("low|er", cells(0.7, -0.1, 0.5), "2 (0, 1)", "bench run"),
+        TableRow("best", cells(0.95, 0.15, 0.05), "5 (0, 1, 2, 3, 4)", "", marks=("†",)),
+        TableRow("ref", cells(0.8, None, 0.4), "–", ""),
+    ]
+    keys = tuple(column.key for column in columns)
+    section = Section("set/split", "what", "", columns, tuple(rows), headline=keys)
+    board = to_markdown(Table("T", "Words.", (section,)))
+    short, _, whole = board.partition("Words.")
+    assert [line for line in short.splitlines() if line.startswith("|")] == [
+        "| method | seeds | AUC ↑ | Δ AUC to ref | FPR95 ↓ |",
+        "|---|---:|---:|---:|---:|",
+        "| best † | 5 | 0.950 [0.850, 1.050] | +0.150 * | 0.050 * |",
+        "| **ref** | – | 0.800 [0.700, 0.900] | reference | 0.400 |",
+        "| low\\|er | 2 | 0.700 [0.600, 0.800] | -0.100 | 0.500 |",
+    ]
+    assert whole.index("<details><summary>All numbers of set/split</summary>\n\n## set/split: what") < whole.index(
+        "± 0.010"
+    )
+    plain = to_markdown(Table("T", "Words.", (Section("set/split", "what", "", columns, tuple(rows)),)))
+    assert "<details>" not in plain and "## set/split: what" in plain
 
 
 def test_labels_are_words_and_no_markup() -> None:

@@ -61,6 +61,7 @@ _ALL = (
     Column("scene.best_f1", "best F1"),
     Column("tile.ap_area", "tile AP"),
 )
+_HEADLINE = (MAIN, MAIN + DIFFERENCE, "scene.ap_coco", "scene.best_f1")
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,7 @@ def _everything(block: ShipBlock, main: RowComparison, alone: bool) -> Section:
     columns = (_ALL[0], *comparison_columns(main, "AP"), *_ALL[1:])
     said = f"{_size(block)} {note}".strip() if alone else note
     lead, after = comparison_note(main, "AP", block.cluster), (*fused_note(block.rows), *sources(main, block.cluster))
-    return Section(block.label, "all metrics", said, columns, tuple(out), lead=lead, after=after)
+    return Section(block.label, "all metrics", said, columns, tuple(out), lead=lead, after=after, headline=_HEADLINE)
 
 
 def _strata(block: ShipBlock) -> Section | None:

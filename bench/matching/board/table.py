@@ -21,6 +21,7 @@ from bench.boards.evidence import Evidence, RowComparison, RowEvidence
 from bench.boards.fused import fused_note
 from bench.boards.reading import see
 from bench.boards.tables import (
+    DIFFERENCE,
     Block,
     Column,
     RowRecords,
@@ -122,7 +123,10 @@ def _leading(block: PairBlock, by_accuracy: RowComparison) -> Section:
         (*_compared(block), *fused_note(block.rows), *sources(main, block.cluster)),
     )
     note = f"{_size(block)} ({see(LEADING_EXPLAINED)})." if block.finished else ""
-    return Section(block.label, LEADING, note, (*shown, *accuracy), tuple(rows), lead=lead, after=after)
+    headline = (first.key, first.key + DIFFERENCE, *(column.key for column in others))
+    return Section(
+        block.label, LEADING, note, (*shown, *accuracy), tuple(rows), lead=lead, after=after, headline=headline
+    )
 
 
 def _threshold_cost(records: Sequence[Record], evidence: Evidence) -> TableCell:
