@@ -76,7 +76,12 @@ def pictures_of(table: Table, task: str) -> dict[str, tuple[str, str]]:
 
 
 def headline_sections(table: Table) -> list[Section]:
-    """Return, of each block, the section whose first column is what its rows are compared by."""
+    """Return, of each block, the section whose first column is what its rows are compared by: those with a short table,
+    else the first by method.
+    """
+    headed = [section for section in table.sections if section.headline]
+    if headed:
+        return headed
     out: dict[str, Section] = {}
     for section in table.sections:
         if section.head == "method" and section.columns:

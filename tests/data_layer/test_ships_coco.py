@@ -70,7 +70,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         (changed("images", None), "it has no list 'images'"),
         (changed("annotations", {"a": 1}), "it needs a list 'annotations'"),
         (changed("categories", None), "it has no list 'categories'"),
-        (changed("images/0", "a.jpg"), "image 1: expected an object, found a.jpg"),
+        (changed("images/0", "a.jpg"), "image 1: expected an object, found 'a.jpg'"),
         (changed("images/1/id", None), "image 2: has no 'id'"),
         (changed("images/1/id", 1), r"image 2: id 1 stands twice \(a.jpg, b.jpg\)"),
         (changed("images/1/id", "P2"), "image 2: id 'P2' is no whole number"),

@@ -91,17 +91,19 @@ def detection_table(title: str, description: str, records: Sequence[Record], evi
     sections: list[Section] = []
     for label, group in group_blocks(merged):
         sections += _block(f"{label}, mean over {group[0].facts['folds']} folds", group, evidence, keep=False)
+    folds = {part.fingerprint for some in parts.values() for part in some}
     for label, group in group_blocks(records):
-        sections += _block(label, group, evidence, keep=True)
+        sections += _block(label, group, evidence, keep=True, headed=group[0].fingerprint not in folds)
     return Table(title, description, tuple(sections))
 
 
-def _block(label: str, group: Sequence[Record], evidence: Evidence, keep: bool) -> list[Section]:
+def _block(label: str, group: Sequence[Record], evidence: Evidence, keep: bool, headed: bool = True) -> list[Section]:
     rows = group_rows(group, evidence.parts)
     block = ShipBlock(label, rows, evidence, keep)
     main = block.compare(MAIN)
     first = _table_iii(block, main)
-    tables = [first, _everything(block, main, alone=first is None), _strata(block)]
+    everything = _everything(block, main, alone=first is None)
+    tables = [first, everything if headed else replace(everything, headline=()), _strata(block)]
     tables += [cost_section(label, rows)] if evidence.cost and keep else []
     return [table for table in tables if table is not None]
 
