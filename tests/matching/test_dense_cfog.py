@@ -353,7 +353,7 @@ def test_training_helps_and_the_control_does_not(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for images in (view.sar_images, test.sar_images):  # as much noise as CFOG cannot stand
         images[:] = np.clip(images * rng.gamma(0.6, 1 / 0.6, images.shape), 0, 255)
-    options = {"entries": 1600, "epoch_crops": 400, "batch_size": 16, "crop_px": (48,), "width": 16, "lr": 0.005}
+    options = {"entries": 4800, "epoch_crops": 800, "batch_size": 16, "crop_px": (48,), "width": 16, "lr": 0.005}
 
     def lead(matcher: DenseCfog) -> float:
         pairs = np.array([[i, j] for i in range(12) for j in range(12)])
