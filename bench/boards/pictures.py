@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
-from bench.boards.tables import DIFFERENCE, REFERENCE, Column, Section, Table, TableRow, best_first
+from bench.boards.tables import Column, Section, Table, TableCell, TableRow, best_first, is_reference
 from bench.core.escaping import one_line
 from bench.core.store import canonical_hash
 
@@ -106,9 +106,7 @@ def interval_picture(table: Table) -> str | None:
 def _panel(drawing: _Drawing, section: Section, known: Sequence[TableRow], top: float) -> float:
     """Draw one block below `top`; return where it ends."""
     column = section.columns[0]
-    cells = {row.label: row.cells[column.key] for row in known}
-    ends = [value for cell in cells.values() for value in (cell.value, *(cell.interval or ())) if value is not None]
-    scale = _Scale.linear(column.scale * min(ends), column.scale * max(ends), _LABELS, WIDTH - _RIGHT)
+    scale = _Scale.over(column, [row.cells[column.key] for row in known], _LABELS, WIDTH - _RIGHT)
     rows = best_first(section)
     bottom = top + _HEAD + _ROW * len(rows)
     drawing.text(8, top + 18, f"{one_line(section.block)}: {_named(column)}", size=14, weight="bold")
@@ -118,7 +116,7 @@ def _panel(drawing: _Drawing, section: Section, known: Sequence[TableRow], top: 
     for number, row in enumerate(rows):
         y = top + _HEAD + _ROW * (number + 0.5)
         drawing.text(_LABELS - 10, y + 4, _short(row.label), "end")
-        cell, reference = row.cells[column.key], _is_reference(section, row)
+        cell, reference = row.cells[column.key], is_reference(section, row)
         if cell.value is None:
             drawing.text(_LABELS + 4, y + 4, one_line(cell.note) or "not known", size=11)
             continue
@@ -126,20 +124,11 @@ def _panel(drawing: _Drawing, section: Section, known: Sequence[TableRow], top: 
         if reference:
             drawing.line(scale(value), top + _HEAD - 6, scale(value), bottom, _ORANGE, 1, "4 3")
         if cell.interval is not None:
-            drawing.line(*_ends(scale, column, cell.interval, y), colour, 2)
+            low, high = (scale(column.scale * end) for end in cell.interval)
+            drawing.line(low, y, high, y, colour, 2)
         (drawing.square if reference else drawing.dot)(scale(value), y, colour)
         drawing.text(WIDTH - _RIGHT + 12, y + 4, f"{value:.{column.digits}f}", size=12)
     return bottom + _FOOT
-
-
-def _ends(scale: _Scale, column: Column, interval: tuple[float, float], y: float) -> tuple[float, float, float, float]:
-    low, high = (scale(column.scale * end) for end in interval)
-    return low, y, high, y
-
-
-def _is_reference(section: Section, row: TableRow) -> bool:
-    difference = row.cells.get(section.columns[0].key + DIFFERENCE)
-    return difference is not None and difference.note == REFERENCE
 
 
 def budget_picture(table: Table) -> str | None:
@@ -173,10 +162,10 @@ def _by_budget(section: Section) -> Iterable[list[tuple[float, TableRow]]]:
 def _plot(drawing: _Drawing, series: Sequence[tuple[str, Column, list[tuple[float, TableRow]]]], top: float) -> float:
     """Draw one plot below `top`; return where it ends."""
     column = series[0][1]
-    cells = [(budget, row.cells[column.key]) for _, _, rows in series for budget, row in rows]
-    ends = [value for _, cell in cells for value in (cell.value, *(cell.interval or ())) if value is not None]
-    across = _Scale.logarithmic(min(b for b, _ in cells), max(b for b, _ in cells), 60, WIDTH - 200)
-    up = _Scale.linear(column.scale * min(ends), column.scale * max(ends), top + _HEAD + _TALL, top + _HEAD)
+    shown = [point for _, _, rows in series for point in rows]
+    budgets = [budget for budget, _ in shown]
+    across = _Scale.logarithmic(min(budgets), max(budgets), 60, WIDTH - 200)
+    up = _Scale.over(column, [row.cells[column.key] for _, row in shown], top + _HEAD + _TALL, top + _HEAD)
     drawing.text(8, top + 18, f"{_named(column)} against training samples", size=14, weight="bold")
     for tick, words in up.ticks:
         drawing.line(60, up(tick), WIDTH - 200, up(tick), _FAINT)
@@ -219,6 +208,12 @@ class _Scale:
             (math.log(self.first), math.log(self.last), math.log(value)) if self.log else (self.first, self.last, value)
         )
         return self.at + (self.to - self.at) * ((x - a) / (b - a) if b > a else 0.5)
+
+    @classmethod
+    def over(cls, column: Column, cells: Iterable[TableCell], at: float, to: float) -> _Scale:
+        """Return an axis that holds the values of a column's cells, as shown, and their intervals."""
+        ends = [value for cell in cells for value in (cell.value, *(cell.interval or ())) if value is not None]
+        return cls.linear(column.scale * min(ends), column.scale * max(ends), at, to)
 
     @classmethod
     def linear(cls, low: float, high: float, at: float, to: float) -> _Scale:

@@ -12,7 +12,6 @@ from bench.boards.reading import for_terminal, see
 from bench.boards.tables import (
     DIFFERENCE,
     FOOTNOTES,
-    REFERENCE,
     Column,
     Section,
     Table,
@@ -20,6 +19,7 @@ from bench.boards.tables import (
     TableRow,
     aggregate,
     best_first,
+    is_reference,
 )
 from bench.core.errors import BenchError
 from bench.core.escaping import code_lines, label, link_target, one_line, prose, sentence, spreadsheet_text
@@ -73,13 +73,15 @@ def _headline(section: Section) -> list[str]:
     lines = [[label(text) for text in (section.head, "seeds", *map(_arrow, columns))]]
     for row in best_first(section):
         name = label(row.label) + _label(row).removeprefix(row.label)
-        difference = row.cells.get(first.key + DIFFERENCE)
-        reference = difference is not None and difference.note == REFERENCE
         cells = [sentence(_in_short(row, column, column is first)).replace("|", "\\|") for column in columns]
-        lines.append([f"**{name}**" if reference else name, row.seeds.split(" ")[0], *cells])
+        lines.append([f"**{name}**" if is_reference(section, row) else name, row.seeds.split(" ")[0], *cells])
+    return [f"## {label(section.block)}", "", *_table(lines), ""]
+
+
+def _table(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return a Markdown table of finished cells, the first line its head: labels to the left, numbers to the right."""
     head, *rows = ["| " + " | ".join(line) + " |" for line in lines]
-    rule = "|" + "|".join("---" if i == 0 else "---:" for i in range(len(lines[0]))) + "|"
-    return [f"## {label(section.block)}", "", head, rule, *rows, ""]
+    return [head, "|" + "|".join("---" if i == 0 else "---:" for i in range(len(lines[0]))) + "|", *rows]
 
 
 def _in_short(row: TableRow, column: Column, with_interval: bool) -> str:
@@ -96,10 +98,7 @@ def _section(section: Section) -> list[str]:
     for text in (section.note, section.lead):
         out += [sentence(text), ""] if text else []
     header = [label(text) for text in _header(section)]
-    out.append("| " + " | ".join(header) + " |")
-    out.append("|" + "|".join("---" if i == 0 else "---:" for i in range(len(header))) + "|")
-    out += ["| " + " | ".join(_row_cells(section, row)) + " |" for row in section.rows]
-    out.append("")
+    out += [*_table([header, *(_row_cells(section, row) for row in section.rows)]), ""]
     return out + ([*(f"- {sentence(line)}" for line in section.after), ""] if section.after else [])
 
 

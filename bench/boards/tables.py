@@ -176,6 +176,12 @@ class Column:
     signed: bool = False
 
 
+DIFFERENCE, RANK = ":difference", ":rank"  # behind a metric's name: the columns that a comparison of rows adds
+REFERENCE = "reference"  # note of the difference of the row that the others are compared with
+NO_SEEDS = "–"  # of a method without training
+_TYPES = {"n": "Int64", "rank": "Int64", "marked": "boolean"}  # in a DataFrame; other numbers are float64
+
+
 def best_first(section: Section) -> list[TableRow]:
     """Return the rows by their first number, those without one last."""
     column = section.columns[0]
@@ -187,10 +193,10 @@ def best_first(section: Section) -> list[TableRow]:
     return sorted(section.rows, key=order)
 
 
-DIFFERENCE, RANK = ":difference", ":rank"  # behind a metric's name: the columns that a comparison of rows adds
-REFERENCE = "reference"  # note of the difference of the row that the others are compared with
-NO_SEEDS = "–"  # of a method without training
-_TYPES = {"n": "Int64", "rank": "Int64", "marked": "boolean"}  # in a DataFrame; other numbers are float64
+def is_reference(section: Section, row: TableRow) -> bool:
+    """Return whether a row is the one that the others of its section are compared with, by their first number."""
+    difference = row.cells.get(section.columns[0].key + DIFFERENCE)
+    return difference is not None and difference.note == REFERENCE
 
 
 # -- records -> rows ---------------------------------------------------------------------------------------------------

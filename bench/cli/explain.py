@@ -84,7 +84,7 @@ def to_lines(report: Mapping[str, Any], places: Mapping[str, Path]) -> list[str]
         ]
     )
     if report["starts_from"]:
-        out += ["", "is made of the predictions of" if report["fused"] else "starts from the training of"]
+        out += ["", _needs(report)]
         for cell in report["starts_from"]:
             out += _required(cell, "  ", report["code"]["versions"])
     used = [_cell(user) for user in report["used_by"]] or ["no cell found"]
@@ -248,6 +248,10 @@ def _facts(report: Mapping[str, Any]) -> Iterator[Line]:
         yield "training", ", ".join(figures)
 
 
+def _needs(cell: Mapping[str, Any]) -> str:
+    return "is made of the predictions of" if cell["fused"] else "starts from the training of"
+
+
 def _required(cell: Mapping[str, Any], indent: str, versions: Mapping[str, Any]) -> list[str]:
     if not cell["found"]:
         name = cell["cell"] or "a cell whose record was not found"
@@ -257,8 +261,7 @@ def _required(cell: Mapping[str, Any], indent: str, versions: Mapping[str, Any])
     out = [f"{indent}{_cell(cell)}" + ("" if cell["status"] == "finished" else f"  ({cell['status']})")]
     out += _aligned([*_command(cell), *_own(cell, versions)], indent + "  ")
     for deeper in cell["starts_from"]:
-        how = "is made of the predictions of" if cell["fused"] else "starts from the training of"
-        out += [f"{indent}  which {how}", *_required(deeper, indent + "    ", versions)]
+        out += [f"{indent}  which {_needs(cell)}", *_required(deeper, indent + "    ", versions)]
     return out
 
 

@@ -76,7 +76,7 @@ def make_split(index: Sampled, spec: SplitSpec) -> Split:
     if spec.guard_m > 0:
         reasons |= _apply_guard(index, spec.guard_m, parts)
     if spec.labelled is not None:
-        reasons["unlabelled"] = _drop_unlabelled(index, spec, parts, groups)
+        reasons["unlabelled"] = _drop_unlabelled(index, spec, spec.labelled, parts, groups)
     wanted = spec.validation_groups is not None or spec.validation_share() > 0
     return _finish(index, parts, groups, reasons, wanted)
 
@@ -167,10 +167,10 @@ def _apply_require(index: Sampled, spec: SplitSpec, parts: np.ndarray) -> int:
     return int((parts == DROPPED).sum())
 
 
-def _drop_unlabelled(index: Sampled, spec: SplitSpec, parts: np.ndarray, groups: tuple[str, ...]) -> int:
+def _drop_unlabelled(index: Sampled, spec: SplitSpec, share: float, parts: np.ndarray, groups: tuple[str, ...]) -> int:
     """Drop all of the training part but the share that is labelled; return how many samples went."""
     inner = tuple(index.column(spec.validation_by)) if spec.validation_by else groups
-    target = exact(float(spec.labelled or 1)) * int((parts == TRAIN).sum())
+    target = exact(share) * int((parts == TRAIN).sum())
     kept = _chosen(inner, parts, target, spec.seed, spec.validation_by or spec.by or "scene", 1)
     gone = (parts == TRAIN) & ~kept
     parts[gone] = DROPPED

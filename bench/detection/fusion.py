@@ -22,7 +22,6 @@ import numpy as np
 from pydantic import Field
 
 from bench.core.errors import BenchError
-from bench.data.manifest import file_sha256
 from bench.detection.detectors.base import Detections, Detector
 from bench.detection.scoring.evaluator import BoxTable
 from bench.detection.scoring.predictions import (
@@ -32,7 +31,7 @@ from bench.detection.scoring.predictions import (
     save_predictions,
 )
 from bench.detection.tiles.merging import iou_matrix, nms
-from bench.execution.records import PREDICTIONS
+from bench.execution.records import PREDICTIONS, predictions_left
 from bench.execution.task import Job
 from bench.tasks.fusion import FusionOptions, Member, members_facts
 
@@ -83,10 +82,7 @@ def fuse_rows(job: Job, members: Sequence[Member]) -> dict[str, Any]:
     found = {member.label: load_predictions(member.predictions) for member in members}
     fused = fuse(found, options, job.cell.spec["protocol"]["score_floor"])
     save_predictions(job.folder / PREDICTIONS, fused)
-    return {
-        **members_facts(members),
-        "outputs": {"predictions_sha256": file_sha256(job.folder / PREDICTIONS, None)},
-    }
+    return {**members_facts(members), **predictions_left(job.folder)}
 
 
 def fuse(members: Mapping[str, DetectionPredictions], options: BoxOptions, floor: float = 0.0) -> DetectionPredictions:

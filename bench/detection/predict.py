@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from bench.core.errors import BenchError
-from bench.data.manifest import file_sha256
 from bench.data.ships.view import SceneView
 from bench.detection.detectors.base import Detections, Detector, ScenePrediction
 from bench.detection.scoring.predictions import (
@@ -23,7 +22,7 @@ from bench.detection.scoring.predictions import (
 )
 from bench.detection.submission.submission import read_submission
 from bench.detection.tiles.tiling import boxes_in
-from bench.execution.records import PREDICTIONS
+from bench.execution.records import PREDICTIONS, predictions_left
 from bench.execution.task import Job
 from bench.tasks.data import LoadedScenes
 
@@ -81,7 +80,7 @@ def _write(
     ]
     tiled = any(len(part.tile_scene) for part in parts)
     save_predictions(job.folder / PREDICTIONS, DetectionPredictions(parts[0], parts[1], visible if tiled else None))
-    return {**facts, "outputs": {"predictions_sha256": file_sha256(job.folder / PREDICTIONS, None)}}
+    return {**facts, **predictions_left(job.folder)}
 
 
 def _part(job: Job, view: SceneView, found: Sequence[ScenePrediction], visible: float) -> PartPredictions:

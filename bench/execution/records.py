@@ -244,13 +244,8 @@ def find_model(runs: Path, task: str, train_key: str) -> Path:
     Raises:
         BenchError: no folder holds it; the required cell failed or was cleaned away.
     """
-    folder = StageStore(runs, task).find("train", train_key, runs / task)
-    if folder is None or not (folder / MODEL).is_file():
-        raise BenchError(
-            f"the {task} training {train_key[:12]} that this cell starts from is not under {runs}; run the same command"
-            " again"
-        )
-    return folder / MODEL
+    what = f"the {task} training {train_key[:12]} that this cell starts from is"
+    return _find_left(runs, task, "train", train_key, MODEL, what) / MODEL
 
 
 def find_predictions(runs: Path, task: str, predict_key: str) -> Path:
@@ -259,13 +254,21 @@ def find_predictions(runs: Path, task: str, predict_key: str) -> Path:
     Raises:
         BenchError: no folder holds them; the required cell failed or was cleaned away.
     """
-    folder = StageStore(runs, task).find("predict", predict_key, runs / task)
-    if folder is None or not (folder / PREDICTIONS).is_file():
-        raise BenchError(
-            f"the {task} predictions {predict_key[:12]} that this row fuses are not under {runs}; run the same command"
-            " again"
-        )
+    what = f"the {task} predictions {predict_key[:12]} that this row fuses are"
+    return _find_left(runs, task, "predict", predict_key, PREDICTIONS, what)
+
+
+def _find_left(runs: Path, task: str, stage: str, key: str, file: str, what: str) -> Path:
+    """Return the folder in which a stage with `key` left `file`; `what` begins the message where none did."""
+    folder = StageStore(runs, task).find(stage, key, runs / task)
+    if folder is None or not (folder / file).is_file():
+        raise BenchError(f"{what} not under {runs}; run the same command again")
     return folder
+
+
+def predictions_left(folder: Path) -> dict[str, Any]:
+    """Return what the facts of the stage "predict" say of the predictions file that it wrote into `folder`."""
+    return {"outputs": {"predictions_sha256": file_sha256(folder / PREDICTIONS, None)}}
 
 
 def stage_done(folder: Path, stage: str, key: str, whole: bool = True) -> bool:

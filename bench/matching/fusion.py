@@ -23,8 +23,7 @@ import numpy as np
 
 from bench.core.errors import BenchError
 from bench.core.store import read_json
-from bench.data.manifest import file_sha256
-from bench.execution.records import PREDICT, PREDICTIONS
+from bench.execution.records import PREDICT, PREDICTIONS, predictions_left
 from bench.execution.task import Job
 from bench.matching.matchers.base import Matcher
 from bench.matching.scoring.predictions import PartPredictions, Predictions, load_predictions, save_predictions
@@ -69,7 +68,7 @@ def fuse_rows(job: Job, members: Sequence[Member]) -> dict[str, Any]:
         **{name: drawn[name] for name in SHARED_FACTS},
         "fusion": facts,
         **members_facts(members),
-        "outputs": {"predictions_sha256": file_sha256(job.folder / PREDICTIONS, None)},
+        **predictions_left(job.folder),
     }
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.data.cache import PairView
-from bench.data.manifest import file_sha256
-from bench.execution.records import PREDICTIONS
+from bench.execution.records import PREDICTIONS, predictions_left
 from bench.execution.task import Job
 from bench.matching.matchers.base import Matcher, View
 from bench.matching.matchers.distances import matrix, paired
@@ -70,7 +69,7 @@ def facts_of(job: Job, sampled: SampledPairs) -> dict[str, Any]:
         "pair_counts": {part: pairs.counts for part, pairs in sampled.pairs.items()},
         "missing_negatives": {part: pairs.missing for part, pairs in sampled.pairs.items()},
         "hard_negatives": job.cell.spec["protocol"]["hard"],
-        "outputs": {"predictions_sha256": file_sha256(job.folder / PREDICTIONS, None)},
+        **predictions_left(job.folder),
     }
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -123,7 +124,7 @@ class ResidualMatcher(NetworkMatcher[OptionsT]):
     name: ClassVar[str]
     Options: ClassVar[type[BaseModel]] = ResidualOptions
 
-    def _branch(self, bands: int) -> Branch | PyramidBranch:
+    def _branch(self, backbone: str, bands: int) -> Branch | PyramidBranch:
         raise NotImplementedError
 
     def _border_note(self) -> str:
@@ -138,7 +139,7 @@ class ResidualMatcher(NetworkMatcher[OptionsT]):
 
         o = self.options
         return DenseCfogNetwork(
-            branch=self._branch,
+            branch=partial(self._branch, backbone),
             dim=o.dim,
             margin=self._margin(),
             ranges={},
@@ -297,10 +298,7 @@ class DenseCfog(ResidualMatcher[DenseCfogOptions]):
     Options = DenseCfogOptions
     uses_backbone = False
 
-    def _backbone(self) -> str:
-        return ""
-
-    def _branch(self, bands: int) -> Branch:
+    def _branch(self, backbone: str, bands: int) -> Branch:
         from bench.matching.matchers.dense_cfog_network import Branch
 
         o = self.options
@@ -322,10 +320,10 @@ class DensePyramid(ResidualMatcher[ResidualOptions]):
     version = 1
     Options = ResidualOptions
 
-    def _branch(self, bands: int) -> PyramidBranch:
+    def _branch(self, backbone: str, bands: int) -> PyramidBranch:
         from bench.matching.matchers.dense_cfog_network import PyramidBranch
 
-        return PyramidBranch(self._backbone(), bands, self.options.dim, self.options.start == "cfog")
+        return PyramidBranch(backbone, bands, self.options.dim, self.options.start == "cfog")
 
 
 def _peaks(

@@ -68,7 +68,31 @@ class CfogChannels(nn.Module):
         return channels / torch.where(length > 0, length, 1.0)
 
 
-class Branch(nn.Module):
+class CfogBranch(nn.Module):
+    """What the branches share: CFOG of the view, to which what is learned is added or not (`residual`)."""
+
+    luminance: Tensor
+
+    def __init__(self, bands: int, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.cfog = CfogChannels()
+        weights = torch.tensor(LUMINANCE if bands == len(LUMINANCE) else (1.0,)).view(1, -1, 1, 1)
+        self.register_buffer("luminance", weights, persistent=False)
+
+    def channels(self, images: Tensor) -> Tensor:
+        """(n, bands, h, w) -> (n, 9, h / 2, w / 2) fp32, without gradient."""
+        with full_precision(images.device), torch.no_grad():
+            found: Tensor = self.cfog((images * self.luminance).sum(1, keepdim=True))
+        return found
+
+    def with_channels(self, learned: Tensor, channels: Tensor, isometry: Tensor) -> Tensor:
+        """Return what is learned, (n, dim, h / 2, w / 2), plus the isometry of the CFOG channels."""
+        with full_precision(learned.device):
+            return torch.einsum("dc,nchw->ndhw", isometry, channels) + learned
+
+
+class Branch(CfogBranch):
     """One view.
 
     Args:
@@ -76,12 +100,9 @@ class Branch(nn.Module):
             the last one. log: whether the network sees logarithms of pixels. residual: whether CFOG is added.
     """
 
-    luminance: Tensor
-
     def __init__(self, bands: int, dim: int, width: int, dilations: Sequence[int], log: bool, residual: bool) -> None:
-        super().__init__()
-        self.log, self.residual = log, residual
-        self.cfog = CfogChannels()
+        super().__init__(bands, residual)
+        self.log = log
         inputs = [bands * STRIDE**2 + ORIENTATIONS, *[width] * (len(dilations) - 1)]
         layers: list[nn.Module] = []
         for channels, dilation in zip(inputs, dilations, strict=True):
@@ -91,29 +112,24 @@ class Branch(nn.Module):
             last.weight.mul_(_START if residual else 1.0)
             last.bias.zero_()  # type: ignore[union-attr]  # it has one
         self.body = nn.Sequential(*layers, last)
-        weights = torch.tensor(LUMINANCE if bands == len(LUMINANCE) else (1.0,)).view(1, -1, 1, 1)
-        self.register_buffer("luminance", weights, persistent=False)
 
     def forward(self, images: Tensor, isometry: Tensor, memory_format: torch.memory_format) -> Tensor:
         """(n, bands, h, w) in [0, 1], h and w even -> (n, dim, h / 2, w / 2) fp32."""
+        channels = self.channels(images)
         with full_precision(images.device), torch.no_grad():
-            channels = self.cfog((images * self.luminance).sum(1, keepdim=True))
             pixels = (images + _DARK).log() if self.log else images
             spread, mean = torch.std_mean(pixels, (1, 2, 3), keepdim=True)
             pixels = (pixels - mean) / (spread + 0.1)
             seen = torch.cat([F.pixel_unshuffle(pixels, STRIDE), channels], 1).contiguous(memory_format=memory_format)
         learned: Tensor = self.body(seen).float()
-        if not self.residual:
-            return learned
-        with full_precision(images.device):
-            return torch.einsum("dc,nchw->ndhw", isometry, channels) + learned
+        return self.with_channels(learned, channels, isometry) if self.residual else learned
 
     def compilable(self) -> list[nn.Module | tuple[nn.Module, str]]:
         """Return the parts that torch.compile may take."""
         return [self.body]
 
 
-class PyramidBranch(nn.Module):
+class PyramidBranch(CfogBranch):
     """One view, with all stages of a backbone, merged top-down, in place of the small network.
 
     The backbone sees pixels as everywhere else (its own normalisation, SAR as three equal channels), so that it may
@@ -123,21 +139,17 @@ class PyramidBranch(nn.Module):
         backbone: registry name. bands: of an image. dim: feature channels. residual: whether CFOG is added.
     """
 
-    luminance: Tensor
     mean: Tensor
     std: Tensor
 
     def __init__(self, backbone: str, bands: int, dim: int, residual: bool) -> None:
-        super().__init__()
+        super().__init__(bands, residual)
         facts = BACKBONES.get(backbone)
-        self.residual = residual
-        self.cfog = CfogChannels()
         self.backbone = facts.build()
         self.head = PyramidHead(facts, dim)
         self.scale = nn.Parameter(torch.tensor(_START if residual else 1.0))
-        weights = torch.tensor(LUMINANCE if bands == len(LUMINANCE) else (1.0,)).view(1, -1, 1, 1)
-        for name, values in (("luminance", weights), ("mean", facts.mean), ("std", facts.std)):
-            self.register_buffer(name, torch.as_tensor(values).view(1, -1, 1, 1), persistent=False)
+        for name, values in (("mean", facts.mean), ("std", facts.std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor, isometry: Tensor, memory_format: torch.memory_format) -> Tensor:
         """(n, bands, h, w) in [0, 1], h and w even -> (n, dim, h / 2, w / 2) fp32."""
@@ -146,12 +158,7 @@ class PyramidBranch(nn.Module):
         stages = self.backbone.forward_stages(seen.contiguous(memory_format=memory_format))
         cut = _BESIDE // STRIDE
         learned: Tensor = self.scale * self.head.merged(stages)[:, :, cut : cut + height, cut : cut + width].float()
-        if not self.residual:
-            return learned
-        with full_precision(images.device):
-            with torch.no_grad():
-                channels = self.cfog((images * self.luminance).sum(1, keepdim=True))
-            return torch.einsum("dc,nchw->ndhw", isometry, channels) + learned
+        return self.with_channels(learned, self.channels(images), isometry) if self.residual else learned
 
     def compilable(self) -> list[nn.Module | tuple[nn.Module, str]]:
         """Return the part that torch.compile may take, and which of its methods is called."""

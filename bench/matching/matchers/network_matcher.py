@@ -105,6 +105,9 @@ class NetworkMatcher(NetworkMethod[NetworkT], Matcher[NetworkT]):
         return network
 
     def _backbone(self) -> str:
+        """Return the backbone's name; "" of a matcher that takes none."""
+        if not self.uses_backbone:
+            return ""
         if self.setup.backbone is None:
             raise BenchError(f"{type(self).__name__} needs a backbone")
         return self.setup.backbone
